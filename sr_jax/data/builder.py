@@ -1,0 +1,143 @@
+"""The dataset on disk: records in ArrayRecord files, written and read through TFDS, without TensorFlow.
+
+A prepared dataset is a folder DATA with the TFDS dataset `DATA/clip_records/1.0.0` in it.
+"""
+
+import contextlib
+import io
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from sr_jax.data.records import STRING_FIELDS, Provenance, RecordSpec
+from sr_jax.errors import UserError
+
+_NAME = "clip_records"
+_VERSION = "1.0.0"
+
+
+class ClipRecords(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """TFDS builder of one dataset of clip records.
+
+    Attributes:
+        spec: Sizes of the arrays.
+        provenance: What made the records; stored in the dataset's metadata.
+        splits: For each split's name, its records: `ARRAY_FIELDS` in float16, `STRING_FIELDS`, `fps` and
+            `source_first_frame`. `clip_id` is unique in a split.
+    """
+
+    name = _NAME
+    VERSION = tfds.core.Version(_VERSION)
+    MAX_SIMULTANEOUS_DOWNLOADS = 1
+
+    def __init__(
+        self,
+        *,
+        spec: RecordSpec,
+        provenance: Provenance,
+        splits: Mapping[str, Iterable[Mapping[str, Any]]],
+        data_dir: str,
+    ):
+        self._spec = spec
+        self._provenance = provenance
+        self._splits = splits
+        super().__init__(data_dir=data_dir, file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features: dict[str, Any] = {
+            name: tfds.features.Tensor(shape=shape, dtype=np.float16)
+            for name, shape in self._spec.array_shapes().items()
+        }
+        features |= {name: tfds.features.Text() for name in STRING_FIELDS}
+        features |= {
+            "fps": tfds.features.Scalar(np.float32),
+            "source_first_frame": tfds.features.Scalar(np.int64),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Human clips as latents, with the features that supervise them.",
+            features=tfds.features.FeaturesDict(features),
+            metadata=tfds.core.MetadataDict(provenance=self._provenance.to_json()),
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        del dl_manager
+        return {name: self._generate_examples(records) for name, records in self._splits.items()}
+
+    def _generate_examples(self, records: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, dict[str, Any]]]:
+        for record in records:
+            yield record["clip_id"], dict(record)
+
+
+def write_dataset(
+    data_dir: Path | str,
+    *,
+    spec: RecordSpec,
+    provenance: Provenance,
+    splits: Mapping[str, Iterable[Mapping[str, Any]]],
+) -> None:
+    """Writes a dataset under `data_dir`; it appears complete or not at all.
+
+    Records are ordered by a hash of their `clip_id`, so the same records make the same dataset in whatever order they
+    come. What an earlier, killed call left half-written is removed.
+
+    Args:
+        data_dir: Folder to write into; must not hold a dataset yet.
+        spec: Sizes of the arrays.
+        provenance: What made the records.
+        splits: For each split's name, its records (see `ClipRecords`).
+
+    Raises:
+        UserError: When `data_dir` already holds a dataset.
+    """
+    if has_dataset(data_dir):
+        raise UserError(f"{data_dir} already holds a dataset: choose another folder or remove it")
+    for leftover in _builder_dir(data_dir).parent.glob("incomplete.*"):
+        shutil.rmtree(leftover)
+    builder = ClipRecords(spec=spec, provenance=provenance, splits=splits, data_dir=str(data_dir))
+    # TFDS announces a download and draws bars for its internal steps. Nothing is downloaded; callers show the progress.
+    tfds.disable_progress_bar()
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare(file_format="array_record")
+
+
+def has_dataset(data_dir: Path | str) -> bool:
+    """Whether `data_dir` holds a complete dataset."""
+    return (_builder_dir(data_dir) / "dataset_info.json").is_file()
+
+
+def open_dataset(data_dir: Path | str, split: str) -> Sequence[dict[str, Any]]:
+    """Random access to the records of a split, as stored: float16 arrays, text as bytes.
+
+    The result can be pickled, so Grain's workers may share it.
+
+    Raises:
+        UserError: When there is no dataset in `data_dir` or it has no such split.
+    """
+    builder = _read_only_builder(data_dir)
+    if split not in builder.info.splits:
+        raise UserError(f"the dataset in {data_dir} has no split {split!r}: it has {sorted(builder.info.splits)}")
+    return builder.as_data_source(split=split)
+
+
+def read_provenance(data_dir: Path | str) -> Provenance:
+    """What made the dataset in `data_dir`.
+
+    Raises:
+        UserError: When there is no dataset in `data_dir`.
+    """
+    return Provenance.from_json(_read_only_builder(data_dir).info.metadata["provenance"])
+
+
+def _builder_dir(data_dir: Path | str) -> Path:
+    return Path(data_dir) / _NAME / _VERSION
+
+
+def _read_only_builder(data_dir: Path | str) -> Any:
+    if not has_dataset(data_dir):
+        raise UserError(f"no dataset in {data_dir}: make one with `python -m sr_jax.prepare`")
+    return tfds.builder_from_directory(_builder_dir(data_dir))

@@ -1,0 +1,99 @@
+"""A tiny dataset of random records, for tests of everything that reads one."""
+
+from pathlib import Path
+
+import numpy as np
+
+from sr_jax.data.builder import write_dataset
+from sr_jax.data.records import Provenance, RecordSpec
+
+
+def provenance(**codec) -> Provenance:
+    """A provenance; keyword arguments replace fields of the codec."""
+    return Provenance(
+        codec={
+            "name": "fake",
+            "weight_hash": "c0",
+            "scaling_factor": 1.0,
+            "temporal_compression_ratio": 4,
+            "spatial_compression_ratio": 4,
+            "latent_channels": 16,
+            **codec,
+        },
+        teachers={
+            name: {"name": f"fake_{name}", "weight_hash": "t0"}
+            for name in ("depth", "face_detector", "face_recogniser", "text")
+        },
+        clip={"num_frames": 5, "fps": 8.0, "height": 16, "width": 16, "noisy_images": 2, "seed": 0},
+        software_version="0.0.0",
+    )
+
+
+def record_spec(
+    *,
+    frames=5,
+    height=16,
+    width=16,
+    latent_channels=16,
+    temporal_ratio=4,
+    spatial_ratio=4,
+    noisy_images=2,
+    embedding_dim=8,
+    text_shape=(4, 12),
+) -> RecordSpec:
+    """Sizes of the records of clips of `frames` frames of `height` x `width` pixels."""
+    return RecordSpec(
+        latent_shape=(
+            1 + (frames - 1) // temporal_ratio,
+            height // spatial_ratio,
+            width // spatial_ratio,
+            latent_channels,
+        ),
+        noisy_images=noisy_images,
+        embedding_dim=embedding_dim,
+        text_shape=text_shape,
+    )
+
+
+def random_records(spec: RecordSpec, *, clips: int, seed: int = 0, prefix: str = "clip", faceless: int = 0) -> list:
+    """Random records; the first `faceless` of them have no face. `latent_mean[0, 0, 0, 0]` is the record's number."""
+    rng = np.random.default_rng(seed)
+    records = []
+    for number in range(clips):
+        arrays = {name: rng.normal(size=shape) for name, shape in spec.array_shapes().items()}
+        arrays["latent_mean"][0, 0, 0, 0] = number
+        arrays["latent_std"] = np.abs(arrays["latent_std"]) * 0.1
+        arrays["face_mask"] = np.full(arrays["face_mask"].shape, float(number >= faceless))
+        norm = np.linalg.norm(arrays["face_embedding"], axis=-1, keepdims=True)
+        arrays["face_embedding"] = arrays["face_embedding"] / norm * arrays["face_mask"][:, None]
+        name = f"{prefix}{number:03d}"
+        records.append(
+            spec.to_float16(arrays)
+            | {
+                "clip_id": name,
+                "prompt": f"a person, number {number}",
+                "source": f"{name}.mp4",
+                "fps": 8.0,
+                "source_first_frame": 0,
+            }
+        )
+    return records
+
+
+def write_synthetic_dataset(path: Path, *, clips=8, test_clips=0, seed=0, faceless=0, **spec_options) -> Path:
+    """Writes a dataset of random records under `path` and returns `path`.
+
+    Args:
+        path: Folder of the dataset.
+        clips: Records in the split "train".
+        test_clips: Records in the split "test"; no such split when 0.
+        seed: Seed of the records' values.
+        faceless: How many records of "train" have no face in any frame.
+        **spec_options: Of `record_spec`: frames, height, width, latent_channels and so on.
+    """
+    spec = record_spec(**spec_options)
+    splits = {"train": random_records(spec, clips=clips, seed=seed, faceless=faceless)}
+    if test_clips:
+        splits["test"] = random_records(spec, clips=test_clips, seed=seed + 1, prefix="held_out")
+    write_dataset(path, spec=spec, provenance=provenance(latent_channels=spec.latent_shape[-1]), splits=splits)
+    return path

@@ -1,0 +1,70 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from sr_jax.data import builder
+from sr_jax.data.records import ARRAY_FIELDS
+from sr_jax.errors import UserError
+from tests.data.synthetic import provenance, random_records, record_spec
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return record_spec()
+
+
+def _write(path, spec, records, **splits):
+    builder.write_dataset(path, spec=spec, provenance=provenance(), splits={"train": records, **splits})
+
+
+def test_records_come_back_as_written(tmp_path, spec):
+    records = random_records(spec, clips=5)
+    _write(tmp_path, spec, records, test=random_records(spec, clips=2, prefix="other"))
+    source = pickle.loads(pickle.dumps(builder.open_dataset(tmp_path, "train")))
+    stored = {record["clip_id"].decode(): record for record in source}
+    assert len(source) == 5
+    assert len(builder.open_dataset(tmp_path, "test")) == 2
+    for record in records:
+        for name in ARRAY_FIELDS:
+            assert stored[record["clip_id"]][name].dtype == np.float16
+            np.testing.assert_array_equal(stored[record["clip_id"]][name], record[name])
+        assert stored[record["clip_id"]]["prompt"].decode() == record["prompt"]
+        assert stored[record["clip_id"]]["fps"] == 8.0
+    assert builder.read_provenance(tmp_path) == provenance()
+
+
+def test_order_of_the_input_does_not_matter(tmp_path, spec):
+    records = random_records(spec, clips=6)
+    _write(tmp_path / "a", spec, records)
+    _write(tmp_path / "b", spec, records[::-1])
+    ids = [[record["clip_id"] for record in builder.open_dataset(tmp_path / name, "train")] for name in "ab"]
+    assert ids[0] == ids[1]
+
+
+def test_failed_write_leaves_no_dataset_and_can_be_repeated(tmp_path, spec):
+    records = random_records(spec, clips=3)
+
+    def broken():
+        yield records[0]
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        _write(tmp_path, spec, broken())
+    assert not builder.has_dataset(tmp_path)
+    (tmp_path / "clip_records" / "incomplete.abc").mkdir(parents=True)  # what kill -9 leaves
+    _write(tmp_path, spec, records)
+    assert len(builder.open_dataset(tmp_path, "train")) == 3
+    assert [path.name for path in (tmp_path / "clip_records").iterdir()] == ["1.0.0"]
+
+
+def test_bad_requests_have_clear_errors(tmp_path, spec):
+    with pytest.raises(UserError, match="no dataset in"):
+        builder.open_dataset(tmp_path, "train")
+    with pytest.raises(UserError, match="no dataset in"):
+        builder.read_provenance(tmp_path)
+    _write(tmp_path, spec, random_records(spec, clips=1))
+    with pytest.raises(UserError, match="no split 'test'"):
+        builder.open_dataset(tmp_path, "test")
+    with pytest.raises(UserError, match="already holds a dataset"):
+        _write(tmp_path, spec, random_records(spec, clips=1))

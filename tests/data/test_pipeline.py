@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from sr_jax.data.pipeline import eval_examples, train_batches
+from sr_jax.data.records import ARRAY_FIELDS
+from sr_jax.errors import UserError
+from tests.data.synthetic import random_records, record_spec, write_synthetic_dataset
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return write_synthetic_dataset(tmp_path_factory.mktemp("data"), clips=10, test_clips=3)
+
+
+def _numbers(iterator, batches):
+    """The records' numbers in the next `batches` batches."""
+    return [next(iterator)["latent_mean"][:, 0, 0, 0, 0].astype(int).tolist() for _ in range(batches)]
+
+
+def test_batches_hold_the_records(data_dir):
+    batch = next(train_batches(data_dir, batch_size=4, seed=0))
+    spec = record_spec()
+    records = random_records(spec, clips=10)
+    assert set(batch) == set(ARRAY_FIELDS)
+    for name, shape in spec.array_shapes().items():
+        assert batch[name].shape == (4, *shape)
+        assert batch[name].dtype == np.float32
+        for row, number in zip(batch[name], batch["latent_mean"][:, 0, 0, 0, 0].astype(int), strict=True):
+            np.testing.assert_array_equal(row, records[number][name].astype(np.float32))
+
+
+def test_every_epoch_is_a_new_shuffle_of_all_clips(data_dir):
+    batches = _numbers(train_batches(data_dir, batch_size=4, seed=0), 10)
+    seen = [number for batch in batches for number in batch]
+    epochs = [seen[start : start + 10] for start in range(0, 40, 10)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+    assert _numbers(train_batches(data_dir, batch_size=4, seed=1), 3) != batches[:3]
+    assert _numbers(train_batches(data_dir, batch_size=4, seed=0), 3) == batches[:3]
+
+
+def test_resume_is_exact(data_dir):
+    iterator = train_batches(data_dir, batch_size=3, seed=5)
+    _numbers(iterator, 4)
+    state = iterator.get_state()
+    expected = _numbers(iterator, 6)
+    other = train_batches(data_dir, batch_size=3, seed=5)
+    other.set_state(state)
+    assert _numbers(other, 6) == expected
+    other.set_state({"next_index": 4})
+    assert _numbers(other, 6) == expected
+
+
+def test_two_processes_share_the_same_global_batches(data_dir):
+    alone = _numbers(train_batches(data_dir, batch_size=4, seed=2), 8)
+    parts = [
+        _numbers(train_batches(data_dir, batch_size=4, seed=2, process_index=index, process_count=2), 8)
+        for index in range(2)
+    ]
+    for batch, first, second in zip(alone, *parts, strict=True):
+        assert batch[0::2] == first
+        assert batch[1::2] == second
+
+
+def test_eval_examples_have_text_and_every_clip_once(data_dir):
+    examples = list(eval_examples(data_dir, "test"))
+    assert sorted(example["clip_id"] for example in examples) == ["held_out000", "held_out001", "held_out002"]
+    for example in examples:
+        number = int(example["clip_id"][-3:])
+        assert example["prompt"] == f"a person, number {number}"
+        assert example["latent_mean"][0, 0, 0, 0] == number
+        assert example["image_latents"].dtype == np.float32
+        assert example["fps"] == 8.0
+
+
+def test_bad_requests_have_clear_errors(data_dir, tmp_path):
+    with pytest.raises(UserError, match="no dataset in"):
+        train_batches(tmp_path, batch_size=2, seed=0)
+    with pytest.raises(UserError, match="no dataset in"):
+        eval_examples(tmp_path, "test")
+    with pytest.raises(UserError, match="10 clips, fewer than one batch of 11"):
+        train_batches(data_dir, batch_size=11, seed=0)
+    with pytest.raises(UserError, match="not a positive multiple of the 2 processes"):
+        train_batches(data_dir, batch_size=5, seed=0, process_count=2)

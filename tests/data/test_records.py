@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from sr_jax.data.records import ARRAY_FIELDS, Provenance
+from tests.data.synthetic import provenance, record_spec
+
+
+@pytest.mark.parametrize("frames,height,width,latents", [(13, 64, 48, (4, 16, 12)), (49, 480, 720, (13, 120, 180))])
+def test_shapes_of_a_record(frames, height, width, latents):
+    shapes = record_spec(frames=frames, height=height, width=width, noisy_images=4, embedding_dim=64).array_shapes()
+    assert tuple(shapes) == ARRAY_FIELDS
+    assert shapes["latent_mean"] == shapes["latent_std"] == shapes["depth_latent"] == (*latents, 16)
+    assert shapes["image_latents"] == (5, 1, *latents[1:], 16)
+    assert shapes["face_embedding"] == (latents[0], 64)
+    assert shapes["face_mask"] == (latents[0],)
+
+
+def test_to_float16_checks_shape_and_range():
+    spec = record_spec()
+    arrays = {name: np.full(shape, 0.25) for name, shape in spec.array_shapes().items()}
+    stored = spec.to_float16(arrays)
+    assert all(array.dtype == np.float16 for array in stored.values())
+    np.testing.assert_array_equal(stored["latent_mean"], arrays["latent_mean"])
+    with pytest.raises(ValueError, match="face_mask has shape"):
+        spec.to_float16(arrays | {"face_mask": np.zeros(7)})
+    with pytest.raises(ValueError, match="depth_latent holds values"):
+        spec.to_float16(arrays | {"depth_latent": arrays["depth_latent"] * 1e6})
+
+
+def test_provenance_round_trip_and_differences():
+    made = provenance()
+    assert Provenance.from_json(made.to_json()) == made
+    assert made.differences(provenance()) == []
+    assert made.differences(provenance(weight_hash="c1", scaling_factor=0.7)) == [
+        "codec.scaling_factor: dataset has 1.0, expected 0.7",
+        "codec.weight_hash: dataset has 'c0', expected 'c1'",
+    ]
+    with pytest.raises(ValueError, match="not a provenance"):
+        Provenance.from_json('{"codec": {}}')
+
+
+def test_software_version_is_no_difference():
+    made = provenance()
+    other = Provenance(made.codec, made.teachers, made.clip, software_version="9.9")
+    assert made.differences(other) == []
