@@ -1,0 +1,85 @@
+"""What the training stages' configs share: model sizes and defaults."""
+
+import ml_collections
+
+TINY_LATENT_CHANNELS = 16
+
+_CLIP = {"sample_frames": 13, "sample_height": 16, "sample_width": 12}
+
+_TRANSFORMERS = {
+    "tiny": dict(
+        num_attention_heads=3,
+        attention_head_dim=64,
+        in_channels=2 * TINY_LATENT_CHANNELS,
+        out_channels=TINY_LATENT_CHANNELS,
+        num_layers=6,
+        time_embed_dim=192,
+        text_embed_dim=256,
+        max_text_seq_length=16,
+        patch_size=2,
+        use_rotary_positional_embeddings=True,
+        **_CLIP,
+    ),
+}
+
+_STRUCTURE_LAYERS = {"tiny": 3}
+
+_IDENTITIES = {
+    "tiny": {
+        "latent_channels": TINY_LATENT_CHANNELS,
+        "use_depth": True,
+        "widths": (32, 64, 96),
+        "blocks_per_stage": (1, 1, 1),
+        "embedding_dim": 64,
+    },
+}
+
+
+def size_names() -> list[str]:
+    """The sizes that every stage's config knows."""
+    return sorted(_TRANSFORMERS)
+
+
+def get_common_config(size: str) -> ml_collections.ConfigDict:
+    """The fields that all stages have, at a named size.
+
+    Raises:
+        ValueError: For an unknown size.
+    """
+    if size not in _TRANSFORMERS:
+        raise ValueError(f"unknown size {size!r}: choose one of {', '.join(size_names())}")
+    transformer = _TRANSFORMERS[size]
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+    config.model = transformer
+    config.structure = transformer | {
+        "in_channels": transformer["out_channels"],
+        "num_layers": _STRUCTURE_LAYERS[size],
+    }
+    config.identity = _IDENTITIES[size]
+    # Released values of CogVideoX-5B and 5B-I2V; the betas and the zero terminal SNR are the schedule's defaults.
+    config.schedule = {"snr_shift_scale": 1.0}
+
+    config.data = {"dir": "", "split": "train", "codec": ""}
+    config.init = {"transformer": ""}
+    config.batch_size = 8
+    config.num_train_steps = 1000
+    config.ema_decay = 0.99
+    config.optimizer = {
+        "learning_rate": 1e-3,
+        "warmup_steps": 50,
+        "schedule": "constant",
+        "b1": 0.9,
+        "b2": 0.95,
+        "eps": 1e-8,
+        "weight_decay": 1e-4,
+        "max_grad_norm": 1.0,
+    }
+    config.dtype = "float32"
+    config.remat = False
+    config.mesh = {"data": -1, "fsdp": 1, "context": 1, "tensor": 1}
+    config.sharding = {}
+    config.log_every = 50
+    config.checkpoint_every = 500
+    config.keep_checkpoints = 2
+    return config

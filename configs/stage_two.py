@@ -1,0 +1,26 @@
+r"""Stage two: fine-tunes the transformer with L_t + 0.01 L_S + 1 L_ID through the frozen modules of stage one.
+
+  python -m sr_jax.train --config configs/stage_two.py:tiny --workdir W2 --config.data.dir=DATA \
+      --config.init.transformer=W0 --config.frozen.structure=W1 --config.frozen.identity=W1
+
+The control is the same run with both weights 0:
+
+  ... --config.structure_weight=0 --config.identity_weight=0
+"""
+
+import ml_collections
+
+from configs.common import get_common_config
+
+
+def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
+    """Stage two at a named size."""
+    config = get_common_config(size)
+    config.stage = "stage_two"
+    config.image_dropout = 0.0
+    config.text_dropout = 0.1
+    # lambda_S and lambda_ID of the paper.
+    config.structure_weight = 0.01
+    config.identity_weight = 1.0
+    config.frozen = {"structure": "", "identity": ""}
+    return config

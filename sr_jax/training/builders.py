@@ -1,0 +1,150 @@
+"""From a config to modules, stages and their starting parameters."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from sr_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
+from sr_jax.errors import UserError
+from sr_jax.models.cogvideox import CogVideoXConfig, CogVideoXTransformer3D
+from sr_jax.models.functional import Functional, Params
+from sr_jax.models.identity import IdentityConfig, IdentityModule
+from sr_jax.models.structure import StructureModule, init_from_transformer
+from sr_jax.training import checkpoints
+from sr_jax.training.stages import Alignment, AlignmentModules, Denoising, Stage
+
+STAGES = ("base", "stage_one", "stage_two")
+
+
+def build_transformer(model: Mapping[str, Any], *, dtype: str = "float32", remat: bool = False) -> Functional:
+    """The transformer of a config's `model` section (the fields of `CogVideoXConfig`)."""
+    config = CogVideoXConfig(**model)
+    return Functional(lambda rngs: CogVideoXTransformer3D(config, rngs=rngs, dtype=jnp.dtype(dtype), remat=remat))
+
+
+def build_structure(structure: Mapping[str, Any], *, dtype: str = "float32", remat: bool = False) -> Functional:
+    """The structure module `f_S` of a config's `structure` section (the fields of `CogVideoXConfig`)."""
+    config = CogVideoXConfig(**structure)
+    return Functional(lambda rngs: StructureModule(config, rngs=rngs, dtype=jnp.dtype(dtype), remat=remat))
+
+
+def build_identity(identity: Mapping[str, Any], *, dtype: str = "float32") -> Functional:
+    """The identity module `f_ID` of a config's `identity` section (the fields of `IdentityConfig`)."""
+    config = IdentityConfig(**_tuples(identity))
+    return Functional(lambda rngs: IdentityModule(config, rngs=rngs, dtype=jnp.dtype(dtype)))
+
+
+def build_schedule(schedule: Mapping[str, Any]) -> NoiseSchedule:
+    """The noise schedule of a config's `schedule` section (the fields of `ScheduleConfig`)."""
+    return NoiseSchedule(ScheduleConfig(**schedule))
+
+
+def build_stage(config: ml_collections.ConfigDict) -> Stage:
+    """The stage that `config` describes.
+
+    Stage two with both weights 0 is plain fine-tuning: it is built, and compiled, without the frozen modules.
+
+    Raises:
+        UserError: For an unknown stage or an option that is none of its values.
+    """
+    precision = {"dtype": config.dtype, "remat": config.remat}
+    schedule = build_schedule(config.schedule)
+    if config.stage == "stage_one":
+        modules = {}
+        if "structure" in config.train_modules:
+            modules["structure"] = build_structure(config.structure, **precision)
+        if "identity" in config.train_modules:
+            modules["identity"] = build_identity(config.identity, dtype=config.dtype)
+        _choose("train_modules", ",".join(config.train_modules), ("structure", "identity", "structure,identity"))
+        _choose("structure_input", config.structure_input, ("clean", "noisy"))
+        return AlignmentModules(modules, schedule, config.structure_input, config.identity.use_depth)
+    _choose("stage", config.stage, STAGES)
+    return Denoising(
+        modules={"transformer": build_transformer(config.model, **precision)},
+        schedule=schedule,
+        image_dropout=config.image_dropout,
+        text_dropout=config.text_dropout,
+        alignment=_build_alignment(config) if frozen_workdirs(config) else None,
+    )
+
+
+def frozen_workdirs(config: ml_collections.ConfigDict) -> dict[str, str]:
+    """Which frozen modules the stage uses, and the workdir that holds each.
+
+    Raises:
+        UserError: When a loss has a weight and the config names no workdir for a module it needs.
+    """
+    if config.stage != "stage_two" or not (config.structure_weight or config.identity_weight):
+        return {}
+    for name in ("structure", "identity"):
+        if not config.frozen[name]:
+            raise UserError(
+                f"config.frozen.{name} is empty: name the workdir of a finished stage one, "
+                "or set config.structure_weight=0 and config.identity_weight=0 for plain fine-tuning"
+            )
+    return {"structure": config.frozen.structure, "identity": config.frozen.identity}
+
+
+def load_frozen(config: ml_collections.ConfigDict) -> Params:
+    """Parameters of the frozen modules, from the averaged weights of their workdirs; `{}` when the stage has none."""
+    return {name: checkpoints.load_params(workdir)[0][name] for name, workdir in frozen_workdirs(config).items()}
+
+
+def initial_params(config: ml_collections.ConfigDict, stage: Stage, key: jax.Array) -> Params:
+    """Where training starts: fresh parameters, then what `config.init` names over them.
+
+    `config.init.transformer` names the workdir of a transformer. The base run and stage two start from its averaged
+    weights; stage one starts its structure module from evenly spaced blocks of it.
+
+    Raises:
+        UserError: When the named transformer has another architecture than `config.model`.
+    """
+    keys = jax.random.split(key, len(stage.modules))
+    params = {name: module.init(keys[i]) for i, (name, module) in enumerate(stage.modules.items())}
+    if not config.init.transformer:
+        return params
+    loaded, meta = checkpoints.load_params(config.init.transformer)
+    pretrained, model = loaded["transformer"], meta["config"]["model"]
+    if "transformer" in params:
+        _require_same_model(config.model.to_dict(), model, config.init.transformer)
+        params["transformer"] = pretrained
+    if "structure" in params:
+        params["structure"] = init_from_transformer(
+            params["structure"], pretrained, model["num_layers"], config.structure.num_layers
+        )
+    return params
+
+
+def _build_alignment(config: ml_collections.ConfigDict) -> Alignment:
+    workdirs = frozen_workdirs(config)
+    stage_one = {name: checkpoints.read_meta(workdir)["config"] for name, workdir in workdirs.items()}
+    return Alignment(
+        structure=build_structure(stage_one["structure"]["structure"], dtype=config.dtype, remat=config.remat),
+        identity=build_identity(stage_one["identity"]["identity"], dtype=config.dtype),
+        identity_uses_depth=stage_one["identity"]["identity"]["use_depth"],
+        structure_weight=config.structure_weight,
+        identity_weight=config.identity_weight,
+        structure_input=stage_one["structure"]["structure_input"],
+    )
+
+
+def _require_same_model(expected: Mapping[str, Any], found: Mapping[str, Any], workdir: str) -> None:
+    for field in dataclasses.fields(CogVideoXConfig):
+        if expected.get(field.name, field.default) != found.get(field.name, field.default):
+            raise UserError(
+                f"config.model.{field.name} is {expected.get(field.name, field.default)!r}, but the transformer in "
+                f"{workdir} has {found.get(field.name, field.default)!r}: use its model section, or another workdir"
+            )
+
+
+def _choose(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"config.{name} is {value!r}: choose one of {'; '.join(choices)}")
+
+
+def _tuples(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list | tuple) else value for key, value in section.items()}

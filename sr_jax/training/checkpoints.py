@@ -1,0 +1,128 @@
+"""Orbax checkpoints: parameters, average, optimizer, step and data position, saved together or not at all.
+
+Layout: `<workdir>/checkpoints/<step>/{params,ema_params,opt_state,data,meta}`. `meta` is JSON: step, stage, config and
+the provenance of the dataset, so that a checkpoint says by itself what it is.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from sr_jax.errors import UserError
+from sr_jax.models.functional import Params
+from sr_jax.training.state import TrainState
+
+_FOLDER = "checkpoints"
+
+
+class Checkpoints:
+    """The checkpoints of one workdir. Saving is asynchronous and atomic; a killed save leaves the one before it."""
+
+    def __init__(self, workdir: Path, *, save_every: int, keep: int):
+        """Opens the workdir's checkpoints; `keep` is how many of the newest stay on disk."""
+        options = ocp.CheckpointManagerOptions(save_interval_steps=save_every, max_to_keep=keep)
+        self._manager = ocp.CheckpointManager(workdir.absolute() / _FOLDER, options=options)
+
+    def latest_step(self) -> int | None:
+        """Number of updates in the newest complete checkpoint; None when there is none."""
+        return self._manager.latest_step()
+
+    def save(
+        self, step: int, state: TrainState, data: grain.DatasetIterator, meta: dict[str, Any], *, force: bool
+    ) -> None:
+        """Saves when `step` is due, or always with `force`; call it before the next batch is taken from `data`."""
+        if self._manager.latest_step() == step or not (force or self._manager.should_save(step)):
+            return
+        items = ocp.args.Composite(
+            params=ocp.args.StandardSave(state.params),
+            ema_params=ocp.args.StandardSave(state.ema_params),
+            opt_state=ocp.args.StandardSave(state.opt_state),
+            data=grain.checkpoint.CheckpointSave(data),
+            meta=ocp.args.JsonSave(meta | {"step": step}),
+        )
+        self._manager.save(step, args=items, force=force)
+
+    def restore(self, abstract: TrainState, data: grain.DatasetIterator) -> TrainState:
+        """Restores the newest checkpoint onto the shardings of `abstract`, and moves `data` to its position."""
+        step = self._manager.latest_step()
+        items = ocp.args.Composite(
+            params=ocp.args.StandardRestore(abstract.params),
+            ema_params=ocp.args.StandardRestore(abstract.ema_params),
+            opt_state=ocp.args.StandardRestore(abstract.opt_state),
+            data=grain.checkpoint.CheckpointRestore(data),
+        )
+        restored = self._manager.restore(step, args=items)
+        return TrainState(
+            step=jax.device_put(np.int32(step), abstract.step.sharding),
+            params=restored.params,
+            opt_state=restored.opt_state,
+            ema_params=restored.ema_params,
+        )
+
+    def close(self) -> None:
+        """Waits for the last save."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def read_meta(workdir: str | Path, *, step: int | None = None) -> dict[str, Any]:
+    """What a checkpoint says about itself: `step`, `stage`, `config`, `provenance`.
+
+    Args:
+        workdir: A training workdir.
+        step: Which checkpoint; the newest when None.
+
+    Raises:
+        UserError: When the workdir has no (such) checkpoint.
+    """
+    with _open(workdir) as manager:
+        step = _existing_step(manager, workdir, step)
+        return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
+
+
+def load_params(
+    workdir: str | Path, *, item: str = "ema_params", step: int | None = None
+) -> tuple[Params, dict[str, Any]]:
+    """Loads trained parameters as NumPy arrays, with the checkpoint's `meta`.
+
+    Args:
+        workdir: A training workdir.
+        item: "ema_params" (the averaged weights) or "params".
+        step: Which checkpoint; the newest when None.
+
+    Returns:
+        A dict from module name (`transformer`, or `structure` and `identity`) to its parameters; and `meta`.
+
+    Raises:
+        UserError: When the workdir has no (such) checkpoint.
+    """
+    with _open(workdir) as manager:
+        step = _existing_step(manager, workdir, step)
+        meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
+    with ocp.StandardCheckpointer() as checkpointer:
+        path = Path(workdir).absolute() / _FOLDER / str(step) / item
+        tree = checkpointer.metadata(path).item_metadata
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        params = checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=restore_args))
+    return params, meta
+
+
+def _open(workdir: str | Path) -> ocp.CheckpointManager:
+    path = Path(workdir).absolute() / _FOLDER
+    if not path.is_dir():
+        raise UserError(f"{workdir} holds no checkpoints: name the workdir of a training run")
+    return ocp.CheckpointManager(path, options=ocp.CheckpointManagerOptions(read_only=True))
+
+
+def _existing_step(manager: ocp.CheckpointManager, workdir: str | Path, step: int | None) -> int:
+    steps = manager.all_steps()
+    if not steps:
+        raise UserError(f"{workdir} has no complete checkpoint yet: let its training run reach one")
+    if step is not None and step not in steps:
+        raise UserError(f"{workdir} has no checkpoint at step {step}: there are {', '.join(map(str, sorted(steps)))}")
+    return max(steps) if step is None else step

@@ -1,0 +1,72 @@
+"""Where metrics go: the console with a progress bar, a JSONL file, TensorBoard."""
+
+import json
+import time
+from pathlib import Path
+
+import tensorboardX
+import tqdm
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class MetricLog:
+    """Writes one line of metrics at a time to `<workdir>/metrics.jsonl`, TensorBoard and the console.
+
+    Only the first process writes; on the others every method does nothing.
+    """
+
+    def __init__(self, workdir: Path, *, first_step: int, num_steps: int, enabled: bool):
+        """Opens the log; lines of steps after `first_step`, left by a killed run, are dropped."""
+        self._enabled = enabled
+        self._start = time.monotonic()
+        self._bar = tqdm.tqdm(
+            total=num_steps, initial=first_step, unit="step", desc=workdir.name, disable=not enabled, mininterval=1.0
+        )
+        if not enabled:
+            return
+        workdir.mkdir(parents=True, exist_ok=True)
+        path = workdir / METRICS_FILE
+        kept = [line for line in read_metrics(workdir) if line["step"] <= first_step]
+        self._elapsed_before = kept[-1]["wall_time"] if kept else 0.0
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self._file = path.open("a", buffering=1)
+        self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step)
+
+    def advance(self) -> None:
+        """Moves the progress bar one step."""
+        self._bar.update()
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Writes the metrics of the steps since the last call.
+
+        Args:
+            step: Number of updates made so far.
+            values: Flat names; NaN (an average over no sample) is left out.
+        """
+        if not self._enabled:
+            return
+        values = {name: value for name, value in values.items() if value == value}
+        wall_time = self._elapsed_before + time.monotonic() - self._start
+        self._file.write(json.dumps({"step": step, "wall_time": round(wall_time, 2)} | values) + "\n")
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if "/t" not in name)
+        self._bar.write(f"step {step}  {shown}")
+
+    def close(self) -> None:
+        """Flushes and closes everything."""
+        self._bar.close()
+        if self._enabled:
+            self._file.close()
+            self._board.close()
+
+
+def read_metrics(workdir: Path) -> list[dict[str, float]]:
+    """The lines of a workdir's `metrics.jsonl`, oldest first; a line that a kill cut short is left out."""
+    path = workdir / METRICS_FILE
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")
+    # What follows the last newline was cut short.
+    return [json.loads(line) for line in lines[:-1] if line]

@@ -1,0 +1,184 @@
+"""The training loop: one jitted step, data from Grain, checkpoints by Orbax, no host sync between log lines."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import grain
+import jax
+import ml_collections
+from clu import parameter_overview
+from jax.sharding import Mesh
+
+from sr_jax.data import builder, pipeline
+from sr_jax.data.records import Provenance
+from sr_jax.errors import UserError
+from sr_jax.parallel import mesh as meshes
+from sr_jax.parallel import sharding
+from sr_jax.training import builders, checkpoints, workdirs
+from sr_jax.training.checkpoints import Checkpoints
+from sr_jax.training.logs import MetricLog
+from sr_jax.training.optimizers import make_optimizer
+from sr_jax.training.stages import Stage
+from sr_jax.training.state import Metrics, TrainState, make_train_step, merge_metrics
+
+
+def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
+    """Runs a stage from where its workdir stands to `config.num_train_steps`, and returns the final state.
+
+    All input is checked before anything is written. The same call on the same workdir resumes from the newest
+    checkpoint, with parameters, optimizer, average and data position as they were, and ends with the same bits as a
+    run that was never stopped (on the same devices).
+
+    Args:
+        config: See `configs/`.
+        workdir: Folder for config, checkpoints and logs; made when missing.
+
+    Raises:
+        UserError: When the workdir belongs to another config, or the dataset or a loaded checkpoint does not fit.
+    """
+    workdirs.check_config(config, workdir)
+    mesh = meshes.make_mesh(config.mesh)
+    provenance = checked_provenance(config)
+    stage = builders.build_stage(config)
+    data = make_data(config, mesh)
+    frozen = builders.load_frozen(config)
+    optimizer = make_optimizer(config.optimizer, config.num_train_steps)
+    state, shardings = make_state(config, stage, mesh, optimizer)
+    workdirs.write_config(config, workdir)
+
+    saved = Checkpoints(workdir, save_every=config.checkpoint_every, keep=config.keep_checkpoints)
+    meta = {
+        "stage": config.stage,
+        "config": json.loads(config.to_json()),
+        "provenance": json.loads(provenance.to_json()),
+    }
+    if saved.latest_step() is None:
+        saved.save(0, state, data, meta, force=True)
+    else:
+        state = saved.restore(_abstract(state), data)
+    first_step = int(state.step)
+    if first_step == 0 and jax.process_index() == 0:
+        parameter_overview.log_parameter_overview(state.params)
+
+    everywhere = meshes.replicated(mesh)
+    train_step = jax.jit(
+        make_train_step(stage.loss, optimizer, config.ema_decay, config.seed),
+        donate_argnums=0,
+        in_shardings=(shardings, everywhere, meshes.batch_sharding(mesh)),
+        out_shardings=(shardings, everywhere),
+    )
+    frozen = jax.device_put(frozen, everywhere)
+    log = MetricLog(workdir, first_step=first_step, num_steps=config.num_train_steps, enabled=jax.process_index() == 0)
+    window = _Window()
+    for step in range(first_step + 1, config.num_train_steps + 1):
+        with jax.profiler.StepTraceAnnotation("train", step_num=step):
+            state, metrics = train_step(state, frozen, to_global(next(data), mesh))
+        window.add(metrics)
+        log.advance()
+        if step % config.log_every == 0 or step == config.num_train_steps:
+            log.write(step, window.close(step))
+        saved.save(step, state, data, meta, force=step == config.num_train_steps)
+    saved.close()
+    log.close()
+    return state
+
+
+def make_state(
+    config: ml_collections.ConfigDict, stage: Stage, mesh: Mesh, optimizer: Any
+) -> tuple[TrainState, TrainState]:
+    """The state before the first update, on the mesh, and its shardings."""
+    rules = sharding.ShardingRules(**config.sharding)
+    param_shardings = {
+        name: sharding.param_shardings(module.abstract, mesh, rules) for name, module in stage.modules.items()
+    }
+    params = builders.initial_params(config, stage, jax.random.key(config.seed))
+    params = jax.device_put(params, param_shardings)
+    everywhere = meshes.replicated(mesh)
+    opt_shardings = sharding.like(param_shardings, jax.eval_shape(optimizer.init, params), mesh)
+    shardings = TrainState(everywhere, param_shardings, opt_shardings, param_shardings)
+    return jax.jit(lambda p: TrainState.create(p, optimizer), out_shardings=shardings)(params), shardings
+
+
+def make_data(config: ml_collections.ConfigDict, mesh: Mesh) -> grain.DatasetIterator:
+    """This process's batches.
+
+    Raises:
+        UserError: When the global batch cannot be split over the mesh's batch axes.
+    """
+    ways = math.prod(mesh.shape[axis] for axis in meshes.BATCH_AXES)
+    if config.batch_size % ways:
+        raise UserError(f"config.batch_size is {config.batch_size}: it must be a multiple of data x fsdp = {ways}")
+    return pipeline.train_batches(
+        config.data.dir,
+        split=config.data.split,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def to_global(batch: dict[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
+    """Puts this process's rows of a batch on its devices, as part of the global batch."""
+    where = meshes.batch_sharding(mesh)
+    return {name: jax.make_array_from_process_local_data(where, array) for name, array in batch.items()}
+
+
+def checked_provenance(config: ml_collections.ConfigDict) -> Provenance:
+    """What made the dataset, once it is known to fit the config and every checkpoint that the run starts from.
+
+    Raises:
+        UserError: Naming the first field that differs.
+    """
+    if not config.data.dir:
+        raise UserError("config.data.dir is empty: name a folder that `python -m sr_jax.prepare` wrote")
+    provenance = builder.read_provenance(config.data.dir)
+    if config.data.codec and provenance.codec["name"] != config.data.codec:
+        raise UserError(
+            f"the dataset in {config.data.dir} was made with the codec {provenance.codec['name']!r}, "
+            f"config.data.codec asks for {config.data.codec!r}: prepare the videos with that codec"
+        )
+    sources = builders.frozen_workdirs(config) | ({"init": config.init.transformer} if config.init.transformer else {})
+    for workdir in sources.values():
+        trained_on = Provenance.from_json(json.dumps(checkpoints.read_meta(workdir)["provenance"]))
+        differences = provenance.differences(trained_on)
+        if differences:
+            raise UserError(
+                f"the dataset in {config.data.dir} does not fit the checkpoint in {workdir}: {differences[0]}"
+            )
+    return provenance
+
+
+def _abstract(state: TrainState) -> TrainState:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
+
+
+class _Window:
+    """The metrics since the last log line: merged on the device, read once when the line is written."""
+
+    def __init__(self) -> None:
+        self._metrics: Metrics | None = None
+        self._merge = jax.jit(merge_metrics)
+        self._start: tuple[int, float] | None = None
+
+    def add(self, metrics: Metrics) -> None:
+        self._metrics = metrics if self._metrics is None else self._merge(self._metrics, metrics)
+
+    def close(self, step: int) -> dict[str, float]:
+        """The averages, and the steps a second since the last line (none on the first, which holds compilation).
+
+        Raises:
+            FloatingPointError: When the loss is not finite.
+        """
+        values = {name: float(metric.compute()) for name, metric in jax.device_get(self._metrics).items()}
+        if not math.isfinite(values["loss"]):
+            raise FloatingPointError(f"the loss is {values['loss']} in the steps before {step}")
+        now = time.monotonic()
+        if self._start is not None:
+            values["steps_per_second"] = (step - self._start[0]) / (now - self._start[1])
+        self._start = (step, now)
+        self._metrics = None
+        return values

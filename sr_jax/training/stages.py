@@ -1,0 +1,226 @@
+"""What each stage trains and its loss.
+
+A stage is two pure functions: `init(key) -> params` and `loss(params, frozen, batch, key) -> (loss, metrics)`. The
+trainer (`loop.py`) knows nothing else about it.
+"""
+
+import dataclasses
+import itertools
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from sr_jax.diffusion.schedule import NoiseSchedule
+from sr_jax.losses.denoising import denoising_loss
+from sr_jax.losses.identity import identity_loss
+from sr_jax.losses.structure import structure_loss
+from sr_jax.models.functional import Functional, Params
+from sr_jax.training.state import Batch, Metrics, average
+
+NUM_TIMESTEP_BINS = 5
+
+
+class Stage(Protocol):
+    """What the trainer needs to know about a stage."""
+
+    modules: dict[str, Functional]
+    """The trained modules; `params` is a dict with the same keys."""
+
+    def loss(self, params: Params, frozen: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        """The scalar loss of a batch and its metrics."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Alignment:
+    """The two supervision signals of stage two, on the predicted clean latent.
+
+    Attributes:
+        structure: `f_S`, frozen.
+        identity: `f_ID`, frozen.
+        identity_uses_depth: Whether `f_ID` takes the predicted structure too (the paper's choice).
+        structure_weight: `lambda_S`.
+        identity_weight: `lambda_ID`.
+        structure_input: "clean" feeds `z0_hat` to `f_S` (the paper's choice), "noisy" feeds `zt` and its timestep.
+    """
+
+    structure: Functional
+    identity: Functional
+    identity_uses_depth: bool
+    structure_weight: float
+    identity_weight: float
+    structure_input: str
+
+    def losses(
+        self,
+        frozen: Params,
+        clean: Float[Array, "b t h w c"],
+        noisy: Float[Array, "b t h w c"],
+        timesteps: Int[Array, "b"],
+        batch: Batch,
+    ) -> dict[str, tuple[float, Float[Array, "b"]]]:
+        """Weight and per-sample value of each alignment loss whose weight is not 0.
+
+        Args:
+            frozen: Parameters `{"structure": ..., "identity": ...}`; gradients flow through them, not into them.
+            clean: `z0_hat`, the transformer's predicted clean latent.
+            noisy: `zt`.
+            timesteps: Of `zt`.
+            batch: The records' `depth_latent`, `face_embedding` and `face_mask`.
+        """
+        losses = {}
+        depth_latents = None
+        if self.structure_weight or self.identity_uses_depth:
+            inputs = (noisy, timesteps) if self.structure_input == "noisy" else (clean,)
+            depth_latents = self.structure.apply(frozen["structure"], *inputs)
+        if self.structure_weight:
+            losses["structure"] = (self.structure_weight, structure_loss(depth_latents, batch["depth_latent"]))
+        if self.identity_weight:
+            # The predicted structure, not the teacher's, feeds f_ID: it acts as an implicit face mask.
+            condition = depth_latents if self.identity_uses_depth else None
+            embeddings = self.identity.apply(frozen["identity"], clean, condition)
+            value = identity_loss(embeddings, batch["face_embedding"], batch["face_mask"])
+            losses["identity"] = (self.identity_weight, value)
+        return losses
+
+
+@dataclasses.dataclass(frozen=True)
+class Denoising:
+    """Trains the transformer: the base run, plain fine-tuning and, with an `alignment`, SemanticREPA's stage two.
+
+    Attributes:
+        modules: `{"transformer": ...}`.
+        schedule: The noise schedule.
+        image_dropout: Probability that a sample's image latent is zeroed.
+        text_dropout: Probability that a sample's text embedding is zeroed (the unconditional prompt of guidance).
+        alignment: None compiles the step without the frozen modules.
+    """
+
+    modules: dict[str, Functional]
+    schedule: NoiseSchedule
+    image_dropout: float
+    text_dropout: float
+    alignment: Alignment | None
+
+    def loss(self, params: Params, frozen: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        """`L_t + lambda_S L_S + lambda_ID L_ID`, averaged over the batch; every part also by timestep bin."""
+        keys = iter(jax.random.split(key, 6))
+        latents = sample_posterior(batch["latent_mean"], batch["latent_std"], next(keys))
+        timesteps = jax.random.randint(next(keys), latents.shape[:1], 0, self.schedule.num_train_timesteps)
+        noise = jax.random.normal(next(keys), latents.shape)
+        noisy = self.schedule.add_noise(latents, noise, timesteps)
+        image = image_condition(batch["image_latents"], latents.shape[1], next(keys))
+        image = drop(image, self.image_dropout, next(keys))
+        text = drop(batch["text_embedding"], self.text_dropout, next(keys))
+
+        inputs = jnp.concatenate([noisy, image], axis=-1)
+        velocity = self.modules["transformer"].apply(params["transformer"], inputs, text, timesteps)
+        losses = {"denoising": (1.0, denoising_loss(velocity, self.schedule.velocity(latents, noise, timesteps)))}
+        if self.alignment is not None:
+            clean = self.schedule.predict_clean(noisy, velocity, timesteps)
+            losses |= self.alignment.losses(frozen, clean, noisy, timesteps, batch)
+        return total_and_metrics(losses, batch, timesteps, self.schedule.num_train_timesteps)
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignmentModules:
+    """Stage one: teaches the two alignment modules to read latents; they never see pixels.
+
+    Attributes:
+        modules: `{"structure": f_S, "identity": f_ID}`, or one of them.
+        schedule: The noise schedule, for the noisy variant of `f_S`.
+        structure_input: "clean" gives `z0` to `f_S` (the paper's choice), "noisy" gives `zt` and its timestep.
+        identity_uses_depth: Whether `f_ID` takes `d0` too (the paper's choice).
+    """
+
+    modules: dict[str, Functional]
+    schedule: NoiseSchedule
+    structure_input: str
+    identity_uses_depth: bool
+
+    def loss(self, params: Params, frozen: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        """`mean((f_S(z0) - d0)^2)` plus the masked L1 of `f_ID(z0, d0)` to `f`, averaged over the batch."""
+        posterior_key, noise_key, timestep_key = jax.random.split(key, 3)
+        latents = sample_posterior(batch["latent_mean"], batch["latent_std"], posterior_key)
+        losses = {}
+        timesteps = None
+        if "structure" in self.modules:
+            inputs = latents
+            if self.structure_input == "noisy":
+                num_timesteps = self.schedule.num_train_timesteps
+                timesteps = jax.random.randint(timestep_key, latents.shape[:1], 0, num_timesteps)
+                noise = jax.random.normal(noise_key, latents.shape)
+                inputs = self.schedule.add_noise(latents, noise, timesteps)
+            depth_latents = self.modules["structure"].apply(params["structure"], inputs, timesteps)
+            losses["structure"] = (1.0, structure_loss(depth_latents, batch["depth_latent"]))
+        if "identity" in self.modules:
+            condition = batch["depth_latent"] if self.identity_uses_depth else None
+            embeddings = self.modules["identity"].apply(params["identity"], latents, condition)
+            value = identity_loss(embeddings, batch["face_embedding"], batch["face_mask"])
+            losses["identity"] = (1.0, value)
+        return total_and_metrics(losses, batch, timesteps, self.schedule.num_train_timesteps)
+
+
+def sample_posterior(
+    mean: Float[Array, "b t h w c"], std: Float[Array, "b t h w c"], key: jax.Array
+) -> Float[Array, "b t h w c"]:
+    """Draws `z0` from the codec's posterior, as the CogVideoX trainers do."""
+    return mean + std * jax.random.normal(key, mean.shape)
+
+
+def image_condition(
+    image_latents: Float[Array, "b k 1 h w c"], num_latent_frames: int, key: jax.Array
+) -> Float[Array, "b {num_latent_frames} h w c"]:
+    """The image condition of training: one of the noisy draws on frame 0, zeros on the other frames.
+
+    Args:
+        image_latents: Draw 0 is the clean image, which sampling uses; draws 1.. are of the noisy image.
+        num_latent_frames: T.
+        key: Chooses a noisy draw for each sample.
+    """
+    batch_size, num_draws = image_latents.shape[:2]
+    chosen = jax.random.randint(key, (batch_size,), 1, num_draws)
+    first = jnp.take_along_axis(image_latents, chosen[:, None, None, None, None, None], axis=1)[:, 0]
+    return jnp.pad(first, ((0, 0), (0, num_latent_frames - 1), (0, 0), (0, 0), (0, 0)))
+
+
+def drop(values: Float[Array, "b ..."], probability: float, key: jax.Array) -> Float[Array, "b ..."]:
+    """Zeroes whole samples with the given probability."""
+    keep = jax.random.bernoulli(key, 1.0 - probability, values.shape[:1])
+    return jnp.where(keep.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
+
+
+def total_and_metrics(
+    losses: dict[str, tuple[float, Float[Array, "b"]]],
+    batch: Batch,
+    timesteps: Int[Array, "b"] | None,
+    num_train_timesteps: int,
+) -> tuple[jax.Array, Metrics]:
+    """The weighted sum of the losses' batch means, and every loss as a metric, overall and by timestep bin.
+
+    The identity metric averages over the clips that have a face; in the total a clip without one counts as 0.
+
+    Args:
+        losses: Weight and per-sample value by name.
+        batch: For its `face_mask`.
+        timesteps: Of each sample; None when the stage adds no noise, and then there are no bins.
+        num_train_timesteps: The bins split `0 .. num_train_timesteps - 1` evenly.
+    """
+    total = sum(weight * jnp.mean(value) for weight, value in losses.values())
+    metrics = {"loss": average(total[None])}
+    has_face = jnp.any(batch["face_mask"] > 0, axis=-1)
+    for name, (_, value) in losses.items():
+        counted = has_face if name == "identity" else jnp.ones_like(has_face)
+        metrics[f"loss/{name}"] = average(value, counted)
+        for low, high in timestep_bins(num_train_timesteps) if timesteps is not None else ():
+            inside = counted & (timesteps >= low) & (timesteps < high)
+            metrics[f"loss/{name}/t{low:03d}-{high:03d}"] = average(value, inside)
+    return total, metrics
+
+
+def timestep_bins(num_train_timesteps: int) -> list[tuple[int, int]]:
+    """`[low, high)` bounds of the bins in which every loss is logged."""
+    edges = [num_train_timesteps * i // NUM_TIMESTEP_BINS for i in range(NUM_TIMESTEP_BINS + 1)]
+    return list(itertools.pairwise(edges))
