@@ -1,0 +1,167 @@
+"""Video files: reading, cutting into clips, resizing, writing."""
+
+import contextlib
+import dataclasses
+import itertools
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from jaxtyping import Float, Int, Shaped, UInt8
+
+from sr_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoInfo:
+    """What a video file holds: `num_frames` decoded frames of `height` x `width` pixels, `fps` frames a second."""
+
+    num_frames: int
+    fps: float
+    height: int
+    width: int
+
+
+def scan_video(path: Path) -> VideoInfo:
+    """Decodes a whole video without keeping it, and so proves that it can be read.
+
+    Raises:
+        UserError: When the file is missing, is not a video that can be decoded, or has no frames.
+    """
+    count, shape = 0, (0, 0)
+    with _opened(path) as (frames, fps):
+        for frame in frames:
+            count, shape = count + 1, frame.shape[:2]
+    return VideoInfo(count, fps, *shape)
+
+
+def read_video(path: Path) -> tuple[UInt8[np.ndarray, "f h w 3"], float]:
+    """All RGB frames of a video at their own size, and the frames a second (the average, if they vary).
+
+    The whole video is held in memory: cut hours of film into shots first.
+
+    Raises:
+        UserError: As `scan_video`.
+    """
+    with _opened(path) as (frames, fps):
+        return np.stack(list(frames)), fps
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Iterator[np.ndarray], float]]:
+    """Yields at least one upright frame, one at a time, and the frames a second."""
+    if not path.is_file():
+        raise UserError(f"no video file {path}")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise UserError(f"{path} holds no video stream")
+            stream = container.streams.video[0]
+            fps = float(stream.average_rate or stream.guessed_rate or 0)
+            frames = map(_upright, container.decode(stream))
+            first = next(frames, None)
+            if first is None or fps <= 0:
+                raise UserError(f"{path} holds no video frames")
+            yield itertools.chain([first], frames), fps
+    except av.error.FFmpegError as error:
+        raise UserError(f"cannot read the video {path}: {error.strerror}") from error
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    # Phones store upright video as turned frames plus an angle.
+    return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+
+
+def clip_indices(
+    num_frames: int, source_fps: float, *, fps: float, clip_frames: int, stride: int
+) -> list[Int[np.ndarray, " f"]]:
+    """Which source frames make up each clip of a video.
+
+    The video is resampled to `fps` by taking the nearest source frame, then cut every `stride` resampled frames. What
+    is left over at the end is dropped. A source slower than `fps` repeats frames.
+
+    Args:
+        num_frames: Frames of the source.
+        source_fps: Frames a second of the source.
+        fps: Frames a second of the clips.
+        clip_frames: Frames of a clip, F.
+        stride: Resampled frames from one clip's start to the next one's.
+
+    Returns:
+        One index array `[F]` for each clip; none for a video shorter than a clip.
+    """
+    step = source_fps / fps
+    # The tolerance forgives rates such as 30000/1001 that no float holds exactly.
+    count = int((num_frames - 1) / step + 1e-6) + 1
+    resampled = np.minimum(np.round(np.arange(count) * step).astype(int), num_frames - 1)
+    return [resampled[start : start + clip_frames] for start in range(0, count - clip_frames + 1, stride)]
+
+
+def resize_and_crop(
+    frames: Shaped[np.ndarray, "f h w *c"], height: int, width: int
+) -> Shaped[np.ndarray, "f {height} {width} *c"]:
+    """Scales frames (uint8 or float32, with or without channels) to cover `height` x `width` and crops the centre.
+
+    The aspect ratio is kept. Pixels are averaged when frames shrink and interpolated bilinearly when they grow.
+    """
+    old_height, old_width = frames.shape[1:3]
+    if (old_height, old_width) == (height, width):
+        return frames
+    scale = max(height / old_height, width / old_width)
+    new_height, new_width = max(height, round(old_height * scale)), max(width, round(old_width * scale))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    top, left = (new_height - height) // 2, (new_width - width) // 2
+    return np.stack(
+        [
+            cv2.resize(frame, (new_width, new_height), interpolation=interpolation)[
+                top : top + height, left : left + width
+            ]
+            for frame in frames
+        ]
+    )
+
+
+def write_video(
+    path: Path,
+    frames: UInt8[np.ndarray, "f h w 3"] | Float[np.ndarray, "f h w 3"],
+    fps: float,
+    *,
+    lossless: bool = False,
+) -> None:
+    """Writes an H.264 mp4; the file appears complete or not at all.
+
+    Args:
+        path: Where to write; its folder must exist.
+        frames: RGB, uint8 or float in [-1, 1] as a codec decodes it.
+        fps: Frames a second.
+        lossless: Keep every pixel exactly (RGB H.264, which few browsers play). Otherwise high quality yuv420p, which
+            everything plays; height and width must then be even.
+    """
+    if frames.dtype != np.uint8:
+        frames = to_uint8(frames)
+    temporary = path.with_name(f".{path.name}.tmp")
+    codec, pixel_format, options = (
+        ("libx264rgb", "rgb24", {"qp": "0"}) if lossless else ("libx264", "yuv420p", {"crf": "10"})
+    )
+    with av.open(str(temporary), "w", format="mp4") as container:
+        stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = pixel_format
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    os.replace(temporary, path)
+
+
+def to_unit_range(frames: UInt8[np.ndarray, "*b h w 3"]) -> Float[np.ndarray, "*b h w 3"]:
+    """uint8 pixels as float32 in [-1, 1], what codecs read."""
+    return frames.astype(np.float32) / 127.5 - 1
+
+
+def to_uint8(frames: Float[np.ndarray, "*b h w 3"]) -> UInt8[np.ndarray, "*b h w 3"]:
+    """Float pixels in [-1, 1] (values outside are clipped) as uint8."""
+    return np.round((np.clip(frames.astype(np.float32), -1, 1) + 1) * 127.5).astype(np.uint8)
