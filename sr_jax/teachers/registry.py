@@ -1,0 +1,81 @@
+"""Codecs and teachers by name, from a config section such as `{"name": "linear", "path": "teachers/codec.npz"}`."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sr_jax.errors import UserError
+from sr_jax.models.codec import LinearVideoCodec, VideoCodec
+from sr_jax.teachers.base import DepthTeacher, FaceTeacher, TextTeacher
+from sr_jax.teachers.depth import PrecomputedDepth
+from sr_jax.teachers.faces import load_small_faces
+from sr_jax.teachers.text import WordLlamaText
+
+_Loaded = TypeVar("_Loaded")
+Section = Mapping[str, Any]
+"""A config section: `name`, and what the entry of that name reads."""
+
+# Entries import optional packages only when they are called.
+CODECS: dict[str, Callable[[Section], VideoCodec]] = {
+    "linear": lambda section: LinearVideoCodec.load(_path(section)),
+}
+FACES: dict[str, Callable[[Section], FaceTeacher]] = {
+    "small": lambda section: load_small_faces(_path(section)),
+}
+DEPTHS: dict[str, Callable[[Section], DepthTeacher]] = {
+    "precomputed": lambda section: PrecomputedDepth(),
+}
+TEXTS: dict[str, Callable[[Section], TextTeacher]] = {
+    "wordllama": lambda section: WordLlamaText(section["num_tokens"]),
+}
+
+
+def load_codec(section: Section) -> VideoCodec:
+    """Loads `{"name": "linear", "path": FILE}`.
+
+    Raises:
+        UserError: For an unknown name or weights that cannot be read.
+    """
+    return _load("codec", CODECS, section)
+
+
+def load_face_teacher(section: Section) -> FaceTeacher:
+    """Loads `{"name": "small", "path": FOLDER}`.
+
+    Raises:
+        UserError: For an unknown name or weights that cannot be read.
+    """
+    return _load("faces", FACES, section)
+
+
+def load_depth_teacher(section: Section) -> DepthTeacher:
+    """Loads `{"name": "precomputed"}`.
+
+    Raises:
+        UserError: For an unknown name or weights that cannot be read.
+    """
+    return _load("depth", DEPTHS, section)
+
+
+def load_text_teacher(section: Section) -> TextTeacher:
+    """Loads `{"name": "wordllama", "num_tokens": L}`.
+
+    Raises:
+        UserError: For an unknown name or a package that is not installed.
+    """
+    return _load("text", TEXTS, section)
+
+
+def _load(kind: str, entries: Mapping[str, Callable[[Section], _Loaded]], section: Section) -> _Loaded:
+    name = section["name"]
+    if name not in entries:
+        raise UserError(
+            f"no {kind} teacher is called {name!r}: {kind}.name must be one of {', '.join(sorted(entries))}"
+        )
+    return entries[name](section)
+
+
+def _path(section: Section) -> Path:
+    if not section["path"]:
+        raise UserError(f"{section['name']} needs its weights: set the path of its config section")
+    return Path(section["path"])
