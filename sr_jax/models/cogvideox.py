@@ -299,7 +299,5 @@ class CogVideoXTransformer3D(nnx.Module):
             coordinates = positions.rope_grid_1_5(frames, tuple(grid))
         cos, sin = positions.rope_table(coordinates, config.attention_head_dim)
         # Text tokens have no place: they are turned by an angle of 0.
-        return (
-            jnp.asarray(np.pad(cos, ((text_length, 0), (0, 0)), constant_values=1.0)),
-            jnp.asarray(np.pad(sin, ((text_length, 0), (0, 0)))),
-        )
+        text = ((text_length, 0), (0, 0))
+        return jnp.asarray(np.pad(cos, text, constant_values=1.0)), jnp.asarray(np.pad(sin, text))

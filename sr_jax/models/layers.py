@@ -174,7 +174,10 @@ class FeedForward(nnx.Module):
 
 
 def patchify(x: Float[Array, "b t h w c"], patch: tuple[int, int, int]) -> Float[Array, "b n p"]:
-    """Cuts a latent into patches, one token each; a patch's values are ordered frame, row, column, channel.
+    """Cuts a latent into patches, one token each.
+
+    A patch's values are ordered channel, frame, row, column, as in the released weights: the first rows of the
+    projection that follows belong to the first channels.
 
     Args:
         x: Latent whose T, H and W are multiples of the patch.
@@ -183,7 +186,7 @@ def patchify(x: Float[Array, "b t h w c"], patch: tuple[int, int, int]) -> Float
     b, t, h, w, c = x.shape
     pt, ph, pw = patch
     x = x.reshape(b, t // pt, pt, h // ph, ph, w // pw, pw, c)
-    return x.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(b, -1, pt * ph * pw * c)
+    return x.transpose(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, -1, c * pt * ph * pw)
 
 
 def unpatchify(
@@ -198,8 +201,8 @@ def unpatchify(
     """
     b = x.shape[0]
     (pt, ph, pw), (t, h, w) = patch, size
-    x = x.reshape(b, t // pt, h // ph, w // pw, pt, ph, pw, -1)
-    return x.transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(b, t, h, w, -1)
+    x = x.reshape(b, t // pt, h // ph, w // pw, -1, pt, ph, pw)
+    return x.transpose(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, t, h, w, -1)
 
 
 def text_mask(text_length: int, video_length: int) -> Bool[Array, "s"]:

@@ -1,0 +1,1 @@
+"""Diffusion without the network: the noise schedule, the samplers and guidance."""

@@ -1,0 +1,115 @@
+"""The structure alignment module: the depth latent of a video latent (paper section 3.2).
+
+A depth-pruned CogVideoX transformer that starts from evenly spaced blocks of the pretrained one.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from sr_jax.errors import UserError
+from sr_jax.models.cogvideox import CogVideoXConfig, CogVideoXTransformer3D
+
+Params = dict[str, Any]
+
+
+class StructureModule(nnx.Module):
+    """A transformer without text: latents in, coloured-depth latents of the same shape out.
+
+    Args:
+        config: Of the pruned transformer; as many channels in as out.
+        rngs: Initialisation keys.
+        dtype: Compute type.
+        remat: Whether the backward pass recomputes each block.
+
+    Raises:
+        UserError: If the channels in and out differ.
+    """
+
+    def __init__(self, config: CogVideoXConfig, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32, remat: bool = False):
+        if config.in_channels != config.out_channels:
+            raise UserError(
+                f"the structure module maps latents to latents: in_channels {config.in_channels} and out_channels "
+                f"{config.out_channels} must be equal"
+            )
+        self.transformer = CogVideoXTransformer3D(config, rngs=rngs, dtype=dtype, remat=remat)
+
+    def __call__(
+        self, latents: Float[Array, "b t h w c"], timesteps: Int[Array, "b"] | None = None
+    ) -> Float[Array, "b t h w c"]:
+        """Predicts the depth latents.
+
+        Args:
+            latents: Clean latents (the paper's choice), or noisy ones together with their timesteps (its ablation).
+            timesteps: Training timesteps of noisy latents; None for clean latents, which means 0.
+        """
+        batch = latents.shape[0]
+        if timesteps is None:
+            timesteps = jnp.zeros((batch,), jnp.int32)
+        no_text = jnp.zeros((batch, 0, self.transformer.config.text_embed_dim))
+        return self.transformer(latents, no_text, timesteps)
+
+
+def evenly_spaced(n_from: int, n_to: int) -> list[int]:
+    """Indices of `n_to` of `n_from` blocks at even distances, the first and the last block included.
+
+    Raises:
+        UserError: If there are fewer blocks than wanted, or none are wanted.
+    """
+    if not 1 <= n_to <= n_from:
+        raise UserError(f"cannot keep {n_to} of {n_from} transformer blocks: choose 1 to {n_from}")
+    if n_to == 1:
+        return [0]
+    return [(2 * i * (n_from - 1) + n_to - 1) // (2 * (n_to - 1)) for i in range(n_to)]
+
+
+def init_from_transformer(
+    structure_params: Params, transformer_params: Params, num_layers_from: int, num_layers_to: int
+) -> Params:
+    """Parameters of a structure module that starts from a pretrained transformer.
+
+    Evenly spaced blocks and all shared layers are copied. Where the transformer takes more channels, the input
+    projection keeps those of the first ones: the noisy latents come before the image latents.
+
+    Args:
+        structure_params: Pure dict of the structure module: the shapes wanted.
+        transformer_params: Pure dict of the transformer.
+        num_layers_from: Blocks of the transformer.
+        num_layers_to: Blocks of the structure module.
+
+    Returns:
+        A pure dict like `structure_params`.
+
+    Raises:
+        UserError: If the two do not fit, naming the parameter.
+    """
+    kept = np.asarray(evenly_spaced(num_layers_from, num_layers_to))
+    return {"transformer": _copy(structure_params["transformer"], transformer_params, kept, ())}
+
+
+def _copy(wanted: Params, given: Params, kept: np.ndarray, path: tuple[str, ...]) -> Params:
+    missing = wanted.keys() - given.keys()
+    if missing:
+        raise UserError(
+            f"the transformer has no parameter {'.'.join((*path, min(missing)))}, the structure module does"
+        )
+    return {
+        name: _copy(value, given[name], kept, (*path, name))
+        if isinstance(value, dict)
+        else _copy_array(value, given[name], kept, (*path, name))
+        for name, value in wanted.items()
+    }
+
+
+def _copy_array(wanted: Any, given: Array, kept: np.ndarray, path: tuple[str, ...]) -> Array:
+    if path[0] == "transformer_blocks":
+        given = given[kept]
+    elif path == ("patch_embed", "proj", "kernel"):
+        given = given[: wanted.shape[0]]
+    if given.shape != wanted.shape:
+        raise UserError(f"parameter {'.'.join(path)} is {given.shape} in the transformer, {wanted.shape} wanted")
+    return given
