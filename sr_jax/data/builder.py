@@ -6,6 +6,7 @@ A prepared dataset is a folder DATA with the TFDS dataset `DATA/clip_records/1.0
 import contextlib
 import io
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,8 @@ def write_dataset(
     builder = ClipRecords(spec=spec, provenance=provenance, splits=splits, data_dir=str(data_dir))
     # TFDS announces a download and draws bars for its internal steps. Nothing is downloaded; callers show the progress.
     tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare(file_format="array_record")
+    with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as downloads:
+        builder.download_and_prepare(download_dir=downloads, file_format="array_record")
 
 
 def has_dataset(data_dir: Path | str) -> bool:

@@ -7,7 +7,6 @@ import pytest
 from sr_jax.data import video
 from sr_jax.errors import UserError
 
-
 _LAST = (0, 0, 0, 1 << 30)
 
 

@@ -1,0 +1,1 @@
+"""From folders of videos to a dataset of records: finding and checking the input, features, writing, resuming."""

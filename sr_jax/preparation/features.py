@@ -1,0 +1,180 @@
+"""A clip's features: what the codec and the teachers make of its pixels and caption."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+
+import sr_jax
+from sr_jax.data import video
+from sr_jax.data.records import Provenance, RecordSpec
+from sr_jax.errors import UserError
+from sr_jax.models.codec import VideoCodec, latent_frames
+from sr_jax.preparation.inputs import ClipPlan
+from sr_jax.teachers.base import DepthTeacher, FaceTeacher, TextTeacher
+from sr_jax.teachers.depth import colour_depth, normalise_disparity
+from sr_jax.teachers.faces import face_tracks
+
+# CogVideoX-I2V training noises the first frame with sigma = exp(N(mean, deviation)), on pixels in [-1, 1].
+_LOG_SIGMA_MEAN, _LOG_SIGMA_DEVIATION = -3.0, 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipPixels:
+    """The pixels of one clip: RGB `frames` `[F, H, W, 3]` and `disparity` `[F, H, W]` in [0, 1], near is large."""
+
+    frames: UInt8[np.ndarray, "f h w 3"]
+    disparity: Float[np.ndarray, "f h w"]
+
+
+class ClipReader:
+    """Cuts planned clips out of their videos. The last video stays decoded, as clips of one video come in a row."""
+
+    def __init__(self, depth: DepthTeacher, *, height: int, width: int):
+        self._size = (height, width)
+
+        @functools.lru_cache(maxsize=1)
+        def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+            frames, fps = video.read_video(path)
+            return frames, depth(frames, fps, path)
+
+        self._read = read
+
+    def __call__(self, plan: ClipPlan) -> ClipPixels:
+        """The clip's frames, scaled and cropped, with its disparity normalised over the clip.
+
+        Raises:
+            UserError: When the video or its depth cannot be read.
+        """
+        frames, disparity = self._read(plan.source.path)
+        return ClipPixels(
+            video.resize_and_crop(frames[plan.indices], *self._size),
+            normalise_disparity(video.resize_and_crop(disparity[plan.indices], *self._size)),
+        )
+
+
+class FeatureExtractor:
+    """Turns a batch of clips into the arrays of their records.
+
+    Attributes:
+        spec: Sizes of the arrays.
+        provenance: What makes them.
+    """
+
+    def __init__(
+        self,
+        *,
+        codec: VideoCodec,
+        depth: DepthTeacher,
+        faces: FaceTeacher,
+        text: TextTeacher,
+        num_frames: int,
+        fps: float,
+        height: int,
+        width: int,
+        noisy_images: int,
+        seed: int,
+    ):
+        """Compiles on first use.
+
+        Args:
+            codec: Encodes clips and coloured depth.
+            depth: The depth teacher, for the provenance; it reads whole videos, see `ClipReader`.
+            faces: Detector and recogniser.
+            text: Embeds captions.
+            num_frames: Frames of a clip.
+            fps: Frames a second of a clip.
+            height: Pixels.
+            width: Pixels.
+            noisy_images: K, draws of the noisy first frame.
+            seed: Seed of these draws, together with the clip's id.
+
+        Raises:
+            UserError: When the codec cannot encode clips of this length or size.
+        """
+        self._codec, self._faces, self._text, self._seed = codec, faces, text, seed
+        self._encode = jax.jit(codec.encode)
+        self.spec = RecordSpec(
+            latent_shape=_latent_shape(codec, num_frames, height, width),
+            noisy_images=noisy_images,
+            embedding_dim=faces.recogniser.embedding_dim,
+            text_shape=text([""]).shape[1:],
+        )
+        self.provenance = Provenance(
+            codec={
+                "name": codec.name,
+                "weight_hash": codec.weight_hash,
+                "scaling_factor": float(codec.scaling_factor),
+                "temporal_compression_ratio": codec.temporal_compression_ratio,
+                "spatial_compression_ratio": codec.spatial_compression_ratio,
+                "latent_channels": codec.latent_channels,
+            },
+            teachers={
+                "depth": _identify(depth),
+                "face_detector": _identify(faces.detector),
+                "face_recogniser": _identify(faces.recogniser),
+                "text": _identify(text),
+            },
+            clip={
+                "num_frames": num_frames,
+                "fps": fps,
+                "height": height,
+                "width": width,
+                "noisy_images": noisy_images,
+                "seed": seed,
+            },
+            software_version=sr_jax.__version__,
+        )
+
+    def __call__(self, plans: Sequence[ClipPlan], clips: Sequence[ClipPixels]) -> list[dict[str, Any]]:
+        """The arrays of the records of a batch, in float16; see `RecordSpec.array_shapes`.
+
+        The first frame's latents are the means of the codec's posterior.
+        """
+        frames = np.stack([clip.frames for clip in clips])
+        pixels = video.to_unit_range(frames)
+        mean, std = self._encode(pixels)
+        depth, _ = self._encode(video.to_unit_range(np.stack([colour_depth(clip.disparity) for clip in clips])))
+        images = np.stack([self._noisy_images(plan.clip_id, clip[0]) for plan, clip in zip(plans, pixels)])
+        image_latents, _ = self._encode(images.reshape(-1, *images.shape[2:]))
+        embedding, mask = face_tracks(
+            frames, self._faces.detector, self._faces.recogniser, self._codec.temporal_compression_ratio
+        )
+        batch = {
+            "latent_mean": mean,
+            "latent_std": std,
+            "image_latents": image_latents.reshape(*images.shape[:2], *image_latents.shape[1:]),
+            "depth_latent": depth,
+            "face_embedding": embedding,
+            "face_mask": mask,
+            "text_embedding": self._text([plan.source.prompt for plan in plans]),
+        }
+        batch = jax.device_get(batch)
+        return [self.spec.to_float16({name: array[row] for name, array in batch.items()}) for row in range(len(plans))]
+
+    def _noisy_images(self, clip_id: str, image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "k 1 h w 3"]:
+        """The clean first frame and its noisy draws, which depend on the clip's id and the seed alone."""
+        digest = hashlib.sha256(f"{self._seed}/{clip_id}".encode()).digest()
+        rng = np.random.default_rng(int.from_bytes(digest[:16], "big"))
+        draws = self.spec.noisy_images
+        sigma = np.exp(rng.normal(_LOG_SIGMA_MEAN, _LOG_SIGMA_DEVIATION, (draws, 1, 1, 1)))
+        noisy = image + sigma * rng.normal(size=(draws, *image.shape))
+        return np.concatenate([image[None], noisy])[:, None].astype(np.float32)
+
+
+def _latent_shape(codec: VideoCodec, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+    ratio = codec.spatial_compression_ratio
+    if height % ratio or width % ratio:
+        raise UserError(f"clips of {height}x{width} pixels do not fit the codec: use multiples of {ratio}")
+    frames = latent_frames(num_frames, codec.temporal_compression_ratio)
+    return (frames, height // ratio, width // ratio, codec.latent_channels)
+
+
+def _identify(teacher: Any) -> dict[str, str]:
+    return {"name": teacher.name, "weight_hash": teacher.weight_hash}

@@ -1,0 +1,124 @@
+"""Small videos on disk and teachers that need no weights, for tests of preparing."""
+
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from sr_jax.data import video
+from sr_jax.preparation.dataset import make_dataset
+from sr_jax.preparation.features import ClipReader, FeatureExtractor
+from sr_jax.preparation.inputs import check_input
+from sr_jax.teachers.base import Face, FaceTeacher
+from sr_jax.teachers.depth import PrecomputedDepth
+
+CLIP = {"num_frames": 5, "fps": 8.0, "height": 16, "width": 12}
+
+
+class MeanCodec:
+    """A latent pixel holds the mean colour of its patch; the deviation is a tenth of it."""
+
+    name, scaling_factor = "mean", 0.5
+    temporal_compression_ratio, latent_channels = 4, 3
+
+    def __init__(self, spatial_compression_ratio=4, weight_hash="m0"):
+        self.spatial_compression_ratio = spatial_compression_ratio
+        self.weight_hash = weight_hash
+
+    def encode(self, pixels):
+        ratio = self.spatial_compression_ratio
+        b, f, h, w, c = pixels.shape
+        pixels = pixels.reshape(b, f, h // ratio, ratio, w // ratio, ratio, c).mean(axis=(3, 5))
+        later = pixels[:, 1:].reshape(b, -1, 4, h // ratio, w // ratio, c).mean(axis=2)
+        mean = jnp.concatenate([pixels[:, :1], later], axis=1) * self.scaling_factor
+        return mean, jnp.abs(mean) / 10
+
+    def decode(self, latents):
+        raise NotImplementedError
+
+
+class BrightFaces:
+    """Finds a face in every frame whose first pixel is not black."""
+
+    name, weight_hash = "bright", "b0"
+
+    def __call__(self, frames):
+        box = np.array([0, 0, 4, 4], np.float32)
+        return [[Face(box, 0.9)] if frame[0, 0].any() else [] for frame in frames]
+
+
+class ColourRecogniser:
+    """The colour of the first pixel, at unit length."""
+
+    name, weight_hash, embedding_dim = "colour", "r0", 3
+
+    def embed(self, frames, faces):
+        found = np.array([face is not None for face in faces])
+        colours = frames[:, 0, 0].astype(np.float32) * found[:, None]
+        return colours / np.maximum(np.linalg.norm(colours, axis=-1, keepdims=True), 1e-6), found
+
+
+class LetterText:
+    """Each of the first four letters as `[code, code^2] / 1000`."""
+
+    name, weight_hash = "letters", "l0"
+
+    def __call__(self, prompts):
+        codes = np.array([[ord(letter) for letter in f"{prompt:4}"[:4]] for prompt in prompts], np.float32)
+        return np.stack([codes, codes**2], axis=-1) / 1000
+
+
+def write_source(path: Path, *, frames=5, size=(16, 12), fps=8.0, depth_frames=None, seed=0, prompt="a person") -> None:
+    """Writes a random video with its depth, caption and labels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(1, 256, (frames, *size, 3)).astype(np.uint8)
+    video.write_video(path, pixels, fps, lossless=True)
+    depth = rng.uniform(1, 5, (depth_frames or frames, *size)).astype(np.float32)
+    np.savez(path.with_suffix(".depth.npz"), depth=depth)
+    path.with_suffix(".txt").write_text(prompt + "\n")
+    path.with_suffix(".json").write_text(json.dumps({"identity": seed}))
+
+
+def write_input(folder: Path) -> Path:
+    """Writes seven videos of the split "train", one of them of two clips, and two of "test"."""
+    for number in range(7):
+        write_source(folder / "train" / f"v{number}.mp4", seed=number, frames=10 if number == 2 else 5)
+    for number in range(2):
+        write_source(folder / "test" / f"v{number}.mp4", seed=100 + number)
+    return folder
+
+
+def extractor(**options) -> FeatureExtractor:
+    """A `FeatureExtractor` of the fakes."""
+    options = {"codec": MeanCodec(), "noisy_images": 2, "seed": 0, **CLIP, **options}
+    return FeatureExtractor(
+        depth=PrecomputedDepth(), faces=FaceTeacher(BrightFaces(), ColourRecogniser()), text=LetterText(), **options
+    )
+
+
+def plan(folder: Path, *, default_prompt="", depth=None):
+    """The checked clips of an input folder."""
+    return check_input(
+        folder,
+        depth=depth or PrecomputedDepth(),
+        default_prompt=default_prompt,
+        fps=CLIP["fps"],
+        clip_frames=CLIP["num_frames"],
+        stride=CLIP["num_frames"],
+    )
+
+
+def make(folder: Path, output: Path, *, progress=lambda done: None, keep_clips=True, batch_size=3, **options) -> None:
+    """Prepares an input folder with the fakes."""
+    make_dataset(
+        output,
+        plans=plan(folder),
+        reader=ClipReader(PrecomputedDepth(), height=CLIP["height"], width=CLIP["width"]),
+        extractor=extractor(**options),
+        fps=CLIP["fps"],
+        batch_size=batch_size,
+        keep_clips=keep_clips,
+        progress=progress,
+    )

@@ -1,0 +1,169 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sr_jax.data import builder, video
+from sr_jax.data.records import ARRAY_FIELDS
+from sr_jax.errors import UserError
+from tests.preparation import fakes
+
+_ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    return fakes.write_input(tmp_path_factory.mktemp("videos"))
+
+
+@pytest.fixture(scope="module")
+def prepared(videos, tmp_path_factory):
+    output = tmp_path_factory.mktemp("prepared") / "data"
+    fakes.make(videos, output)
+    return output
+
+
+def _files(folder):
+    """Every file below a folder with its content; the dates in TFDS' own files are not part of a dataset."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".json"
+    }
+
+
+def _records(output, split):
+    return {record["clip_id"].decode(): record for record in builder.open_dataset(output, split)}
+
+
+def test_dataset_holds_every_clip_and_what_made_it(videos, prepared):
+    records = _records(prepared, "train")
+    assert sorted(records) == [f"v{n}-00000" for n in range(3)] + ["v2-00005"] + [f"v{n}-00000" for n in range(3, 7)]
+    assert sorted(_records(prepared, "test")) == ["v0-00000", "v1-00000"]
+    record = records["v2-00005"]
+    assert (record["prompt"], record["source"]) == (b"a person", b"v2.mp4")
+    assert (record["source_first_frame"], record["fps"]) == (5, 8.0)
+    plan = fakes.plan(videos)[3]
+    clip = fakes.ClipReader(fakes.PrecomputedDepth(), height=16, width=12)(plan)
+    for name, array in fakes.extractor()([plan], [clip])[0].items():
+        np.testing.assert_allclose(record[name], array, atol=1e-3)
+    assert builder.read_provenance(prepared) == fakes.extractor().provenance
+    assert sorted(path.name for path in prepared.iterdir()) == ["clip_records", "clips", "manifest.json"]
+
+
+def test_clips_are_kept_exactly(videos, prepared):
+    folder = prepared / "clips" / "train"
+    rows = [json.loads(line) for line in (folder / "index.jsonl").read_text().splitlines()]
+    assert [row["clip_id"] for row in rows] == [f"v{n}-00000" for n in range(3)] + ["v2-00005"] + [
+        f"v{n}-00000" for n in range(3, 7)
+    ]
+    assert rows[3] == {
+        "clip_id": "v2-00005",
+        "prompt": "a person",
+        "source": "v2.mp4",
+        "source_first_frame": 5,
+        "labels": {"identity": 2},
+    }
+    frames, fps = video.read_video(folder / "v2-00005.mp4")
+    np.testing.assert_array_equal(frames, video.read_video(videos / "train" / "v2.mp4")[0][5:])
+    assert fps == 8.0
+    disparity = np.load(folder / "v2-00005.depth.npz")["disparity"]
+    assert disparity.shape == (5, 16, 12)
+    assert (disparity.min(), disparity.max()) == (0, 1)
+
+
+def test_clips_are_not_kept_unless_wanted(videos, tmp_path):
+    fakes.make(videos, tmp_path / "data", keep_clips=False)
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["clip_records", "manifest.json"]
+
+
+def test_again_does_nothing(videos, prepared):
+    before = {path: path.stat().st_mtime_ns for path in prepared.rglob("*")}
+    fakes.make(videos, prepared)
+    assert {path: path.stat().st_mtime_ns for path in prepared.rglob("*")} == before
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from sr_jax.preparation import dataset
+from tests.preparation import fakes
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+finished = 0
+def progress(clips):
+    global finished
+    finished += clips
+    if {place!r} == "between batches" and finished == 3:
+        die()
+
+if {place!r} == "inside a batch":
+    write, calls = dataset._write_arrays, []
+    def write_some(path, arrays):
+        calls.append(path)
+        if len(calls) == 4:
+            path.with_name(f".{{path.name}}.tmp").write_bytes(b"half")
+            die()
+        write(path, arrays)
+    dataset._write_arrays = write_some
+
+if {place!r} == "inside the records":
+    records = dataset._records
+    def some_records(*args):
+        for number, record in enumerate(records(*args)):
+            if number == 4:
+                die()
+            yield record
+    dataset._records = some_records
+
+fakes.make(Path(sys.argv[1]), Path(sys.argv[2]), progress=progress)
+"""
+
+
+def test_killed_and_started_again_makes_the_same_dataset(videos, prepared, tmp_path):
+    output = tmp_path / "data"
+    for place in ("between batches", "inside a batch", "inside the records"):
+        command = [sys.executable, "-c", _KILLED.format(place=place), str(videos), str(output)]
+        result = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+        assert result.returncode == -9, f"{place}: {result.stderr}"
+        assert not builder.has_dataset(output)
+    fakes.make(videos, output)
+    assert _files(output) == _files(prepared)
+    for split in ("train", "test"):
+        expected = _records(prepared, split)
+        for clip_id, record in _records(output, split).items():
+            for name in ARRAY_FIELDS:
+                np.testing.assert_array_equal(record[name], expected[clip_id][name])
+
+
+def test_other_settings_or_input_are_refused(videos, prepared, tmp_path):
+    before = _files(prepared)
+    with pytest.raises(UserError, match=r"codec\.weight_hash: dataset has 'm0', expected 'm1'"):
+        fakes.make(videos, prepared, codec=fakes.MeanCodec(weight_hash="m1"))
+    with pytest.raises(UserError, match=r"clip\.seed: dataset has 0, expected 3"):
+        fakes.make(videos, prepared, seed=3)
+    with pytest.raises(UserError, match="keep_clips: dataset has True, expected False"):
+        fakes.make(videos, prepared, keep_clips=False)
+    changed = tmp_path / "videos"
+    shutil.copytree(videos, changed)
+    (changed / "train" / "v3.txt").write_text("somebody else")
+    with pytest.raises(UserError, match="clip train/v3-00000: its video, depth or caption changed"):
+        fakes.make(changed, prepared)
+    fakes.write_source(changed / "train" / "v3.mp4", seed=3)
+    fakes.write_source(changed / "train" / "v9.mp4", seed=9)
+    with pytest.raises(UserError, match="clip train/v9-00000: in the input, not in the dataset"):
+        fakes.make(changed, prepared)
+    assert _files(prepared) == before
+
+
+def test_a_folder_of_something_else_is_left_alone(videos, tmp_path):
+    (tmp_path / "thesis.tex").write_text("all I have")
+    with pytest.raises(UserError, match="is not empty and holds no dataset"):
+        fakes.make(videos, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

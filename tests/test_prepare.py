@@ -1,0 +1,126 @@
+"""The command, with the small teachers of the demo at random weights."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from configs.prepare import get_config
+from sr_jax import prepare
+from sr_jax.data.pipeline import eval_examples, train_batches
+from sr_jax.errors import UserError
+from sr_jax.models.codec import fit_linear_codec
+from sr_jax.models.face_detector import FaceDetectorConfig
+from sr_jax.teachers import faces
+from sr_jax.teachers.weights import save_network
+from tests.preparation import fakes
+
+_ROOT = Path(__file__).parents[1]
+
+
+def _fit_codec(path, seed):
+    clips = np.random.default_rng(seed).uniform(-1, 1, (2, 13, 32, 24, 3)).astype(np.float32)
+    fit_linear_codec([clips], latent_channels=16, temporal_compression_ratio=4, spatial_compression_ratio=4).save(path)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("teachers")
+    _fit_codec(folder / "codec.npz", seed=0)
+    detector = FaceDetectorConfig(width=8, blocks=1, frame_height=32)
+    recogniser = faces.FaceRecogniserConfig(crop_size=16, margin=1.3, widths=(8,), blocks_per_stage=1, embedding_dim=6)
+    for name, sizes, network in (
+        (faces.DETECTOR_FILE, detector, faces.detector_network(detector)),
+        (faces.RECOGNISER_FILE, recogniser, faces.recogniser_network(recogniser)),
+    ):
+        save_network(folder / "faces" / name, sizes, network.init(jax.random.key(0)))
+    config = get_config("people")
+    config.codec.path = str(folder / "codec.npz")
+    config.faces.path = str(folder / "faces")
+    config.clip.height, config.clip.width = 32, 24
+    config.batch_size = 2
+    return config
+
+
+@pytest.fixture
+def videos(tmp_path):
+    for name in ("train/a", "train/b", "train/c", "test/a"):
+        fakes.write_source(tmp_path / "videos" / f"{name}.mp4", frames=13, size=(32, 24), prompt=f"this is {name}")
+    return tmp_path / "videos"
+
+
+def test_prepared_videos_can_be_trained_on(config, videos, tmp_path, capsys):
+    prepare.prepare(config, videos, tmp_path / "data")
+    assert "holds 4 clips" in capsys.readouterr().out
+    batch = next(train_batches(tmp_path / "data", batch_size=3, seed=0))
+    assert {name: array.shape[1:] for name, array in batch.items()} == {
+        "latent_mean": (4, 8, 6, 16),
+        "latent_std": (4, 8, 6, 16),
+        "image_latents": (5, 1, 8, 6, 16),
+        "depth_latent": (4, 8, 6, 16),
+        "face_embedding": (4, 6),
+        "face_mask": (4,),
+        "text_embedding": (16, 256),
+    }
+    (example,) = eval_examples(tmp_path / "data", "test")
+    assert (example["clip_id"], example["prompt"]) == ("a-00000", "this is test/a")
+
+
+def test_another_codec_is_refused(config, videos, tmp_path):
+    prepare.prepare(config, videos, tmp_path / "data")
+    _fit_codec(tmp_path / "other.npz", seed=1)
+    other = config.copy_and_resolve_references()
+    other.codec.path = str(tmp_path / "other.npz")
+    with pytest.raises(UserError, match=r"begun with other input or settings \(.*codec\.weight_hash: dataset has"):
+        prepare.prepare(other, videos, tmp_path / "data")
+
+
+def _break_video(videos):
+    (videos / "train" / "b.mp4").write_bytes(b"no video")
+
+
+def _shorten_video(videos):
+    fakes.write_source(videos / "test" / "a.mp4", frames=12, size=(32, 24))
+
+
+def _lengthen_depth(videos):
+    fakes.write_source(videos / "train" / "c.mp4", frames=13, size=(32, 24), depth_frames=14)
+
+
+def _remove_video(videos):
+    (videos / "train" / "a.mp4").unlink()
+
+
+@pytest.mark.parametrize(
+    "spoil,message",
+    [
+        (_break_video, "cannot read the video"),
+        (_shorten_video, "is too short: 12 frames"),
+        (_lengthen_depth, "has depth for 14 frames, but c.mp4 has 13 frames"),
+        (_remove_video, "the video is missing"),
+    ],
+)
+def test_bad_input_writes_nothing(config, videos, tmp_path, spoil, message):
+    spoil(videos)
+    with pytest.raises(UserError, match=message):
+        prepare.prepare(config, videos, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_command_says_what_is_wrong_in_one_line(config, videos, tmp_path):
+    _shorten_video(videos)
+    command = [sys.executable, "-m", "sr_jax.prepare", "--config", "configs/prepare.py:people"]
+    command += ["--input", str(videos), "--output", str(tmp_path / "data")]
+    command += [f"--config.codec.path={config.codec.path}", f"--config.faces.path={config.faces.path}"]
+    command += ["--config.clip.height=32", "--config.clip.width=24"]
+    result = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert errors == [
+        f"error: {videos}/test/a.mp4 is too short: 12 frames at 8 frames a second, but one clip is 13 frames at 8"
+    ]
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "data").exists()
