@@ -92,6 +92,10 @@ class CogVideoXConfig:
         frames = (self.sample_frames - 1) // self.temporal_compression_ratio + 1
         return (frames, self.sample_height, self.sample_width)
 
+    def tokens(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Tokens along T, H and W of a latent of this size."""
+        return tuple(n // p for n, p in zip(size, self.patch, strict=True))
+
 
 _5B = CogVideoXConfig(num_attention_heads=48, num_layers=42, use_rotary_positional_embeddings=True)
 _1_5_5B = dataclasses.replace(
@@ -150,11 +154,8 @@ class PatchEmbed(nnx.Module):
         return jnp.concatenate([text, video], axis=1).astype(self.dtype)
 
     def _sincos(self, size: tuple[int, int, int]) -> np.ndarray:
-        config = self.config
-        frames, *grid = (n // p for n, p in zip(size, config.patch, strict=True))
-        return positions.sincos_table(
-            frames, tuple(grid), config.width, config.spatial_interpolation_scale, config.temporal_interpolation_scale
-        )
+        scales = (self.config.spatial_interpolation_scale, self.config.temporal_interpolation_scale)
+        return positions.sincos_table(self.config.tokens(size), self.config.width, *scales)
 
     def _learned(self, size: tuple[int, int, int], text_length: int) -> tuple[Array, Array]:
         config = self.config
@@ -208,7 +209,7 @@ class CogVideoXTransformer3D(nnx.Module):
         config: Sizes and variant.
         rngs: Initialisation keys.
         dtype: Compute type of matrix products and of the residual stream; parameters, norms and softmax are float32.
-        remat: Whether the backward pass recomputes each block instead of keeping its activations.
+        remat: Whether the backward pass recomputes whole blocks, or only what lies between their matrix products.
     """
 
     def __init__(self, config: CogVideoXConfig, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32, remat: bool = False):
@@ -282,21 +283,22 @@ class CogVideoXTransformer3D(nnx.Module):
         def run(x: Array, block: CogVideoXBlock) -> Array:
             return block(x, time, is_text, rope)
 
-        if self.remat:
-            # Inside a scan nothing can merge the recomputation with the forward pass, so no barrier is needed.
-            run = nnx.remat(run, prevent_cse=False)
+        # A scan keeps a stacked copy of everything its backward pass needs: it is faster to keep only what is costly
+        # (matrix products) and to recompute the rest. Inside a scan no barrier against merging the two is needed.
+        policies = jax.checkpoint_policies
+        run = nnx.remat(
+            run, policy=policies.nothing_saveable if self.remat else policies.dots_saveable, prevent_cse=False
+        )
         return nnx.scan(run, in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)(x, self.transformer_blocks)
 
     def _rope(self, size: tuple[int, int, int], text_length: int) -> tuple[Array, Array] | None:
         config = self.config
         if not config.use_rotary_positional_embeddings:
             return None
-        frames, *grid = (n // p for n, p in zip(size, config.patch, strict=True))
         if config.patch_size_t is None:
-            base = (config.sample_height // config.patch_size, config.sample_width // config.patch_size)
-            coordinates = positions.rope_grid_1_0(frames, tuple(grid), base)
+            coordinates = positions.rope_grid_1_0(config.tokens(size), config.tokens(config.sample_size)[1:])
         else:
-            coordinates = positions.rope_grid_1_5(frames, tuple(grid))
+            coordinates = positions.rope_grid_1_5(config.tokens(size))
         cos, sin = positions.rope_table(coordinates, config.attention_head_dim)
         # Text tokens have no place: they are turned by an angle of 0.
         text = ((text_length, 0), (0, 0))

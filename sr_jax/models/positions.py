@@ -10,36 +10,35 @@ from jaxtyping import Float
 _THETA = 10_000.0
 
 
-def rope_grid_1_0(num_frames: int, grid: tuple[int, int], base: tuple[int, int]) -> tuple[np.ndarray, ...]:
+def rope_grid_1_0(tokens: tuple[int, int, int], base: tuple[int, int]) -> tuple[np.ndarray, ...]:
     """Token coordinates of CogVideoX 1.0: the grid is resized, keeping its aspect, into the grid of training.
 
     At the base grid the coordinates are 0, 1, 2, ...; any other grid covers the same interval more or less densely
     (diffusers: `get_resize_crop_region_for_grid` with `grid_type="linspace"`).
 
     Args:
-        num_frames: Latent frames T.
-        grid: Rows and columns of tokens.
+        tokens: Tokens along T, H and W.
         base: Rows and columns of tokens that the model was trained at.
 
     Returns:
         Frame, row and column coordinates, three 1-D arrays.
     """
-    (rows, columns), (base_rows, base_columns) = grid, base
+    (frames, rows, columns), (base_rows, base_columns) = tokens, base
     if rows / columns > base_rows / base_columns:
         height, width = base_rows, round(base_rows / rows * columns)
     else:
         height, width = round(base_columns / columns * rows), base_columns
     top, left = round((base_rows - height) / 2), round((base_columns - width) / 2)
     return (
-        np.arange(num_frames, dtype=np.float64),
+        np.arange(frames, dtype=np.float64),
         np.linspace(top, (top + height) * (rows - 1) / rows, rows),
         np.linspace(left, (left + width) * (columns - 1) / columns, columns),
     )
 
 
-def rope_grid_1_5(num_frames: int, grid: tuple[int, int]) -> tuple[np.ndarray, ...]:
-    """Token coordinates of CogVideoX 1.5: plain indices (diffusers: `grid_type="slice"`)."""
-    return tuple(np.arange(n, dtype=np.float64) for n in (num_frames, *grid))
+def rope_grid_1_5(tokens: tuple[int, int, int]) -> tuple[np.ndarray, ...]:
+    """Token coordinates of CogVideoX 1.5 along T, H and W: plain indices (diffusers: `grid_type="slice"`)."""
+    return tuple(np.arange(n, dtype=np.float64) for n in tokens)
 
 
 def rope_table(
@@ -57,26 +56,22 @@ def rope_table(
     Returns:
         Float32 tables `[tokens, head_dim]`.
     """
-    sizes = tuple(len(axis) for axis in coordinates)
-    angles = []
+    tokens = tuple(len(axis) for axis in coordinates)
+    parts = []
     for axis, dim in enumerate((head_dim // 4, head_dim // 8 * 3, head_dim // 8 * 3)):
         frequencies = _THETA ** -(np.arange(0, dim, 2) / dim)
-        angle = np.repeat(np.outer(coordinates[axis], frequencies), 2, axis=1)
-        shape = [1, 1, 1, dim]
-        shape[axis] = sizes[axis]
-        angles.append(np.broadcast_to(angle.reshape(shape), (*sizes, dim)))
-    angles = np.concatenate(angles, axis=-1).reshape(-1, head_dim)
+        parts.append(_along(axis, np.repeat(np.outer(coordinates[axis], frequencies), 2, axis=1), tokens))
+    angles = np.concatenate(parts, axis=-1).reshape(-1, head_dim)
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
 def sincos_table(
-    num_frames: int, grid: tuple[int, int], dim: int, spatial_scale: float, temporal_scale: float
+    tokens: tuple[int, int, int], dim: int, spatial_scale: float, temporal_scale: float
 ) -> Float[np.ndarray, "n d"]:
     """Sinusoidal 3-D position table of CogVideoX-2B (diffusers: `get_3d_sincos_pos_embed`).
 
     Args:
-        num_frames: Latent frames T.
-        grid: Rows and columns of tokens.
+        tokens: Tokens along T, H and W.
         dim: Model width; a quarter encodes the frame, three eighths each the column and then the row.
         spatial_scale: Row and column indices are divided by it.
         temporal_scale: Frame indices are divided by it.
@@ -84,19 +79,20 @@ def sincos_table(
     Returns:
         Float32 table `[tokens, dim]`.
     """
-    rows, columns = grid
-    sizes = (num_frames, rows, columns)
-    parts = (
-        (0, np.arange(num_frames) / temporal_scale, dim // 4),
-        (2, np.arange(columns) / spatial_scale, dim // 8 * 3),
-        (1, np.arange(rows) / spatial_scale, dim // 8 * 3),
-    )
-    columns_of_table = []
-    for axis, positions, width in parts:
+    parts = []
+    for axis, scale, width in (
+        (0, temporal_scale, dim // 4),
+        (2, spatial_scale, dim // 8 * 3),
+        (1, spatial_scale, dim // 8 * 3),
+    ):
         frequencies = _THETA ** -(np.arange(width // 2) / (width / 2))
-        angle = np.outer(positions, frequencies)
-        shape = [1, 1, 1, width]
-        shape[axis] = sizes[axis]
-        values = np.concatenate([np.sin(angle), np.cos(angle)], axis=1).reshape(shape)
-        columns_of_table.append(np.broadcast_to(values, (*sizes, width)))
-    return np.concatenate(columns_of_table, axis=-1).reshape(-1, dim).astype(np.float32)
+        angles = np.outer(np.arange(tokens[axis]) / scale, frequencies)
+        parts.append(_along(axis, np.concatenate([np.sin(angles), np.cos(angles)], axis=1), tokens))
+    return np.concatenate(parts, axis=-1).reshape(-1, dim).astype(np.float32)
+
+
+def _along(axis: int, values: np.ndarray, tokens: tuple[int, int, int]) -> np.ndarray:
+    """Repeats `[tokens[axis], dim]` over the other two axes: `[T, H, W, dim]`."""
+    shape = [1, 1, 1, values.shape[1]]
+    shape[axis] = tokens[axis]
+    return np.broadcast_to(values.reshape(shape), (*tokens, values.shape[1]))
