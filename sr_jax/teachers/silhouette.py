@@ -1,0 +1,116 @@
+"""A stand-in for a video depth teacher: a person's silhouette, inflated to a relief.
+
+No trained depth weights come with any package, so this makes do with a published person segmentation network. It tells
+the person from the background and bulges the silhouette; it knows nothing of real distances, of which arm is in front,
+or of anything behind the person. It lets the method run on real clips without other downloads. Its name says
+`stand_in`, so that every dataset that it made says so too: results that need depth need a real teacher or exact depth.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from sr_jax.errors import UserError
+from sr_jax.packages import PackageFile, fetch
+from sr_jax.teachers.base import file_hash
+
+# MediaPipe's general selfie segmentation network (Apache-2.0). Only this data file is read: the wheel of one platform
+# serves all.
+WEIGHTS = PackageFile(
+    "mediapipe",
+    "0.10.14",
+    "mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite",
+    "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
+    ("--python-version", "3.11", "--implementation", "cp", "--platform", "manylinux2014_x86_64"),
+)
+_INPUT_SIZE = 256
+# Disparity of the person's outline; the background has 0 and the thickest part of the person 1.
+_OUTLINE = 0.5
+
+
+class SilhouetteStandIn:
+    """`DepthTeacher` that is no depth teacher: see the module's description.
+
+    Attributes:
+        name: `silhouette_stand_in`.
+        weight_hash: Hash of the segmentation network's file.
+    """
+
+    name = "silhouette_stand_in"
+
+    def __init__(self, weights: Path):
+        """Loads the segmentation network.
+
+        Args:
+            weights: The `.tflite` file.
+
+        Raises:
+            UserError: When the package that runs it is not installed.
+        """
+        self.weight_hash = file_hash(weights)
+        self._interpreter = _interpreter(weights)
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+
+    @classmethod
+    def from_package(cls, cache: Path) -> "SilhouetteStandIn":
+        """Loads the published weights, downloading them (a wheel of 36 MB) into `cache` at the first use."""
+        return cls(fetch(WEIGHTS, cache=cache)[0])
+
+    def __call__(self, frames: UInt8[np.ndarray, "f h w 3"], fps: float, path: Path) -> Float[np.ndarray, "f h w"]:
+        """Returns a made-up disparity in [0, 1]: 0 behind the person, 0.5 at the outline, up to 1 inside.
+
+        Args:
+            frames: All RGB frames of the video.
+            fps: Frames a second; not used.
+            path: The video file; not used.
+        """
+        del fps, path
+        return relief(np.stack([self._mask(frame) for frame in frames]))
+
+    def _mask(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
+        """How surely each pixel shows a person, in [0, 1]."""
+        inner = cv2.resize(frame, (_INPUT_SIZE, _INPUT_SIZE), interpolation=cv2.INTER_CUBIC)
+        self._interpreter.set_tensor(self._input, inner[None].astype(np.float32) / 255)
+        self._interpreter.invoke()
+        mask = self._interpreter.get_tensor(self._output)[0, :, :, 0]
+        height, width = frame.shape[:2]
+        method = cv2.INTER_AREA if max(height, width) < _INPUT_SIZE else cv2.INTER_LINEAR
+        return np.clip(cv2.resize(mask, (width, height), interpolation=method), 0.0, 1.0)
+
+
+def relief(masks: Float[np.ndarray, "f h w"]) -> Float[np.ndarray, "f h w"]:
+    """Inflates silhouettes: the further a pixel is from the outline, the nearer, along a circle's arc.
+
+    Args:
+        masks: How surely each pixel shows a person, in [0, 1]. A person who is cut off by the frame goes on beyond it.
+
+    Returns:
+        Disparity in [0, 1]. The thickest place of the whole video has 1; a thin arm bulges less than a chest.
+    """
+    depths = np.stack([_distance_to_outline(mask > 0.5) for mask in masks])
+    radius = max(float(depths.max()), 1.0)
+    bulge = np.sqrt(depths * (2 * radius - depths)) / radius
+    return (masks * (_OUTLINE + (1 - _OUTLINE) * bulge)).astype(np.float32)
+
+
+def _distance_to_outline(person: np.ndarray) -> Float[np.ndarray, "h w"]:
+    """Pixels to the nearest pixel without a person, 0 outside; half the longer side where there is no such pixel."""
+    if person.all():
+        return np.full(person.shape, max(person.shape) / 2, np.float32)
+    return cv2.distanceTransform(person.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
+
+def _interpreter(weights: Path) -> Any:
+    """The LiteRT interpreter of a network."""
+    # An optional dependency: only this teacher needs it.
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise UserError('the silhouette stand-in needs ai-edge-litert: pip install "sr_jax[real]"') from error
+    interpreter = Interpreter(str(weights))
+    interpreter.allocate_tensors()
+    return interpreter
