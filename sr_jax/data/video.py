@@ -95,8 +95,8 @@ def clip_indices(
         One index array `[F]` for each clip; none for a video shorter than a clip.
     """
     step = source_fps / fps
-    # The tolerance forgives rates such as 30000/1001 that no float holds exactly.
-    count = int((num_frames - 1) / step + 1e-6) + 1
+    # A tenth of a frame may be missing at the end: 49 frames at 30 frames a second are a clip of 49 frames at 29.97.
+    count = int((num_frames - 1) / step + 0.1) + 1
     resampled = np.minimum(np.round(np.arange(count) * step).astype(int), num_frames - 1)
     return [resampled[start : start + clip_frames] for start in range(0, count - clip_frames + 1, stride)]
 

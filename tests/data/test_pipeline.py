@@ -9,7 +9,7 @@ from tests.data.synthetic import random_records, record_spec, write_synthetic_da
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    return write_synthetic_dataset(tmp_path_factory.mktemp("data"), clips=10, test_clips=3)
+    return write_synthetic_dataset(tmp_path_factory.mktemp("data"), clips=11, test_clips=3)
 
 
 def _numbers(iterator, batches):
@@ -20,7 +20,7 @@ def _numbers(iterator, batches):
 def test_batches_hold_the_records(data_dir):
     batch = next(train_batches(data_dir, batch_size=4, seed=0))
     spec = record_spec()
-    records = random_records(spec, clips=10)
+    records = random_records(spec, clips=11)
     assert set(batch) == set(ARRAY_FIELDS)
     for name, shape in spec.array_shapes().items():
         assert batch[name].shape == (4, *shape)
@@ -30,10 +30,10 @@ def test_batches_hold_the_records(data_dir):
 
 
 def test_every_epoch_is_a_new_shuffle_of_all_clips(data_dir):
-    batches = _numbers(train_batches(data_dir, batch_size=4, seed=0), 10)
+    batches = _numbers(train_batches(data_dir, batch_size=4, seed=0), 11)
     seen = [number for batch in batches for number in batch]
-    epochs = [seen[start : start + 10] for start in range(0, 40, 10)]
-    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    epochs = [seen[start : start + 11] for start in range(0, 44, 11)]
+    assert all(sorted(epoch) == list(range(11)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4
     assert _numbers(train_batches(data_dir, batch_size=4, seed=1), 3) != batches[:3]
     assert _numbers(train_batches(data_dir, batch_size=4, seed=0), 3) == batches[:3]
@@ -78,7 +78,7 @@ def test_bad_requests_have_clear_errors(data_dir, tmp_path):
         train_batches(tmp_path, batch_size=2, seed=0)
     with pytest.raises(UserError, match="no dataset in"):
         eval_examples(tmp_path, "test")
-    with pytest.raises(UserError, match="10 clips, fewer than one batch of 11"):
-        train_batches(data_dir, batch_size=11, seed=0)
+    with pytest.raises(UserError, match="11 clips, fewer than one batch of 12"):
+        train_batches(data_dir, batch_size=12, seed=0)
     with pytest.raises(UserError, match="not a positive multiple of the 2 processes"):
         train_batches(data_dir, batch_size=5, seed=0, process_count=2)

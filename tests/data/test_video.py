@@ -80,6 +80,12 @@ def test_clips_of_a_video(num_frames, source_fps, stride, expected):
     assert [clip.tolist() for clip in clips] == expected
 
 
+@pytest.mark.parametrize("source_fps,fps", [(30.0, 29.97), (30000 / 1001, 29.97), (23.976, 24.0), (24.0, 24.0)])
+def test_rates_that_are_nearly_equal_lose_no_frame(source_fps, fps):
+    (clip,) = video.clip_indices(49, source_fps, fps=fps, clip_frames=49, stride=49)
+    assert clip.tolist() == list(range(49))
+
+
 @pytest.mark.parametrize("size", [(32, 24), (16, 24), (64, 64), (12, 40)])
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_resize_keeps_the_aspect_and_the_centre(size, channels):
