@@ -1,0 +1,73 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from diffusers.models.embeddings import get_timestep_embedding
+
+from sr_jax.models.attention import dot_product_attention
+from sr_jax.models.layers import patchify, timestep_sinusoid, unpatchify
+from sr_jax.models.positions import rope_grid_1_0, rope_table
+
+
+@pytest.mark.parametrize("dim", [32, 3072])
+def test_timestep_sinusoid_matches_diffusers(dim):
+    timesteps = np.array([0, 1, 19, 500, 999])
+    expected = get_timestep_embedding(torch.from_numpy(timesteps), dim, flip_sin_to_cos=True, downscale_freq_shift=0)
+    np.testing.assert_allclose(timestep_sinusoid(jnp.asarray(timesteps), dim), expected.numpy(), atol=2e-4)
+
+
+@pytest.mark.parametrize(("patch", "size"), [((1, 2, 2), (3, 4, 6)), ((2, 2, 2), (4, 2, 6)), ((1, 1, 1), (1, 3, 5))])
+def test_patches_are_ordered_channel_frame_row_column_and_invertible(patch, size):
+    x = jax.random.normal(jax.random.key(0), (2, *size, 3))
+    tokens = patchify(x, patch)
+    pt, ph, pw = patch
+    # The last token is the last patch.
+    expected = np.asarray(x)[1, -pt:, -ph:, -pw:].transpose(3, 0, 1, 2).reshape(-1)
+    np.testing.assert_array_equal(tokens[1, -1], expected)
+    np.testing.assert_array_equal(unpatchify(tokens, patch, size), x)
+
+
+def test_rotary_grid_at_the_base_size_is_the_index_and_keeps_the_aspect_elsewhere():
+    frames, rows, columns = rope_grid_1_0((13, 30, 45), (30, 45))
+    np.testing.assert_allclose(frames, np.arange(13))
+    np.testing.assert_allclose(rows, np.arange(30), atol=1e-9)
+    np.testing.assert_allclose(columns, np.arange(45), atol=1e-9)
+    # Twice as dense a grid of the same aspect covers the same interval.
+    np.testing.assert_allclose(rope_grid_1_0((1, 60, 90), (30, 45))[1], np.arange(60) / 2, atol=1e-9)
+
+
+def test_rotary_attention_depends_on_distance_alone():
+    cos, sin = rope_table((np.arange(4.0), np.arange(3.0), np.arange(5.0)), 32)
+    q, k = np.random.default_rng(0).standard_normal((2, 32))
+
+    def turn(x, index):
+        turned = np.stack([-x[1::2], x[0::2]], axis=1).reshape(-1)
+        return x * cos[index] + turned * sin[index]
+
+    def index(t, h, w):
+        return (t * 3 + h) * 5 + w
+
+    near = turn(q, index(0, 0, 1)) @ turn(k, index(2, 1, 0))
+    far = turn(q, index(1, 1, 4)) @ turn(k, index(3, 2, 3))
+    np.testing.assert_allclose(near, far, rtol=1e-5)
+
+
+@pytest.mark.parametrize("keys", [7, 300])
+def test_attention_matches_torch(keys):
+    rng = np.random.default_rng(0)
+    q, k, v = (5 * rng.standard_normal((2, n, 3, 16), np.float32) for n in (5, keys, keys))
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        *(torch.from_numpy(x).transpose(1, 2) for x in (q, k, v))
+    )
+    got = dot_product_attention(*map(jnp.asarray, (q, k, v)))
+    np.testing.assert_allclose(got, expected.transpose(1, 2).numpy(), atol=1e-4)
+
+
+def test_attention_softmax_is_float32_under_bfloat16():
+    q, k, v = (jax.random.normal(key, (1, 64, 1, 16)) * 4 for key in jax.random.split(jax.random.key(0), 3))
+    q, k, v = (x.astype(jnp.bfloat16) for x in (q, k, v))
+    exact = dot_product_attention(*(x.astype(jnp.float32) for x in (q, k, v)))
+    got = dot_product_attention(q, k, v)
+    assert got.dtype == jnp.bfloat16
+    assert np.abs(got.astype(jnp.float32) - exact).max() < 0.1
