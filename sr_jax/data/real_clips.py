@@ -156,13 +156,16 @@ def cut_clip(
         left, top, right, bottom = np.median(boxes, axis=0)
         side = _HEAD_ZOOMS[spec.zoom] * max(right - left, bottom - top)
         squares = np.tile([(left + right) / 2, (top + bottom) / 2, side], (len(frames), 1))
-    crops = [_crop(frame, *square, size) for frame, square in zip(frames, squares)]
+    crops = [_crop(frame, square, size) for frame, square in zip(frames, squares)]
     return np.stack([crop[:, ::-1] if spec.mirrored else crop for crop in crops])
 
 
-def _crop(frame: UInt8[np.ndarray, "h w 3"], x: float, y: float, side: float, size: int) -> UInt8[np.ndarray, "s s 3"]:
-    """The square around (x, y), moved (and where it must be, shrunk) to lie inside the frame, at `size` pixels."""
+def _crop(
+    frame: UInt8[np.ndarray, "h w 3"], square: Float[np.ndarray, "3"], size: int
+) -> UInt8[np.ndarray, "{size} {size} 3"]:
+    """The square (centre x, y, side), moved and where it must be shrunk to lie in the frame, at `size` pixels."""
     height, width = frame.shape[:2]
+    x, y, side = square.tolist()
     side = round(min(side, height, width))
     left, top = (round(min(max(middle - side / 2, 0), room - side)) for middle, room in ((x, width), (y, height)))
     method = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from sr_jax.data.real_footage import CARPHONE
+from sr_jax.data.video import read_video, resize_and_crop
+from sr_jax.packages import cache_folder, fetch
+from sr_jax.teachers.base import FaceDetector
+from sr_jax.teachers.centerface import CenterFaceDetector, decode, suppress
+
+
+def maps(height=6, width=8):
+    return (
+        np.zeros((height, width), np.float32),
+        np.zeros((2, height, width), np.float32),
+        np.zeros((2, height, width), np.float32),
+        np.zeros((10, height, width), np.float32),
+    )
+
+
+def test_decode_reads_one_box_with_its_landmarks():
+    heatmap, size, offset, landmarks = maps()
+    heatmap[2, 5] = 0.9
+    size[:, 2, 5] = np.log([3.0, 2.0])  # 12 pixels high, 8 wide
+    offset[:, 2, 5] = [0.25, -0.25]  # centre at y = (2 + 0.75) * 4 = 11, x = (5 + 0.25) * 4 = 21
+    landmarks[:, 2, 5] = [0.25, 0.25, 0.25, 0.75, 0.5, 0.5, 0.75, 0.25, 1.0, 1.0]  # y, x in units of the box
+    boxes, scores, points = decode(heatmap, size, offset, landmarks, threshold=0.5)
+    np.testing.assert_allclose(boxes, [[17, 5, 25, 17]], atol=1e-5)
+    np.testing.assert_allclose(scores, [0.9])
+    np.testing.assert_allclose(points, [[[19, 8], [23, 8], [21, 11], [19, 14], [25, 17]]], atol=1e-5)
+
+
+def test_decode_sorts_by_score_and_drops_what_is_below_the_threshold():
+    heatmap, size, offset, landmarks = maps()
+    heatmap[0, 0], heatmap[3, 3], heatmap[5, 7] = 0.4, 0.8, 0.6
+    boxes, scores, _ = decode(heatmap, size, offset, landmarks, threshold=0.5)
+    np.testing.assert_allclose(scores, [0.8, 0.6])
+    np.testing.assert_allclose(boxes[:, :2], [[12, 12], [28, 20]])
+
+
+def test_decode_of_nothing():
+    boxes, scores, points = decode(*maps(), threshold=0.5)
+    assert boxes.shape == (0, 4) and scores.shape == (0,) and points.shape == (0, 5, 2)
+    assert suppress(boxes, scores, 0.3) == []
+
+
+def test_suppress_keeps_the_better_of_two_that_overlap():
+    boxes = np.array([[0, 0, 10, 10], [2, 0, 12, 10], [8, 0, 18, 10], [30, 30, 40, 40]], np.float32)
+    scores = np.array([0.5, 0.9, 0.4, 0.7], np.float32)
+    # Overlaps: 0 and 1 share 80 of 120, 1 and 2 share 40 of 160, 0 and 2 share 20 of 180.
+    assert suppress(boxes, scores, 0.3) == [1, 3, 2]
+    assert suppress(boxes, scores, 0.2) == [1, 3]
+    assert suppress(boxes, scores, 0.7) == [1, 3, 0, 2]
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return CenterFaceDetector.from_package(cache_folder())
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return read_video(fetch(CARPHONE, cache=cache_folder())[0])[0][::12]
+
+
+def test_it_finds_the_one_face_of_a_real_video(detector, frames):
+    assert isinstance(detector, FaceDetector)
+    found = detector(frames)
+    assert [len(faces) for faces in found] == [1] * len(frames)
+    for face in (faces[0] for faces in found):
+        width, height = face.box[2:] - face.box[:2]
+        # The man's face is about 50 by 60 pixels, left of the middle of the 176 x 144 frame.
+        assert 40 < width < 65 and 45 < height < 75
+        assert 30 < face.box[0] < 90 and 15 < face.box[1] < 60
+        assert face.score > 0.6
+        assert (face.landmarks > face.box[:2]).all() and (face.landmarks < face.box[2:]).all()
+        left_eye, right_eye, nose, mouth_left, mouth_right = face.landmarks
+        assert left_eye[0] + 15 < right_eye[0] and mouth_left[0] + 10 < mouth_right[0]
+        assert max(left_eye[1], right_eye[1]) < nose[1] < max(mouth_left[1], mouth_right[1])
+
+
+def test_boxes_scale_with_the_frame(detector, frames):
+    small = detector(resize_and_crop(frames, 72, 88))
+    for faces, halves in zip(detector(frames), small):
+        np.testing.assert_allclose(halves[0].box * 2, faces[0].box, atol=5)
+        np.testing.assert_allclose(halves[0].landmarks * 2, faces[0].landmarks, atol=4)
+
+
+def test_it_finds_nothing_where_there_is_no_face(detector):
+    assert detector(np.full((2, 64, 48, 3), 90, np.uint8)) == [[], []]
