@@ -29,7 +29,7 @@ _IDENTITIES = {
         "latent_channels": TINY_LATENT_CHANNELS,
         "use_depth": True,
         "widths": (32, 64, 96),
-        "blocks_per_stage": (1, 1, 1),
+        "blocks_per_stage": 1,
         "embedding_dim": 64,
     },
 }

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from absl import flags
+from absl import logging as absl_logging
 
 from sr_jax.errors import UserError
 
@@ -23,8 +24,9 @@ def run(main: Callable[[flags.FlagValues], None], flag_values: flags.FlagValues,
         doc: What `--help` prints above the flags.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for noisy in ("absl", "orbax", "jax", "grain"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Orbax and Grain tell of normal operation through absl, some of it as warnings.
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    logging.getLogger("jax").setLevel(logging.WARNING)
     try:
         if any(argument in ("--help", "-h") for argument in sys.argv[1:]):
             print(f"{doc.strip()}\n\nFlags:\n{flag_values.get_help()}")

@@ -1,7 +1,7 @@
 """The device mesh of every run: `(data, fsdp, context, tensor)`."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -13,7 +13,7 @@ BATCH_AXES = ("data", "fsdp")
 """Mesh axes over which the batch is split."""
 
 
-def make_mesh(sizes: Mapping[str, int], devices: list[jax.Device] | None = None) -> Mesh:
+def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Builds the mesh `(data, fsdp, context, tensor)`.
 
     Args:
@@ -23,7 +23,7 @@ def make_mesh(sizes: Mapping[str, int], devices: list[jax.Device] | None = None)
     Raises:
         UserError: When an axis is unknown or the sizes do not multiply to the number of devices.
     """
-    devices = jax.devices() if devices is None else devices
+    devices = jax.devices() if devices is None else list(devices)
     unknown = sorted(set(sizes) - set(AXES))
     if unknown:
         raise UserError(f"config.mesh names the axis {unknown[0]!r}: the axes are {', '.join(AXES)}")

@@ -52,19 +52,19 @@ def build_stage(config: ml_collections.ConfigDict) -> Stage:
         UserError: For an unknown stage or an option that is none of its values.
     """
     precision = {"dtype": config.dtype, "remat": config.remat}
-    schedule = build_schedule(config.schedule)
+    schedule = build_schedule(config.schedule.to_dict())
     if config.stage == "stage_one":
         modules = {}
         if "structure" in config.train_modules:
-            modules["structure"] = build_structure(config.structure, **precision)
+            modules["structure"] = build_structure(config.structure.to_dict(), **precision)
         if "identity" in config.train_modules:
-            modules["identity"] = build_identity(config.identity, dtype=config.dtype)
+            modules["identity"] = build_identity(config.identity.to_dict(), dtype=config.dtype)
         _choose("train_modules", ",".join(config.train_modules), ("structure", "identity", "structure,identity"))
         _choose("structure_input", config.structure_input, ("clean", "noisy"))
         return AlignmentModules(modules, schedule, config.structure_input, config.identity.use_depth)
     _choose("stage", config.stage, STAGES)
     return Denoising(
-        modules={"transformer": build_transformer(config.model, **precision)},
+        modules={"transformer": build_transformer(config.model.to_dict(), **precision)},
         schedule=schedule,
         image_dropout=config.image_dropout,
         text_dropout=config.text_dropout,

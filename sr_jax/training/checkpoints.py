@@ -100,23 +100,24 @@ def load_params(
     Raises:
         UserError: When the workdir has no (such) checkpoint.
     """
-    with _open(workdir) as manager:
+    with _open(workdir, {item: ocp.PyTreeCheckpointHandler()}) as manager:
         step = _existing_step(manager, workdir, step)
-        meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
-    with ocp.StandardCheckpointer() as checkpointer:
-        path = Path(workdir).absolute() / _FOLDER / str(step) / item
-        tree = checkpointer.metadata(path).item_metadata
-    with ocp.PyTreeCheckpointer() as checkpointer:
+        tree = manager.item_metadata(step)[item]
         restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        params = checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=restore_args))
-    return params, meta
+        items = ocp.args.Composite(
+            **{item: ocp.args.PyTreeRestore(restore_args=restore_args)}, meta=ocp.args.JsonRestore()
+        )
+        restored = manager.restore(step, args=items)
+    return restored[item], restored["meta"]
 
 
-def _open(workdir: str | Path) -> ocp.CheckpointManager:
+def _open(workdir: str | Path, item_handlers: dict[str, Any] | None = None) -> ocp.CheckpointManager:
     path = Path(workdir).absolute() / _FOLDER
     if not path.is_dir():
         raise UserError(f"{workdir} holds no checkpoints: name the workdir of a training run")
-    return ocp.CheckpointManager(path, options=ocp.CheckpointManagerOptions(read_only=True))
+    options = ocp.CheckpointManagerOptions(create=False)
+    handlers = {"meta": ocp.JsonCheckpointHandler()} | (item_handlers or {})
+    return ocp.CheckpointManager(path, options=options, item_handlers=handlers)
 
 
 def _existing_step(manager: ocp.CheckpointManager, workdir: str | Path, step: int | None) -> int:

@@ -42,11 +42,10 @@ class MetricLog:
 
         Args:
             step: Number of updates made so far.
-            values: Flat names; NaN (an average over no sample) is left out.
+            values: By flat name.
         """
         if not self._enabled:
             return
-        values = {name: value for name, value in values.items() if value == value}
         wall_time = self._elapsed_before + time.monotonic() - self._start
         self._file.write(json.dumps({"step": step, "wall_time": round(wall_time, 2)} | values) + "\n")
         for name, value in values.items():
@@ -62,7 +61,7 @@ class MetricLog:
             self._board.close()
 
 
-def read_metrics(workdir: Path) -> list[dict[str, float]]:
+def read_metrics(workdir: Path) -> list[dict[str, float | int]]:
     """The lines of a workdir's `metrics.jsonl`, oldest first; a line that a kill cut short is left out."""
     path = workdir / METRICS_FILE
     if not path.exists():

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from sr_jax.training.stages import Stage
 from sr_jax.training.state import Metrics, TrainState, make_train_step, merge_metrics
 
 
-def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
+def train(
+    config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[jax.Device] | None = None
+) -> TrainState:
     """Runs a stage from where its workdir stands to `config.num_train_steps`, and returns the final state.
 
     All input is checked before anything is written. The same call on the same workdir resumes from the newest
@@ -35,12 +38,13 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
     Args:
         config: See `configs/`.
         workdir: Folder for config, checkpoints and logs; made when missing.
+        devices: The devices to train on; all of them when None.
 
     Raises:
         UserError: When the workdir belongs to another config, or the dataset or a loaded checkpoint does not fit.
     """
     workdirs.check_config(config, workdir)
-    mesh = meshes.make_mesh(config.mesh)
+    mesh = meshes.make_mesh(config.mesh.to_dict(), devices)
     provenance = checked_provenance(config)
     stage = builders.build_stage(config)
     data = make_data(config, mesh)
@@ -168,12 +172,15 @@ class _Window:
         self._metrics = metrics if self._metrics is None else self._merge(self._metrics, metrics)
 
     def close(self, step: int) -> dict[str, float]:
-        """The averages, and the steps a second since the last line (none on the first, which holds compilation).
+        """The averages over at least one sample, and the steps a second since the last line.
+
+        The first line has no speed, because its steps hold the compilation.
 
         Raises:
             FloatingPointError: When the loss is not finite.
         """
-        values = {name: float(metric.compute()) for name, metric in jax.device_get(self._metrics).items()}
+        averages = jax.device_get(self._metrics)
+        values = {name: float(average.compute()) for name, average in averages.items() if average.count}
         if not math.isfinite(values["loss"]):
             raise FloatingPointError(f"the loss is {values['loss']} in the steps before {step}")
         now = time.monotonic()

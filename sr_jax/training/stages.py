@@ -6,7 +6,7 @@ trainer (`loop.py`) knows nothing else about it.
 
 import dataclasses
 import itertools
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from sr_jax.training.state import Batch, Metrics, average
 NUM_TIMESTEP_BINS = 5
 
 
+@runtime_checkable
 class Stage(Protocol):
     """What the trainer needs to know about a stage."""
 
@@ -108,7 +109,7 @@ class Denoising:
         """`L_t + lambda_S L_S + lambda_ID L_ID`, averaged over the batch; every part also by timestep bin."""
         keys = iter(jax.random.split(key, 6))
         latents = sample_posterior(batch["latent_mean"], batch["latent_std"], next(keys))
-        timesteps = jax.random.randint(next(keys), latents.shape[:1], 0, self.schedule.num_train_timesteps)
+        timesteps = jax.random.randint(next(keys), latents.shape[:1], 0, self.schedule.config.num_train_timesteps)
         noise = jax.random.normal(next(keys), latents.shape)
         noisy = self.schedule.add_noise(latents, noise, timesteps)
         image = image_condition(batch["image_latents"], latents.shape[1], next(keys))
@@ -121,7 +122,7 @@ class Denoising:
         if self.alignment is not None:
             clean = self.schedule.predict_clean(noisy, velocity, timesteps)
             losses |= self.alignment.losses(frozen, clean, noisy, timesteps, batch)
-        return total_and_metrics(losses, batch, timesteps, self.schedule.num_train_timesteps)
+        return total_and_metrics(losses, batch, timesteps, self.schedule.config.num_train_timesteps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +150,7 @@ class AlignmentModules:
         if "structure" in self.modules:
             inputs = latents
             if self.structure_input == "noisy":
-                num_timesteps = self.schedule.num_train_timesteps
+                num_timesteps = self.schedule.config.num_train_timesteps
                 timesteps = jax.random.randint(timestep_key, latents.shape[:1], 0, num_timesteps)
                 noise = jax.random.normal(noise_key, latents.shape)
                 inputs = self.schedule.add_noise(latents, noise, timesteps)
@@ -160,7 +161,7 @@ class AlignmentModules:
             embeddings = self.modules["identity"].apply(params["identity"], latents, condition)
             value = identity_loss(embeddings, batch["face_embedding"], batch["face_mask"])
             losses["identity"] = (1.0, value)
-        return total_and_metrics(losses, batch, timesteps, self.schedule.num_train_timesteps)
+        return total_and_metrics(losses, batch, timesteps, self.schedule.config.num_train_timesteps)
 
 
 def sample_posterior(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from clu import metrics as clu_metrics
 from flax import struct
+from jaxtyping import PyTree
 
 from sr_jax.models.functional import Params
 
@@ -27,12 +28,14 @@ class TrainState:
         params: What is trained.
         opt_state: The optimizer's state.
         ema_params: Exponential moving average of `params`; what sampling uses.
+
+    The same class holds the shapes and the shardings of these, so its fields are trees of anything.
     """
 
-    step: jax.Array
-    params: Params
-    opt_state: optax.OptState
-    ema_params: Params
+    step: PyTree
+    params: PyTree
+    opt_state: PyTree
+    ema_params: PyTree
 
     @classmethod
     def create(cls, params: Params, optimizer: optax.GradientTransformation) -> "TrainState":

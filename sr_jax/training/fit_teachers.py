@@ -1,0 +1,86 @@
+"""Fitting and measuring the demo's codec and face teacher from one config."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from sr_jax.data.labelled_clips import LabelledClips, read_labelled_clips
+from sr_jax.data.video import to_unit_range
+from sr_jax.errors import UserError
+from sr_jax.evaluation.teachers import codec_metrics, face_metrics
+from sr_jax.models.codec import VideoCodec, fit_linear_codec
+from sr_jax.models.face_detector import FaceDetectorConfig
+from sr_jax.teachers.depth import PrecomputedDepth, colour_depth
+from sr_jax.teachers.faces import DETECTOR_FILE, RECOGNISER_FILE, FaceRecogniserConfig, load_small_faces
+from sr_jax.teachers.weights import save_network
+from sr_jax.training.fit_faces import FitSchedule, face_examples, fit_detector, fit_recogniser
+
+_BATCH = 16
+
+
+def fit_teachers(config: ml_collections.ConfigDict, videos: Path, output: Path) -> dict[str, float | int | str]:
+    """Fits on `videos/train`, writes the teachers to `output`, and measures them on `videos/test`.
+
+    Args:
+        config: See `configs/teachers.py`.
+        videos: Folder with `train` and `test`, labelled clips with depth beside each.
+        output: Folder to write.
+
+    Returns:
+        The metrics, as written to `output/metrics.json`.
+
+    Raises:
+        UserError: For an unknown `parts`, or videos that are missing, unlabelled or of unlike sizes.
+    """
+    if config.parts not in ("all", "faces"):
+        raise UserError(f"config.parts must be all or faces, not {config.parts!r}")
+    start = time.monotonic()
+    train, test = (read_labelled_clips(videos / split) for split in ("train", "test"))
+    codec = fit_linear_codec(_batches(train.frames, _coloured_depth(videos / "train", train)), **config.codec)
+    if config.parts == "all":
+        codec.save(output / "codec.npz")
+    _fit_faces(config, train, codec, output / "faces")
+    metrics = codec_metrics(codec, test.frames, _coloured_depth(videos / "test", test))
+    metrics |= face_metrics(load_small_faces(output / "faces"), test, codec)
+    metrics |= {"seed": config.seed, "codec_hash": codec.weight_hash, "seconds": round(time.monotonic() - start, 1)}
+    _write_json(output / "metrics.json", metrics)
+    logging.info("\n".join(f"{name}: {value}" for name, value in metrics.items()))
+    return metrics
+
+
+def _fit_faces(config: ml_collections.ConfigDict, train: LabelledClips, codec: VideoCodec, folder: Path) -> None:
+    """Fits the detector and the recogniser, and writes both to `folder`."""
+    examples = face_examples(train, codec, latent_noise=config.latent_noise, seed=config.seed)
+    detector = FaceDetectorConfig(**config.detector, frame_height=train.frames.shape[2])
+    params = fit_detector(examples, detector, FitSchedule(**config.detector_schedule), seed=config.seed)
+    save_network(folder / DETECTOR_FILE, detector, params)
+    recogniser = FaceRecogniserConfig(**config.recogniser)
+    schedule = FitSchedule(**config.recogniser_schedule)
+    params = fit_recogniser(examples, recogniser, schedule, **config.margin_loss, seed=config.seed)
+    save_network(folder / RECOGNISER_FILE, recogniser, params)
+
+
+def _coloured_depth(folder: Path, clips: LabelledClips) -> UInt8[np.ndarray, "n f h w 3"]:
+    """The coloured depth of each clip, from the file beside its video."""
+    read = PrecomputedDepth()
+    paths = [folder / f"{name}.mp4" for name in clips.names]
+    return np.stack([colour_depth(read(frames, clips.fps, path)) for frames, path in zip(clips.frames, paths)])
+
+
+def _batches(*sets: UInt8[np.ndarray, "n f h w 3"]) -> Iterator[Float[np.ndarray, "b f h w 3"]]:
+    for clips in sets:
+        for start in range(0, len(clips), _BATCH):
+            yield to_unit_range(clips[start : start + _BATCH])
+
+
+def _write_json(path: Path, values: dict[str, float | int | str]) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(json.dumps(values, indent=2) + "\n")
+    os.replace(temporary, path)

@@ -1,0 +1,18 @@
+"""Comparing trees of arrays."""
+
+import jax
+import numpy as np
+
+
+def assert_same_bits(left, right):
+    """Two trees have the same structure and the same bits."""
+    assert jax.tree.structure(left) == jax.tree.structure(right)
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(left), jax.tree.leaves(right)):
+        np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
+
+
+def assert_close(left, right, **tolerance):
+    """Two trees have the same structure and close values."""
+    assert jax.tree.structure(left) == jax.tree.structure(right)
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(left), jax.tree.leaves(right)):
+        np.testing.assert_allclose(a, b, err_msg=jax.tree_util.keystr(path), **tolerance)

@@ -1,0 +1,162 @@
+"""Resuming, kills, meshes and bad input."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from sr_jax.errors import UserError
+from sr_jax.training.checkpoints import load_params, read_meta
+from sr_jax.training.logs import read_metrics
+from sr_jax.training.loop import train
+from tests.data.synthetic import write_synthetic_dataset
+from tests.training.helpers import assert_close, assert_same_bits
+
+
+def test_a_run_in_two_parts_ends_like_a_run_in_one(tiny, base_run, one_device, tmp_path):
+    train(tiny("base", num_train_steps=2), tmp_path / "run", one_device)
+    state = train(tiny("base"), tmp_path / "run", one_device)
+    for item in ("params", "ema_params"):
+        assert_same_bits(load_params(tmp_path / "run", item=item)[0], load_params(base_run, item=item)[0])
+    assert int(state.step) == 4
+    assert [line["step"] for line in read_metrics(tmp_path / "run")] == [2, 4]
+
+
+def test_a_finished_run_stays_as_it_is(tiny, base_run, one_device):
+    before = read_metrics(base_run)
+    state = train(tiny("base"), base_run, one_device)
+    assert int(state.step) == 4
+    assert read_metrics(base_run) == before
+
+
+def test_another_seed_trains_another_model(tiny, base_run, one_device, tmp_path):
+    train(tiny("base", seed=1, num_train_steps=2), tmp_path / "run", one_device)
+    other = load_params(tmp_path / "run")[0]["transformer"]["proj_out"]["kernel"]
+    assert np.any(other != load_params(base_run, step=2)[0]["transformer"]["proj_out"]["kernel"])
+
+
+def test_a_checkpoint_says_what_it_is(base_run, tiny):
+    meta = read_meta(base_run)
+    assert meta["step"] == 4
+    assert meta["stage"] == "base"
+    assert meta["config"]["model"]["num_layers"] == tiny("base").model.num_layers
+    assert meta["provenance"]["codec"]["name"] == "fake"
+
+
+def _command(workdir, dataset):
+    overrides = {
+        "data.dir": dataset, "batch_size": 4, "num_train_steps": 40, "log_every": 1, "checkpoint_every": 4,
+        "model.num_attention_heads": 1, "model.attention_head_dim": 16, "model.num_layers": 1,
+        "model.time_embed_dim": 8, "model.text_embed_dim": 12, "model.in_channels": 8, "model.out_channels": 4,
+    }  # fmt: skip
+    flags = [f"--config.{name}={value}" for name, value in overrides.items()]
+    return [sys.executable, "-m", "sr_jax.train", "--config=configs/base.py:tiny", f"--workdir={workdir}", *flags]
+
+
+def test_killed_runs_end_with_the_same_bits(dataset, tmp_path):
+    environment = os.environ | {"XLA_FLAGS": ""}
+    subprocess.run(_command(tmp_path / "calm", dataset), check=True, env=environment, capture_output=True)
+    # Killed twice: between two checkpoints, and again after a resume.
+    for last_seen in (10, 26):
+        process = subprocess.Popen(_command(tmp_path / "killed", dataset), env=environment, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while not any(line["step"] >= last_seen for line in read_metrics(tmp_path / "killed")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    subprocess.run(_command(tmp_path / "killed", dataset), check=True, env=environment, capture_output=True)
+    for item in ("params", "ema_params", "opt_state"):
+        assert_same_bits(
+            load_params(tmp_path / "killed", item=item)[0], load_params(tmp_path / "calm", item=item)[0]
+        )
+    logs = [[(line["step"], line["loss"]) for line in read_metrics(tmp_path / run)] for run in ("calm", "killed")]
+    assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize("mesh", [{"data": 4}, {"data": 2, "fsdp": 2}, {"fsdp": 2, "tensor": 2}])
+def test_a_mesh_computes_what_one_device_computes(tiny, base_run, mesh, tmp_path):
+    devices = jax.devices()[: int(np.prod(list(mesh.values())))]
+    config = tiny("base", num_train_steps=2)
+    config.mesh = mesh
+    train(config, tmp_path / "run", devices)
+    # Adam divides by the root of its second moment, so rounding shows most where gradients are nearly 0.
+    assert_close(load_params(tmp_path / "run")[0], load_params(base_run, step=2)[0], rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"optimizer.learning_rate": 0.5}, "config.optimizer.learning_rate=0.001, now it is 0.5"),
+        ({"model.num_layers": 3}, "config.model.num_layers=2, now it is 3"),
+    ],
+)
+def test_a_workdir_of_another_config(tiny, base_run, one_device, overrides, message):
+    with pytest.raises(UserError, match=message):
+        train(tiny("base", **overrides), base_run, one_device)
+
+
+def test_a_workdir_that_holds_something_else(tiny, one_device, tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match="not empty"):
+        train(tiny("base"), tmp_path, one_device)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "overrides", "message"),
+    [
+        ("base", {"data.dir": "nowhere"}, "no dataset in nowhere"),
+        ("base", {"data.dir": ""}, "config.data.dir is empty"),
+        ("base", {"data.split": "dev"}, "no split 'dev'"),
+        ("base", {"data.codec": "other"}, "made with the codec 'fake'"),
+        ("base", {"batch_size": 100}, "fewer than one batch"),
+        ("base", {"stage": "stage_zero"}, "choose one of base; stage_one; stage_two"),
+        ("base", {"optimizer.schedule": "triangle"}, "choose constant or cosine"),
+        ("base", {"init.transformer": "nowhere"}, "nowhere holds no checkpoints"),
+        ("stage_one", {"structure_input": "dirty"}, "choose one of clean; noisy"),
+        ("stage_two", {}, "config.frozen.structure is empty"),
+    ],
+)
+def test_bad_input_leaves_nothing_behind(tiny, one_device, tmp_path, stage, overrides, message):
+    with pytest.raises(UserError, match=message):
+        train(tiny(stage, **overrides), tmp_path / "run", one_device)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_made_with_another_codec(tiny, base_run, one_device, tmp_path):
+    other = write_synthetic_dataset(tmp_path / "data", clips=4, latent_channels=4, temporal_ratio=2)
+    with pytest.raises(UserError, match=r"codec\.temporal_compression_ratio|clip"):
+        train(
+            tiny("base", **{"data.dir": str(other), "init.transformer": str(base_run)}), tmp_path / "run", one_device
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_transformer_of_another_size(tiny, base_run, one_device, tmp_path):
+    config = tiny("base", **{"init.transformer": str(base_run), "model.num_layers": 3})
+    with pytest.raises(UserError, match="config.model.num_layers is 3, but the transformer in .* has 2"):
+        train(config, tmp_path / "run", one_device)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--config.no_such_key=1"], "no_such_key"),
+        (["--config=configs/nowhere.py"], "nowhere.py"),
+        (["--config=configs/base.py:huge"], "unknown size 'huge'"),
+        (["--no_such_flag"], "no_such_flag"),
+    ],
+)
+def test_bad_flags_give_one_line_and_exit_code_2(flags, message, tmp_path):
+    command = [sys.executable, "-m", "sr_jax.train", "--config=configs/base.py:tiny", f"--workdir={tmp_path / 'run'}"]
+    done = subprocess.run([*command, *flags], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
