@@ -19,6 +19,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from sr_jax import command_line
+from sr_jax.errors import UserError
 from sr_jax.preparation.dataset import make_dataset
 from sr_jax.preparation.features import ClipReader, FeatureExtractor
 from sr_jax.preparation.inputs import check_input
@@ -44,6 +45,8 @@ def prepare(config: ml_collections.ConfigDict, source: Path, output: Path) -> No
     Raises:
         UserError: For bad input, before anything is written, or when `output` was begun with other input or settings.
     """
+    if output.resolve().is_relative_to(source.resolve()):
+        raise UserError(f"the output {output} lies in the input {source}: choose another output folder")
     depth = load_depth_teacher(config.depth.to_dict())
     clip = config.clip
     extractor = FeatureExtractor(

@@ -110,6 +110,12 @@ def test_bad_input_writes_nothing(config, videos, tmp_path, spoil, message):
     assert not (tmp_path / "data").exists()
 
 
+def test_output_in_the_input_is_refused(config, videos):
+    with pytest.raises(UserError, match="lies in the input"):
+        prepare.prepare(config, videos, videos / "train" / "data")
+    assert not (videos / "train" / "data").exists()
+
+
 def test_command_says_what_is_wrong_in_one_line(config, videos, tmp_path):
     _shorten_video(videos)
     command = [sys.executable, "-m", "sr_jax.prepare", "--config", "configs/prepare.py:people"]

@@ -134,7 +134,8 @@ def _begin(output: Path, manifest: Manifest) -> None:
                 "choose another output folder or remove it"
             )
         return
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    # A hidden file is what a call leaves that was killed while it wrote the manifest.
+    if output.exists() and (not output.is_dir() or any(not path.name.startswith(".") for path in output.iterdir())):
         raise UserError(f"{output} is not empty and holds no dataset: choose another output folder")
     output.mkdir(parents=True, exist_ok=True)
     _write_text(file, manifest.to_json())

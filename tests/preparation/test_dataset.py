@@ -166,3 +166,9 @@ def test_a_folder_of_something_else_is_left_alone(videos, tmp_path):
     with pytest.raises(UserError, match="is not empty and holds no dataset"):
         fakes.make(videos, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_killed_while_writing_the_manifest(videos, tmp_path):
+    (tmp_path / ".manifest.json.tmp").write_text('{"prov')
+    fakes.make(videos, tmp_path, keep_clips=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip_records", "manifest.json"]
