@@ -102,7 +102,7 @@ def test_a_head_is_framed_by_its_face_and_mirrored_copies_are_mirrored():
     rng = np.random.default_rng(0)
     footage = Footage(rng.integers(0, 256, (81, 100, 200, 3), dtype=np.uint8), np.arange(81) / 20)
     box = np.array([80.0, 30.0, 100.0, 50.0], np.float32)
-    faces = [[Face(box, 0.9)] if index % 2 else [] for index in range(81)]
+    faces = [[Face(box, 0.9)] if index % 3 else [] for index in range(81)]
     specs = {(spec.zoom, spec.mirrored): spec for spec in plan((HEAD,), num_frames=9, fps=10.0)[:4]}
     wide = cut_clip(specs[0, False], footage, faces, size=40)
     # Twice the face's 20 pixels, around its centre (90, 40): no resizing at 40 pixels.
@@ -110,7 +110,7 @@ def test_a_head_is_framed_by_its_face_and_mirrored_copies_are_mirrored():
     np.testing.assert_array_equal(wide, footage.frames[taken, 20:60, 70:110])
     np.testing.assert_array_equal(cut_clip(specs[0, True], footage, faces, size=40), wide[:, :, ::-1])
     assert not np.array_equal(cut_clip(specs[1, False], footage, faces, size=40), wide)
-    with pytest.raises(UserError, match=r"no face in head of none\.mp4"):
+    with pytest.raises(UserError, match=r"no face in head-00000-wide of none\.mp4"):
         cut_clip(specs[0, False], footage, [[]] * 81, size=40)
 
 
