@@ -3,9 +3,9 @@
   python -m sr_jax.people --output VIDEOS --split train --clips 400
   python -m sr_jax.people --output VIDEOS --split test --clips 64
 
-Writes VIDEOS/SPLIT/NAME.mp4 and beside each NAME.depth.npz (key `depth`: metres, one value a pixel), NAME.txt (the caption)
-and NAME.json (labels). No person of one split is in the other; half of the test clips show motions that the training
-split never shows. More clips, or another seed, are more of the same kind.
+Writes VIDEOS/SPLIT/NAME.mp4 and beside each NAME.depth.npz (key `depth`: metres, one value a pixel), NAME.txt (the
+caption) and NAME.json (labels). No person of one split is in the other; every second test clip shows a motion that the
+training split never shows. More clips, or another seed, are more of the same kind.
 """
 
 import os

@@ -124,13 +124,14 @@ def _trunk(look: Look, frames: dict) -> list[Solids]:
 
     girth = look.girth
     shoulder = look.shoulders / look.height - 0.015
+    chest = [look.hips * 1.2 * girth, look.shoulders * 0.84 * girth]
     pelvis = jnp.stack([look.hips + 0.065 * girth, 0.115 * girth, 0.10 * girth])
     return [
         bone(spine, [0, 0.30, 0], [0, 0.43, 0.005], [0.055, 0.05], look.skin * 0.86),
-        bone(spine, [0, -0.03, 0], [0, 0.245, 0], [look.hips * 1.2 * girth, look.shoulders * 0.84 * girth], look.top, 0.68),
+        bone(spine, [0, -0.03, 0], [0, 0.245, 0], chest, look.top, 0.68),
         bone(spine, [-shoulder, 0.34, 0], [shoulder, 0.34, 0], [0.062 * girth, 0.0621 * girth], look.top),
         ellipsoid(root[0], root[1], pelvis * look.height, look.bottom),
-        bone(root, [0, 0.03, 0], [0, -0.2, 0], jnp.array([0.12, 0.2]) * (0.1 + 0.9 * look.skirt), look.bottom, 0.75),
+        bone(root, [0, 0.05, 0], [0, -0.17, 0], jnp.array([0.15, 0.22]) * (0.1 + 0.9 * look.skirt), look.bottom, 0.72),
     ]
 
 

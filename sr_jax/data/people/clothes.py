@@ -39,7 +39,8 @@ class Clothes(NamedTuple):
 
 def sample_clothes(rng: np.random.Generator, kind: str) -> Clothes:
     """Draws an outfit for a "man" or a "woman"; top and legwear never share a colour."""
-    top = str(rng.choice(list(COLOURS)))
+    # Brown tops look like bare skin.
+    top = str(rng.choice([name for name in COLOURS if name != "brown"]))
     bottom = str(rng.choice([name for name in _TROUSERS if name != top]))
     legwear = str(rng.choice(_LEGWEAR, p=(0.5, 0.15, 0.35) if kind == "woman" else (0.75, 0.25, 0.0)))
     sleeves = str(rng.choice(_SLEEVES, p=(0.5, 0.3, 0.2) if kind == "woman" else (0.5, 0.45, 0.05)))

@@ -30,7 +30,8 @@ def paint_head(look: Look, local: Float[Array, "3 n"]) -> Float[Array, "3 n"]:
     colour = _beard(look, colour, across, up, paint)
 
     bend = face.smile * 0.5 * across**2 - 0.02
-    colour = paint(colour, look.lips, _inside(_round(across, up - face.mouth_height - bend, face.mouth_width, face.mouth_thickness)))
+    mouth = _round(across, up - face.mouth_height - bend, face.mouth_width, face.mouth_thickness)
+    colour = paint(colour, look.lips, _inside(mouth))
 
     eye_x, eye_y = aside - face.eye_apart, up - face.eye_height
     white = _inside(_round(eye_x, eye_y, face.eye_width, face.eye_open))

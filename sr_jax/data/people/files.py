@@ -15,8 +15,8 @@ from sr_jax.errors import UserError
 def write_clip(video: Path, clip: Clip, fps: float, settings: dict) -> None:
     """Writes `NAME.mp4` and beside it `NAME.depth.npz`, `NAME.txt` and `NAME.json`.
 
-    The depth file holds `depth`, metres, float32 `[F, H, W]`; the text file the caption; the JSON file the labels and the
-    settings. Each file appears complete or not at all, the video last: where there is a video, there is everything.
+    The depth file holds `depth`, metres, float32 `[F, H, W]`; the text file the caption; the JSON file the labels and
+    the settings. Each file appears complete or not at all, the video last: where there is a video, there is everything.
 
     Args:
         video: Path of the video; its folder must exist.
@@ -50,10 +50,10 @@ def is_written(video: Path, settings: dict) -> bool:
     try:
         found = json.loads(path.read_text())["settings"]
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{video} is there, but its labels {path.name} cannot be read: choose another folder") from error
+        raise UserError(f"{video} is there, but its labels {path.name} cannot be read: use another folder") from error
     for name, value in settings.items():
         if found.get(name) != value:
-            raise UserError(f"{video} was made with {name} {found.get(name)}, not {value}: choose another folder")
+            raise UserError(f"{video} was made with {name} {found.get(name)}, not {value}: use another folder")
     return True
 
 

@@ -1,7 +1,7 @@
 """Who a person is: everything about the head and the build that stays the same from clip to clip.
 
-Identities vary continuously: an identity is a whole number that seeds the draws below. Training and test identities come
-from disjoint ranges of numbers, so no test person can appear in training.
+Identities vary continuously: an identity is a whole number that seeds the draws below. Training and test identities
+come from disjoint ranges of numbers, so no test person can appear in training.
 """
 
 import colorsys
@@ -19,7 +19,7 @@ _STYLE_WEIGHTS = {
     "woman": (0.01, 0.08, 0.22, 0.26, 0.14, 0.13, 0.10, 0.03, 0.03),
 }
 _BEARDS = ("none", "stubble", "moustache", "goatee", "full")
-_SKIN = np.array([[252, 216, 190], [238, 188, 150], [208, 148, 104], [160, 102, 66], [104, 64, 44], [66, 42, 32]]) / 255.0
+_SKIN_TONES = [(252, 216, 190), (241, 194, 158), (222, 166, 120), (184, 124, 82), (138, 88, 60), (96, 62, 46)]
 _NATURAL_HAIR = {
     "black": (28, 24, 26),
     "dark brown": (70, 42, 26),
@@ -34,7 +34,8 @@ _FANTASY_HAIR = {
     "red": 0.985, "orange": 0.07, "green": 0.36, "teal": 0.48, "blue": 0.60, "purple": 0.76, "pink": 0.90,
 }  # fmt: skip
 _IRIS = {
-    "brown": (92, 52, 24), "blue": (40, 120, 220), "green": (40, 150, 70), "grey": (110, 130, 150), "black": (20, 16, 16)
+    "brown": (92, 52, 24), "blue": (40, 120, 220), "green": (40, 150, 70),
+    "grey": (110, 130, 150), "black": (20, 16, 16)
 }  # fmt: skip
 _GLASSES = ((20, 20, 24), (190, 30, 40), (30, 70, 190), (240, 190, 40), (245, 245, 245))
 
@@ -92,7 +93,7 @@ class FaceShape(NamedTuple):
 
 
 class Person(NamedTuple):
-    """One identity. Colours are sRGB in [0, 1]; face coordinates are fractions of the head's half width and half height.
+    """One identity; colours are sRGB in [0, 1].
 
     Attributes:
         identity: The number that seeded everything else.
@@ -148,7 +149,9 @@ def identity_number(split: str, index: int) -> int:
         ValueError: For an unknown split or an index outside `[0, IDENTITIES_PER_SPLIT)`.
     """
     if split not in SPLITS or not 0 <= index < IDENTITIES_PER_SPLIT:
-        raise ValueError(f"no identity {index} in split {split!r}: splits are {SPLITS}, 0 to {IDENTITIES_PER_SPLIT - 1}")
+        raise ValueError(
+            f"no identity {index} in split {split!r}: there are {IDENTITIES_PER_SPLIT} in each of {SPLITS}"
+        )
     return SPLITS.index(split) * IDENTITIES_PER_SPLIT + index
 
 
@@ -168,17 +171,18 @@ def make_person(identity: int) -> Person:
     rng = np.random.default_rng([7919, identity])
     kind = str(rng.choice(["man", "woman"]))
     woman = kind == "woman"
-    tone = rng.uniform(0, len(_SKIN) - 1)
-    skin = _mix(_SKIN[int(tone)], _SKIN[min(int(tone) + 1, len(_SKIN) - 1)], tone % 1) + rng.normal(0, 0.012, 3)
+    tone = rng.uniform(0, len(_SKIN_TONES) - 1)
+    skin = np.array([np.interp(tone, range(len(_SKIN_TONES)), channel) for channel in zip(*_SKIN_TONES)]) / 255.0
+    skin = np.clip(skin + rng.normal(0, 0.012, 3), 0, 1)
     style = str(rng.choice(HAIR_STYLES, p=_STYLE_WEIGHTS[kind]))
     hair_name, hair = _hair_colour(rng)
     beard_name = "none" if woman else str(rng.choice(_BEARDS, p=(0.40, 0.10, 0.14, 0.16, 0.20)))
     has_glasses = bool(rng.random() < 0.25)
-    skin = np.clip(skin, 0, 1)
     lips = skin * (0.80, 0.55, 0.55)
     if woman:
         lips = _mix(lips, np.array(colorsys.hsv_to_rgb(rng.uniform(0.92, 1.02) % 1, 0.8, rng.uniform(0.5, 0.85))), 0.75)
-    dark_hair = hair * 0.6
+    # Dyed hair keeps its natural brows and beard.
+    grown = hair if hair_name in _NATURAL_HAIR else np.array(_NATURAL_HAIR["dark brown"]) / 255.0
     iris = np.array(list(_IRIS.values())[rng.integers(len(_IRIS))]) / 255.0
     return Person(
         identity=identity,
@@ -189,8 +193,8 @@ def make_person(identity: int) -> Person:
         has_glasses=has_glasses,
         skin=skin,
         hair=hair,
-        brow=_mix(dark_hair, skin * 0.3, 0.3),
-        beard=dark_hair * 1.25,
+        brow=_mix(grown * 0.6, skin * 0.3, 0.3),
+        beard=grown * 0.8,
         lips=lips,
         iris=iris,
         glasses=np.array(_GLASSES[rng.integers(len(_GLASSES))]) / 255.0,
@@ -211,9 +215,9 @@ def _face_shape(rng: np.random.Generator, woman: bool, style: str, beard: str, g
     return FaceShape(
         eye_apart=rng.uniform(0.36, 0.46),
         eye_height=rng.uniform(-0.02, 0.10),
-        eye_width=rng.uniform(0.20, 0.27),
-        eye_open=rng.uniform(0.12, 0.19),
-        iris_size=rng.uniform(0.12, 0.16),
+        eye_width=rng.uniform(0.22, 0.29),
+        eye_open=rng.uniform(0.14, 0.21),
+        iris_size=rng.uniform(0.13, 0.18),
         brow_lift=rng.uniform(0.24, 0.34),
         brow_thickness=rng.uniform(0.025, 0.05) if woman else rng.uniform(0.04, 0.085),
         brow_tilt=rng.uniform(-0.25, 0.35),

@@ -12,7 +12,7 @@ _HAIR_SOLIDS = 5
 
 
 class Look(NamedTuple):
-    """What shapes and colours a body. Lengths in metres, colours linear RGB in [0, 1]; inside `jit` these are JAX arrays.
+    """What shapes and colours a body; inside `jit`, JAX arrays. Lengths in metres, colours linear RGB in [0, 1].
 
     Attributes:
         head_radii: Half axes of the head, `[3]`.
@@ -90,7 +90,7 @@ def make_look(person: Person, clothes: Clothes) -> Look:
         upper_arm=skin if clothes.sleeves == "none" else top,
         forearm=top if clothes.sleeves == "long" else skin,
         bottom=bottom,
-        thigh=skin if clothes.legwear == "skirt" else bottom,
+        thigh=bottom,
         shin=bottom if clothes.legwear == "trousers" else skin,
         shoes=linear_rgb(clothes.shoes),
         face=FaceShape(*(np.float32(value) for value in person.face)),

@@ -1,9 +1,9 @@
 """How people move: joint angles over time for gentle and violent motions.
 
 A motion is a function from clip times and a random generator to a `Pose`. Phase, tempo and size are drawn per clip.
-Angles are written as a person would say them, the same for left and right: x bends forward (a knee bends back), y twists
-outward (for root, spine and head: turns to the person's left), z lifts sideways (for root, spine and head: leans to the
-person's right).
+Angles are written as a person would say them, the same for left and right: x bends forward (a knee bends back), y
+twists outward (for root, spine and head: turns to the person's left), z lifts sideways (for root, spine and head: leans
+to the person's right).
 """
 
 from collections.abc import Callable
@@ -17,6 +17,8 @@ JOINTS = (
     "left_hip", "right_hip", "left_knee", "right_knee",
 )  # fmt: skip
 SIDES = ("left", "right")
+# A stepping leg is bent most a little before it passes the other: this shift of its cycle, radians.
+_SWING = 3.5
 
 
 class Pose(NamedTuple):
@@ -118,8 +120,8 @@ def _walk(time, rng, side):
     size = rng.uniform(0.85, 1.15)
     for offset, each in enumerate(SIDES):
         stride = np.sin(phase + np.pi * offset)
-        figure.turn(f"{each}_hip", x=0.12 + 0.5 * size * stride)
-        figure.turn(f"{each}_knee", x=0.12 + 0.85 * size * _rise(phase + np.pi * offset + 1.9) ** 2)
+        figure.turn(f"{each}_hip", x=0.08 + 0.48 * size * stride)
+        figure.turn(f"{each}_knee", x=0.08 + 0.9 * size * _rise(phase + np.pi * offset + _SWING) ** 2)
         figure.turn(f"{each}_shoulder", x=-0.6 * size * stride)
         figure.turn(f"{each}_elbow", x=0.45 - 0.25 * stride)
     figure.turn("spine", x=0.05, y=0.12 * np.sin(phase))
@@ -132,8 +134,8 @@ def _run(time, rng, side):
     phase = _cycle(time, rng, 1.5, 1.9)
     for offset, each in enumerate(SIDES):
         stride = np.sin(phase + np.pi * offset)
-        figure.turn(f"{each}_hip", x=0.45 + 0.75 * stride)
-        figure.turn(f"{each}_knee", x=0.3 + 1.4 * _rise(phase + np.pi * offset + 1.9))
+        figure.turn(f"{each}_hip", x=0.35 + 0.7 * stride)
+        figure.turn(f"{each}_knee", x=0.25 + 1.4 * _rise(phase + np.pi * offset + _SWING))
         figure.turn(f"{each}_shoulder", x=-0.9 * stride, z=0.2)
         figure.turn(f"{each}_elbow", x=1.5)
     figure.turn("spine", x=0.18, y=0.2 * np.sin(phase))
@@ -144,8 +146,8 @@ def _run(time, rng, side):
 def _wave(time, rng, side):
     figure = _Figure(time, rng)
     phase = _cycle(time, rng, 1.0, 1.6)
-    figure.turn(f"{side}_shoulder", x=0.0, y=1.57, z=rng.uniform(1.2, 1.6))
-    figure.turn(f"{side}_elbow", x=1.25 + 0.6 * np.sin(phase))
+    figure.turn(f"{side}_shoulder", x=0.0, y=1.57, z=rng.uniform(0.3, 0.6))
+    figure.turn(f"{side}_elbow", x=2.4 + 0.5 * np.sin(phase))
     figure.turn("head", z=0.08 * np.sin(phase))
     figure.turn("spine", z=0.05 * np.sin(phase))
     return figure.pose
@@ -155,7 +157,7 @@ def _turn_round(time, rng, side):
     figure = _Figure(time, rng)
     direction = 1.0 if side == "left" else -1.0
     swing = np.cos(np.pi * np.clip((time - rng.uniform(0, 0.2)) / rng.uniform(1.1, 1.4), 0, 1))
-    figure.turn("root", y=-direction * rng.uniform(0.7, 1.0) * swing)
+    figure.turn("root", y=-direction * rng.uniform(0.7, 1.5) * swing)
     for offset, each in enumerate(SIDES):
         figure.turn(f"{each}_shoulder", x=0.3 * np.sin(3 * time + np.pi * offset), z=0.3)
     return figure.pose
@@ -203,7 +205,7 @@ def _jump(time, rng, side):
     phase = _cycle(time, rng, 1.1, 1.4)
     height = np.maximum(np.sin(phase), 0.0)
     crouch = np.maximum(-np.sin(phase), 0.0)
-    figure.pose.lift[:] = rng.uniform(0.22, 0.32) * height
+    figure.pose.lift[:] = rng.uniform(0.16, 0.24) * height
     figure.bend_legs(0.08 + 0.35 * crouch)
     for each in SIDES:
         figure.turn(f"{each}_shoulder", x=0.5 * height, z=0.3 + 1.9 * height)

@@ -35,7 +35,6 @@ def render_clip(
     Returns:
         sRGB frames, depth along the camera's axis at every pixel's centre in metres, and the head in each frame.
     """
-
     camera_rays = _camera_rays(size)
 
     def frame(inputs):
@@ -44,7 +43,7 @@ def render_clip(
         solids = jax.tree.map(lambda *parts: jnp.concatenate(parts), body, _props(room))
         rays = jnp.tensordot(camera.rotation, camera_rays, 1)
         distance, index = first_hit(solids, camera.position, rays)
-        backdrop, backdrop_colour = _backdrop(room, solids, camera.position, rays)
+        backdrop, backdrop_colour = _backdrop(room, pose, camera.position, rays)
         depth = jnp.minimum(distance, backdrop)
         points = camera.position[:, None] + depth * rays
         normal, local, colour = surface(solids, index, points)
@@ -75,7 +74,7 @@ def _props(room: Room) -> Solids:
     return stack([ellipsoid(jnp.eye(3), *prop) for prop in zip(*parts)])
 
 
-def _backdrop(room: Room, solids: Solids, origin: jax.Array, rays: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _backdrop(room: Room, pose: Pose, origin: jax.Array, rays: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Depth and colour of the room's own surfaces along rays that start inside it."""
     low, high = room.low[:, None], room.high[:, None]
     walls = jnp.where(rays > 0, high, low)
@@ -84,10 +83,10 @@ def _backdrop(room: Room, solids: Solids, origin: jax.Array, rays: jax.Array) ->
     x, y, z = origin[:, None] + distance * rays
     on_back = z < room.low[2] + 1e-3
     on_floor = y < 1e-3
-    wall = room.wall[:, None] * jnp.where(on_back, 1.0, 0.82) * (0.86 + 0.07 * y)
-    accent = room.accent[:, None] * (0.86 + 0.07 * y)
+    wall = room.wall[:, None] * jnp.where(on_back, 1.0, 0.82) * (0.88 + 0.06 * y)
+    accent = room.accent[:, None] * (0.88 + 0.06 * y)
     wall = wall + (accent - wall) * (_pattern(room, x, y) * on_back)
-    floor = room.floor[:, None] * _contact_shadow(solids, x, z)
+    floor = room.floor[:, None] * _contact_shadow(pose, x, z)
     return distance, jnp.where(on_floor, floor, wall)
 
 
@@ -102,10 +101,10 @@ def _pattern(room: Room, x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.tensordot(room.pattern, jnp.stack([panel, disc, window, stripes]).astype(jnp.float32), 1)
 
 
-def _contact_shadow(solids: Solids, x: jax.Array, z: jax.Array) -> jax.Array:
-    """Light that reaches the floor past the body: a soft blot under the middle of the body."""
-    del solids
-    return 1.0 - 0.45 * jnp.exp(-(x * x + z * z) / 0.12)
+def _contact_shadow(pose: Pose, x: jax.Array, z: jax.Array) -> jax.Array:
+    """Share of the light that reaches the floor past the body: less below it, softer while the feet are in the air."""
+    squared = (x - pose.travel[0]) ** 2 + (z - pose.travel[1]) ** 2
+    return 1.0 - (0.5 - pose.lift) * jnp.exp(-squared / (0.09 + 0.2 * pose.lift))
 
 
 def _shade(colour: jax.Array, normal: jax.Array, rays: jax.Array, light: jax.Array) -> jax.Array:
@@ -113,7 +112,7 @@ def _shade(colour: jax.Array, normal: jax.Array, rays: jax.Array, light: jax.Arr
     towards = -jnp.sum(normal * rays, axis=0) / jnp.linalg.norm(rays, axis=0)
     diffuse = 0.5 + 0.5 * jnp.tensordot(light, normal, 1)
     sky = 0.5 + 0.5 * normal[1]
-    return colour * (0.30 + 0.60 * diffuse**1.5 + 0.20 * sky) * (0.55 + 0.45 * jnp.clip(towards, 0.0, 1.0) ** 0.7)
+    return colour * (0.38 + 0.62 * diffuse + 0.15 * sky) * (0.60 + 0.40 * jnp.clip(towards, 0.0, 1.0) ** 0.7)
 
 
 def _srgb(colour: jax.Array) -> jax.Array:

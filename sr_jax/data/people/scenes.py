@@ -61,12 +61,12 @@ class Camera(NamedTuple):
 
 def sample_room(rng: np.random.Generator) -> Room:
     """Draws a room in quiet colours, so that the person stands out."""
-    hue, saturation = rng.random(), rng.uniform(0.08, 0.45)
-    value = rng.uniform(0.55, 0.95)
+    hue, saturation = rng.random(), rng.uniform(0.05, 0.4)
+    value = rng.uniform(0.62, 0.97)
     wall = colorsys.hsv_to_rgb(hue, saturation, value)
     accent = colorsys.hsv_to_rgb((hue + rng.uniform(-0.2, 0.2)) % 1, saturation, value * rng.uniform(0.72, 0.88))
     floor = colorsys.hsv_to_rgb(rng.uniform(0.05, 0.15), rng.uniform(0.05, 0.5), rng.uniform(0.35, 0.75))
-    pattern = np.eye(len(_WALL_PATTERNS))[rng.choice(len(_WALL_PATTERNS), p=(0.4, 0.2, 0.15, 0.15, 0.1))][1:]
+    pattern = np.eye(len(_WALL_PATTERNS))[rng.choice(len(_WALL_PATTERNS), p=(0.5, 0.2, 0.12, 0.1, 0.08))][1:]
     back = rng.uniform(-2.6, -1.1)
     centres, radii, colours = _sample_props(rng, back)
     direction = np.array([rng.uniform(-0.7, 0.7), rng.uniform(0.5, 1.0), rng.uniform(0.7, 1.2)])
@@ -87,11 +87,11 @@ def sample_room(rng: np.random.Generator) -> Room:
 
 def sample_framing(rng: np.random.Generator, whole_body: bool) -> str:
     """Draws how much of the person is in the picture: "full body", "knees up" or "waist up"."""
-    return str(rng.choice(list(_FRAMINGS), p=(0.5, 0.5, 0.0) if whole_body else (0.15, 0.45, 0.4)))
+    return str(rng.choice(list(_FRAMINGS), p=(0.4, 0.6, 0.0) if whole_body else (0.08, 0.47, 0.45)))
 
 
 def sample_camera(
-    rng: np.random.Generator, framing: str, body_height: float, time: Float[np.ndarray, "f"]
+    rng: np.random.Generator, framing: str, body_height: float, reach: float, time: Float[np.ndarray, "f"]
 ) -> tuple[Camera, str]:
     """Draws a camera that looks at a person near the origin.
 
@@ -99,15 +99,16 @@ def sample_camera(
         rng: Source of the draws.
         framing: As drawn by `sample_framing`.
         body_height: The person's height relative to the usual.
+        reach: How high the person jumps, metres.
         time: Times of the frames, seconds.
 
     Returns:
         The camera and the name of its move, "still" for the most part.
     """
     move = str(rng.choice(_CAMERA_MOVES, p=(0.58, 0.08, 0.08, 0.07, 0.07, 0.06, 0.06)))
-    visible = _FRAMINGS[framing] * body_height * rng.uniform(0.97, 1.05)
+    visible = _FRAMINGS[framing] * body_height * rng.uniform(0.97, 1.05) + 0.5 * reach
     distance = visible / (2 * math.tan(_FIELD_OF_VIEW / 2))
-    top = 1.70 * body_height
+    top = 1.70 * body_height + 0.7 * reach
     centre = np.array([rng.uniform(-0.06, 0.06), top - visible / 2, 0.0])
     elapsed = time / max(time[-1], 1e-6)
     angle = np.full(len(time), rng.uniform(-0.15, 0.15))
@@ -117,7 +118,7 @@ def sample_camera(
         sideways = (elapsed - 0.5) * rng.uniform(0.2, 0.35) * (1 if move == "right" else -1)
     if move in ("closer", "back"):
         zoom = elapsed if move == "back" else 1 - elapsed
-        distance = distance * (0.95 + zoom * rng.uniform(0.15, 0.3))
+        distance = distance * (0.95 + zoom * rng.uniform(0.12, 0.22))
     if move.startswith("orbit"):
         angle = angle + (elapsed - 0.5) * rng.uniform(0.35, 0.6) * (1 if move == "orbit right" else -1)
     target = centre + sideways[:, None] * np.array([1.0, 0.0, 0.0])
@@ -143,8 +144,9 @@ def focal_length(height: int) -> float:
 def _sample_props(rng: np.random.Generator, back: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A ball, a pillar or a bush beside the person; hidden props lie below the floor."""
     centres, radii = np.tile([0.0, -1.0, 0.0], (PROPS, 1)), np.full((PROPS, 3), 0.01)
-    colours = np.array([colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.3, 0.6), rng.uniform(0.5, 0.9)) for _ in range(PROPS)])
-    kind = rng.choice(["none", "ball", "pillar", "bush"], p=(0.6, 0.14, 0.13, 0.13))
+    hues = rng.random(PROPS)
+    colours = np.array([colorsys.hsv_to_rgb(hue, rng.uniform(0.3, 0.6), rng.uniform(0.5, 0.9)) for hue in hues])
+    kind = rng.choice(["none", "ball", "pillar", "bush"], p=(0.73, 0.09, 0.09, 0.09))
     x, z = rng.choice([-1.0, 1.0]) * rng.uniform(0.55, 0.85), back + rng.uniform(0.35, 0.6)
     if kind == "ball":
         size = rng.uniform(0.16, 0.26)
