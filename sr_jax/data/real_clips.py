@@ -15,7 +15,7 @@ from typing import NamedTuple
 import av
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from sr_jax.data.real_footage import Action, Shot, Span
 from sr_jax.data.video import write_video
@@ -128,15 +128,28 @@ def read_footage(path: Path) -> Footage:
     return Footage(np.stack(frames), np.array(seconds))
 
 
-def cut_clip(
-    spec: ClipSpec, footage: Footage, faces: Sequence[Sequence[Face]], *, size: int
-) -> UInt8[np.ndarray, "f {size} {size} 3"]:
+class Cut(NamedTuple):
+    """One clip and the face in it.
+
+    Attributes:
+        frames: RGB.
+        face_boxes: Corners x0, y0, x1, y1 in pixels of the clip; zeros where there is no face.
+        face_visible: Whether a frame shows a face.
+    """
+
+    frames: UInt8[np.ndarray, "f s s 3"]
+    face_boxes: Float[np.ndarray, "f 4"]
+    face_visible: Bool[np.ndarray, " f"]
+
+
+def cut_clip(spec: ClipSpec, footage: Footage, faces: Sequence[Sequence[Face]], *, size: int) -> Cut:
     """Cuts one clip.
 
     Args:
         spec: What to cut.
         footage: Its video.
-        faces: The faces of each frame of the video, best first; read for talking heads only.
+        faces: For a talking head, the faces of each frame of the video, best first. Not read for a body, whose face is
+            too small.
         size: Pixels of each side of the clip.
 
     Raises:
@@ -144,52 +157,70 @@ def cut_clip(
     """
     indices = [int(np.argmin(np.abs(footage.seconds - second))) for second in spec.seconds]
     frames = footage.frames[indices]
+    shown = [() if spec.shot.track else faces[index][:1] for index in indices]
+    visible = np.array([bool(found) for found in shown])
+    boxes = np.array([found[0].box if found else np.zeros(4) for found in shown], np.float32)
     if spec.shot.track:
-        track = np.array(spec.shot.track)
-        columns = [np.interp(spec.seconds, track[:, 0], track[:, column]) * frames.shape[1] for column in (1, 2, 3)]
-        squares = np.stack(columns, axis=1) * [1.0, 1.0, _BODY_ZOOMS[spec.zoom]]
+        squares = _body_squares(spec, frames.shape[1])
+    elif visible.any():
+        squares = np.tile(_head_square(spec, boxes[visible]), (len(frames), 1))
     else:
-        boxes = np.array([faces[index][0].box for index in indices if faces[index]])
-        if not len(boxes):
-            raise UserError(f"no face in {spec.name} of {spec.shot.file.member}")
-        # The median over the clip: the frame stands still while the head moves in it.
-        left, top, right, bottom = np.median(boxes, axis=0)
-        side = _HEAD_ZOOMS[spec.zoom] * max(right - left, bottom - top)
-        squares = np.tile([(left + right) / 2, (top + bottom) / 2, side], (len(frames), 1))
-    crops = [_crop(frame, square, size) for frame, square in zip(frames, squares)]
-    return np.stack([crop[:, ::-1] if spec.mirrored else crop for crop in crops])
+        raise UserError(f"no face in {spec.name} of {spec.shot.file.member}")
+    squares = np.stack([_inside(square, *frames.shape[1:3]) for square in squares])
+    clip = np.stack([_crop(frame, square, size) for frame, square in zip(frames, squares)])
+    # Corners of the squares and of the boxes, to pixels of the clip.
+    boxes = (boxes - np.tile(squares[:, :2], 2)) * (size / squares[:, 2:])
+    if spec.mirrored:
+        clip, boxes = clip[:, :, ::-1], np.stack([size - boxes[:, 2], boxes[:, 1], size - boxes[:, 0], boxes[:, 3]], 1)
+    return Cut(clip, np.where(visible[:, None], boxes, 0).astype(np.float32), visible)
 
 
-def _crop(
-    frame: UInt8[np.ndarray, "h w 3"], square: Float[np.ndarray, "3"], size: int
-) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """The square (centre x, y, side), moved and where it must be shrunk to lie in the frame, at `size` pixels."""
-    height, width = frame.shape[:2]
+def _body_squares(spec: ClipSpec, height: int) -> Float[np.ndarray, "f 3"]:
+    """Centre x, y and side in pixels for each frame of a clip that follows its track."""
+    track = np.array(spec.shot.track)
+    columns = [np.interp(spec.seconds, track[:, 0], track[:, column]) * height for column in (1, 2, 3)]
+    return np.stack(columns, axis=1) * [1.0, 1.0, _BODY_ZOOMS[spec.zoom]]
+
+
+def _head_square(spec: ClipSpec, boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "3"]:
+    """Centre x, y and side around the median face of a clip: the frame stands still while the head moves in it."""
+    left, top, right, bottom = np.median(boxes, axis=0)
+    side = _HEAD_ZOOMS[spec.zoom] * max(right - left, bottom - top)
+    return np.array([(left + right) / 2, (top + bottom) / 2, side])
+
+
+def _inside(square: Float[np.ndarray, "3"], height: int, width: int) -> Int[np.ndarray, "3"]:
+    """Left, top and side in whole pixels of a square (centre x, y, side), moved or shrunk to lie in the frame."""
     x, y, side = square.tolist()
     side = round(min(side, height, width))
     left, top = (round(min(max(middle - side / 2, 0), room - side)) for middle, room in ((x, width), (y, height)))
+    return np.array([left, top, side])
+
+
+def _crop(
+    frame: UInt8[np.ndarray, "h w 3"], square: Int[np.ndarray, "3"], size: int
+) -> UInt8[np.ndarray, "{size} {size} 3"]:
+    """A square (left, top, side) of a frame at `size` pixels."""
+    left, top, side = square
     method = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
     return cv2.resize(frame[top : top + side, left : left + side], (size, size), interpolation=method)
 
 
-def clip_labels(
-    spec: ClipSpec, clip_faces: Sequence[Sequence[Face]], *, held_out_motion: bool
-) -> dict[str, str | bool | float | list]:
+def clip_labels(spec: ClipSpec, cut: Cut, *, held_out_motion: bool) -> dict[str, str | bool | float | list]:
     """What the file beside a clip says of it; the keys that rendered clips have, and where it was cut.
 
     Args:
         spec: The clip.
-        clip_faces: The faces found in each of its frames, best first.
+        cut: Its pixels and faces.
         held_out_motion: Whether no training clip shows this motion.
     """
-    nowhere = [0.0, 0.0, 0.0, 0.0]
     return {
         "identity": spec.shot.identity,
         "motion": spec.action.motion,
         "kind": "body" if spec.shot.track else "head",
         "held_out_motion": held_out_motion,
-        "face_boxes": [faces[0].box.tolist() if faces else nowhere for faces in clip_faces],
-        "face_visible": [bool(faces) for faces in clip_faces],
+        "face_boxes": cut.face_boxes.tolist(),
+        "face_visible": cut.face_visible.tolist(),
         "source": f"{spec.shot.file.requirement}:{spec.shot.file.member}",
         "start_seconds": spec.seconds[0],
         "mirrored": spec.mirrored,
@@ -223,17 +254,17 @@ def write_clips(
         folder: Output; gets a folder for each split.
         specs: Clips of one video.
         footage: That video.
-        detector: Finds faces, to frame talking heads and to label them.
+        detector: Finds the faces of talking heads.
         fps: Frames a second.
         size: Pixels of each side.
         held_out_motions: Motions that no training clip shows.
     """
-    frame_faces = detector(footage.frames) if any(not spec.shot.track for spec in specs) else []
+    faces = detector(footage.frames) if any(not spec.shot.track for spec in specs) else []
     for spec in specs:
         target = folder / spec.split
         target.mkdir(parents=True, exist_ok=True)
         if (target / f"{spec.name}.mp4").exists():
             continue
-        clip = cut_clip(spec, footage, frame_faces, size=size)
-        labels = clip_labels(spec, detector(clip), held_out_motion=spec.action.motion in held_out_motions)
-        write_clip(target, spec.name, clip, fps=fps, caption=spec.action.caption, labels=labels)
+        cut = cut_clip(spec, footage, faces, size=size)
+        labels = clip_labels(spec, cut, held_out_motion=spec.action.motion in held_out_motions)
+        write_clip(target, spec.name, cut.frames, fps=fps, caption=spec.action.caption, labels=labels)

@@ -90,7 +90,9 @@ def test_a_body_stays_in_the_middle_of_its_clip():
     footage = footage_with_a_moving_square()
     specs = [spec for spec in plan((BODY, HEAD), num_frames=9, fps=8.0) if spec.shot == BODY]
     for spec in specs[:4] + specs[-4:]:
-        clip = cut_clip(spec, footage, [], size=50)
+        cut = cut_clip(spec, footage, [], size=50)
+        clip = cut.frames
+        assert not cut.face_visible.any() and not cut.face_boxes.any()
         assert clip.shape == (9, 50, 50, 3)
         rows, columns = np.nonzero(clip[..., 0].mean(axis=0) > 100)
         np.testing.assert_allclose([rows.mean(), columns.mean()], 24.5, atol=1.0)
@@ -101,15 +103,28 @@ def test_a_body_stays_in_the_middle_of_its_clip():
 def test_a_head_is_framed_by_its_face_and_mirrored_copies_are_mirrored():
     rng = np.random.default_rng(0)
     footage = Footage(rng.integers(0, 256, (81, 100, 200, 3), dtype=np.uint8), np.arange(81) / 20)
-    box = np.array([80.0, 30.0, 100.0, 50.0], np.float32)
-    faces = [[Face(box, 0.9)] if index % 3 else [] for index in range(81)]
+    # No face in every third frame; in some others it is two pixels further right, which the median does not follow.
+    boxes = [
+        np.array([80, 30, 100, 50], np.float32) + (index % 5 == 4) * np.float32([2, 0, 2, 0]) for index in range(81)
+    ]
+    faces = [[Face(box, 0.9)] if index % 3 else [] for index, box in enumerate(boxes)]
     specs = {(spec.zoom, spec.mirrored): spec for spec in plan((HEAD,), num_frames=9, fps=10.0)[:4]}
     wide = cut_clip(specs[0, False], footage, faces, size=40)
     # Twice the face's 20 pixels, around its centre (90, 40): no resizing at 40 pixels.
-    taken = [round(20 * second) for second in specs[0, False].seconds]
-    np.testing.assert_array_equal(wide, footage.frames[taken, 20:60, 70:110])
-    np.testing.assert_array_equal(cut_clip(specs[0, True], footage, faces, size=40), wide[:, :, ::-1])
-    assert not np.array_equal(cut_clip(specs[1, False], footage, faces, size=40), wide)
+    taken = np.array([round(20 * second) for second in specs[0, False].seconds])
+    np.testing.assert_array_equal(wide.frames, footage.frames[taken, 20:60, 70:110])
+    np.testing.assert_array_equal(wide.face_visible, taken % 3 != 0)
+    moved, visible = 2 * (taken % 5 == 4)[wide.face_visible], wide.face_visible
+    assert set(moved) == {0, 2}
+    expected = np.stack([10 + moved, 10 + 0 * moved, 30 + moved, 30 + 0 * moved], axis=1)
+    np.testing.assert_allclose(wide.face_boxes[visible], expected)
+    mirrored = cut_clip(specs[0, True], footage, faces, size=40)
+    np.testing.assert_array_equal(mirrored.frames, wide.frames[:, :, ::-1])
+    np.testing.assert_allclose(mirrored.face_boxes[visible], expected - np.stack([2 * moved, 0 * moved] * 2, axis=1))
+    assert not wide.face_boxes[~visible].any() and not mirrored.face_boxes[~visible].any()
+    # 1.45 times 20 pixels are 29, enlarged twice.
+    close = cut_clip(specs[1, False], footage, faces, size=58)
+    np.testing.assert_allclose(np.median(close.face_boxes[visible], axis=0), [9, 9, 49, 49], atol=1)
     with pytest.raises(UserError, match=r"no face in head-00000-wide of none\.mp4"):
         cut_clip(specs[0, False], footage, [[]] * 81, size=40)
 
