@@ -1,7 +1,7 @@
 """Classifier-free guidance (Ho & Salimans 2022), constant or dynamic."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ NUM_TRAIN_TIMESTEPS = 1000
 
 def guidance_scale_at(
     timesteps: Int[Array, "*b"],
-    kind: Literal["released", "cosine"] | None,
+    kind: str | None,
     scale: float,
     num_inference_steps: int,
 ) -> Float[Array, "*b"]:

@@ -8,7 +8,6 @@ harmless, so the compiled loop meets finite numbers only.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +86,7 @@ def sample(
     key: jax.Array,
     *,
     num_inference_steps: int,
-    sampler: Literal["ddim", "dpm"] = "dpm",
+    sampler: str = "dpm",
 ) -> Float[Array, "b t h w c"]:
     """Draws clean latents; one scan, so that the network is compiled once.
 

@@ -65,7 +65,7 @@ def test_resnet_matches_pytorch(size):
 def test_one_unit_embedding_per_latent_frame(use_depth, dtype):
     config = IdentityConfig(4, use_depth, (8, 16), 1, 6)
     module = identity(config, dtype=dtype)
-    params = jax.jit(module.init)(jax.random.key(0))
+    params = random_params(module)
     latents = jax.random.normal(jax.random.key(1), (2, 3, 8, 6, 4))
     depth = jax.random.normal(jax.random.key(2), latents.shape) if use_depth else None
     apply = jax.jit(module.apply)
