@@ -129,7 +129,7 @@ def _trunk(look: Look, frames: dict) -> list[Solids]:
     return [
         bone(spine, [0, 0.30, 0], [0, 0.43, 0.005], [0.055, 0.05], look.skin * 0.86),
         bone(spine, [0, -0.03, 0], [0, 0.245, 0], chest, look.top, 0.68),
-        bone(spine, [-shoulder, 0.34, 0], [shoulder, 0.34, 0], [0.062 * girth, 0.0621 * girth], look.top),
+        bone(spine, [-shoulder, 0.34, 0], [shoulder, 0.34, 0], [0.062 * girth, 0.062 * girth], look.top),
         ellipsoid(root[0], root[1], pelvis * look.height, look.bottom),
         bone(root, [0, 0.05, 0], [0, -0.17, 0], jnp.array([0.15, 0.22]) * (0.1 + 0.9 * look.skirt), look.bottom, 0.72),
     ]
