@@ -10,7 +10,7 @@ from sr_jax.data.people.captions import write_caption
 from sr_jax.data.people.clothes import sample_clothes
 from sr_jax.data.people.identities import IDENTITIES_PER_SPLIT, SPLITS, identity_number, identity_split, make_person
 from sr_jax.data.people.looks import make_look
-from sr_jax.data.people.motions import MOTIONS, SIDES, sample_motion
+from sr_jax.data.people.motions import JOINTS, MOTIONS, SIDES, sample_motion
 from sr_jax.data.people.rendering import render_clip
 from sr_jax.data.people.scenes import sample_camera, sample_framing, sample_room
 from sr_jax.data.people.visibility import face_boxes, face_visibility
@@ -92,7 +92,7 @@ def sample_clip(
     side = str(rng.choice(SIDES))
     time = np.arange(num_frames) / fps
     pose = motion.move(time, rng, side)
-    pose.angles[:, 0, 1] += rng.normal(0.0, 0.22)
+    pose.angles[:, JOINTS.index("root"), 1] += rng.normal(0.0, 0.22)
     framing = sample_framing(rng, motion.whole_body)
     camera, move = sample_camera(rng, framing, person.height, float(pose.lift.max()), time)
     room = sample_room(rng)
