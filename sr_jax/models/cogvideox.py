@@ -108,6 +108,7 @@ RELEASED = {
     "1_5_5b": _1_5_5B,
     "1_5_5b_i2v": dataclasses.replace(_1_5_5B, in_channels=32, ofs_embed_dim=512),
 }
+"""The released transformers by name."""
 
 
 class PatchEmbed(nnx.Module):
