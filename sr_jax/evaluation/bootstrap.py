@@ -19,12 +19,14 @@ class Interval:
         low: Lower end of the interval.
         high: Upper end of the interval.
         clips: Number of clips behind it.
+        groups: Number of groups (people) that the clips are of.
     """
 
     estimate: float
     low: float
     high: float
     clips: int
+    groups: int
 
     @property
     def excludes_zero(self) -> bool:
@@ -32,40 +34,49 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-def resample_counts(clips: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Int[np.ndarray, "r n"]:
-    """How often each clip is drawn in each resample (drawing `clips` clips with replacement).
+def resample_counts(
+    groups: Int[np.ndarray, " n"], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Int[np.ndarray, "r n"]:
+    """How often each clip is drawn in each resample: groups of clips are drawn with replacement, whole.
 
-    Counts instead of indices, so that a mean over a resample is one matrix product, and so that two runs scored on
-    the same clips are resampled together (paired).
+    Clips of one person resemble each other, so it is people that are drawn, not clips (the cluster bootstrap, Davison
+    and Hinkley 1997, section 3.8). Counts instead of indices, so that a mean over a resample is one matrix product, and
+    so that two runs scored on the same clips are resampled together (paired).
 
     Args:
-        clips: Number of clips N, at least 1.
+        groups: Number of the group of each clip, `[N]`, from 0 without gaps.
         resamples: Number of resamples R.
         seed: Seed of the draws.
 
     Returns:
-        `[R, N]`; every row sums to N.
+        `[R, N]`; as many groups are drawn in every row as there are.
     """
-    return np.random.default_rng(seed).multinomial(clips, np.full(clips, 1 / clips), size=resamples)
+    size = int(groups.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=resamples)
+    return drawn[:, groups]
 
 
-def mean_interval(values: Float[np.ndarray, " n"], *, seed: int = 0) -> Interval:
+def mean_interval(values: Float[np.ndarray, " n"], groups: Int[np.ndarray, " n"], *, seed: int = 0) -> Interval:
     """Mean over clips with its bootstrap interval (see `statistic_interval`).
 
     Called on the differences of two runs clip by clip, this is the paired comparison of the two.
 
     Args:
         values: One finite value a clip, `[N]`.
+        groups: Number of the group of each clip.
         seed: Seed of the resampling.
 
     Returns:
         The mean and its 95% interval.
     """
-    return statistic_interval(lambda counts: counts @ values / counts.sum(axis=1), len(values), seed=seed)
+    return statistic_interval(lambda counts: counts @ values / counts.sum(axis=1), groups, seed=seed)
 
 
 def statistic_interval(
-    statistic: Callable[[Int[np.ndarray, "r n"]], Float[np.ndarray, " r"]], clips: int, *, seed: int = 0
+    statistic: Callable[[Int[np.ndarray, "r n"]], Float[np.ndarray, " r"]],
+    groups: Int[np.ndarray, " n"],
+    *,
+    seed: int = 0,
 ) -> Interval:
     """Bootstrap interval of any statistic of a set of clips, such as a Fréchet distance.
 
@@ -75,14 +86,15 @@ def statistic_interval(
 
     Args:
         statistic: From counts `[R, N]` (how often each clip is in each set) to the statistic of each set, `[R]`.
-        clips: Number of clips N.
+        groups: Number of the group of each clip, `[N]`; gaps in the numbers do not matter.
         seed: Seed of the resampling.
 
     Returns:
         The statistic of all clips, each counted once, and its 95% interval.
     """
-    estimate = float(statistic(np.ones((1, clips), int))[0])
-    resampled = statistic(resample_counts(clips, seed=seed))
+    groups = np.unique(groups, return_inverse=True)[1]
+    estimate = float(statistic(np.ones((1, len(groups)), int))[0])
+    resampled = statistic(resample_counts(groups, seed=seed))
     centred = resampled - resampled.mean() + estimate
     low, high = np.quantile(centred, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(estimate, float(low), float(high), clips)
+    return Interval(estimate, float(low), float(high), len(groups), int(groups.max()) + 1)

@@ -21,7 +21,8 @@ def optical_flow(frames: UInt8[np.ndarray, "f h w 3"]) -> Float[np.ndarray, "f-1
     height = frames.shape[1]
     estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     estimator.setFinestScale(0)
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    # The blur keeps a codec's pixel noise from passing for motion.
+    grey = [cv2.GaussianBlur(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (0, 0), 1.0) for frame in frames]
     flows = [estimator.calc(now, after, None) for now, after in itertools.pairwise(grey)]
     return np.stack(flows).astype(np.float64) * (100 / height)
 
@@ -69,10 +70,11 @@ def motion_score(
         counts = np.ones((1, len(generated)), int)
     mean_a, covariance_a = _moments(generated, counts)
     mean_b, covariance_b = _moments(reference, counts)
-    values, vectors = np.linalg.eigh(covariance_a)
-    root = vectors * np.sqrt(np.maximum(values, 0))[..., None, :] @ np.swapaxes(vectors, -1, -2)
-    # tr((A B)^1/2) through the symmetric A^1/2 B A^1/2, which has the same eigenvalues and needs no complex numbers.
-    shared = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ covariance_b @ root), 0)).sum(axis=-1)
+    # tr((A B)^1/2) through the symmetric L' B L with A = L L', which has the eigenvalues of A B and needs no complex
+    # numbers. The tiny diagonal gives still clips, whose covariance is 0, a root.
+    root = np.linalg.cholesky(covariance_a + 1e-12 * np.eye(covariance_a.shape[-1]))
+    product = np.swapaxes(root, -1, -2) @ covariance_b @ root
+    shared = np.sqrt(np.maximum(np.linalg.eigvalsh(product), 0)).sum(axis=-1)
     traces = np.trace(covariance_a, axis1=-2, axis2=-1) + np.trace(covariance_b, axis1=-2, axis2=-1)
     return np.square(mean_a - mean_b).sum(axis=-1) + traces - 2 * shared
 

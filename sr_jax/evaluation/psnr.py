@@ -8,9 +8,7 @@ from jaxtyping import Float, UInt8
 _CAP_DB = 100.0
 
 
-def psnr(
-    generated: UInt8[np.ndarray, "f h w 3"], reference: UInt8[np.ndarray, "f h w 3"]
-) -> Float[np.ndarray, " f"]:
+def psnr(generated: UInt8[np.ndarray, "f h w 3"], reference: UInt8[np.ndarray, "f h w 3"]) -> Float[np.ndarray, " f"]:
     """PSNR of each frame, as the paper's Table 1 reports it (there as the mean over frames and clips).
 
     Args:

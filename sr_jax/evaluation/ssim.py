@@ -5,9 +5,7 @@ from jaxtyping import Float, UInt8
 from skimage.metrics import structural_similarity
 
 
-def ssim(
-    generated: UInt8[np.ndarray, "f h w 3"], reference: UInt8[np.ndarray, "f h w 3"]
-) -> Float[np.ndarray, " f"]:
+def ssim(generated: UInt8[np.ndarray, "f h w 3"], reference: UInt8[np.ndarray, "f h w 3"]) -> Float[np.ndarray, " f"]:
     """SSIM of each frame with the settings of Wang et al. (2004): Gaussian window, sigma 1.5, 11 x 11.
 
     Args:

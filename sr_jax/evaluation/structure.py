@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from sr_jax.models.codec import VideoCodec
-from sr_jax.teachers.depth import invert_colour
 
 
 def depth_reader(
@@ -20,20 +18,12 @@ def depth_reader(
         codec: Decodes depth latents to colours in [-1, 1].
 
     Returns:
-        The function; compile it with `jax.jit`.
+        The function; compile it with `jax.jit`. `teachers.depth.invert_colour` turns its colours into disparity.
     """
-    return lambda latents: jnp.clip(codec.decode(structure(latents)), -1, 1)
+    return lambda latents: codec.decode(structure(latents))
 
 
-def colours_to_depth(colours: Float[np.ndarray, "f h w 3"]) -> Float[np.ndarray, "f h w"]:
-    """Normalised disparity in [0, 1] of one coloured depth clip in [-1, 1]."""
-    pixels = np.round((colours + 1) * 127.5).astype(np.uint8)
-    return np.asarray(invert_colour(pixels), np.float64)
-
-
-def structure_error(
-    predicted: Float[np.ndarray, "f h w"], true: Float[np.ndarray, "f h w"]
-) -> Float[np.ndarray, " f"]:
+def structure_error(predicted: Float[np.ndarray, "f h w"], true: Float[np.ndarray, "f h w"]) -> Float[np.ndarray, " f"]:
     """Mean absolute difference of two normalised disparities, frame by frame.
 
     Args:

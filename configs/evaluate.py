@@ -1,0 +1,32 @@
+"""Evaluation: the judges, which must be other networks than those that supervised.
+
+  python -m sr_jax.evaluate --config configs/evaluate.py:people --generated SAMPLES --reference DATA/clips/test \
+      --config.codec.path=TEACHERS/codec.npz --config.faces.path=JUDGE/faces --config.structure=W_JUDGE
+
+Sizes: `people` for the demo's rendered people; `real` for real clips.
+"""
+
+import ml_collections
+
+_FACES = {
+    "people": {"name": "small", "path": ""},
+    "real": {"name": "small", "path": ""},
+}
+
+
+def get_config(size: str = "people") -> ml_collections.ConfigDict:
+    """The config of `sr_jax.evaluate` at a named size.
+
+    Raises:
+        ValueError: For an unknown size.
+    """
+    if size not in _FACES:
+        raise ValueError(f"unknown size {size!r}: choose one of {', '.join(sorted(_FACES))}")
+    config = ml_collections.ConfigDict()
+    config.codec = {"name": "linear", "path": ""}
+    # The judge of faces: a detector and a recogniser trained with another seed than the teacher.
+    config.faces = _FACES[size]
+    # The judge of structure: the workdir of a stage one run with another seed.
+    config.structure = ""
+    config.batch_size = 16
+    return config

@@ -1,0 +1,132 @@
+"""Loads the judges and lets them score a folder of generated clips."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+import tqdm
+from jaxtyping import Array, Float
+
+from sr_jax.data.video import read_video, write_video
+from sr_jax.errors import UserError
+from sr_jax.evaluation.generation import read_settings
+from sr_jax.evaluation.results import Results, collect
+from sr_jax.evaluation.scoring import (
+    Clip,
+    ClipScores,
+    Judges,
+    generated_clips,
+    generated_ids,
+    read_index,
+    real_clips,
+    score_clips,
+)
+from sr_jax.evaluation.structure import depth_reader
+from sr_jax.teachers.depth import INFERNO
+from sr_jax.teachers.registry import load_codec, load_face_teacher
+from sr_jax.training.builders import build_structure
+from sr_jax.training.checkpoints import load_params
+
+DEPTH_FOLDER = "depth"
+"""Beside the results: the depth that the judge read in each generated clip, as coloured videos."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedJudges:
+    """The judges, and what tells them from the teachers.
+
+    Attributes:
+        judges: What scores.
+        about: Names and hashes, for the results.
+        provenance: Of the dataset that the structure judge was trained on.
+        structure_workdir: Where the structure judge was trained.
+    """
+
+    judges: Judges
+    about: dict[str, Any]
+    provenance: dict[str, Any]
+    structure_workdir: Path
+
+
+def load_judges(config: ml_collections.ConfigDict) -> LoadedJudges:
+    """Loads the judges that `configs/evaluate.py` describes.
+
+    Raises:
+        UserError: When a path is missing or wrong, the structure judge reads latents of another codec or noisy ones, or
+            the judge of faces is the very teacher of the dataset.
+    """
+    if not config.structure:
+        raise UserError("config.structure is empty: name the workdir of a stage one run with another seed")
+    codec, faces = load_codec(config.codec), load_face_teacher(config.faces)
+    params, meta = load_params(config.structure)
+    provenance = meta["provenance"]
+    if "structure" not in params or meta["config"]["structure_input"] != "clean":
+        raise UserError(f"{config.structure} holds no structure module of clean latents: train one with stage one")
+    if provenance["codec"]["weight_hash"] != codec.weight_hash:
+        raise UserError(f"the structure judge in {config.structure} reads latents of another codec than config.codec")
+    if provenance["teachers"]["face_recogniser"]["weight_hash"] == faces.recogniser.weight_hash:
+        raise UserError("the judge of faces is the teacher that supervised: name another one as config.faces")
+    module = build_structure(meta["config"]["structure"], dtype=meta["config"]["dtype"])
+    structure = jax.device_put(params["structure"])
+
+    def read_structure(latents: Float[Array, "b t h w c"]) -> Float[Array, "b t h w c"]:
+        return module.apply(structure, latents)
+
+    about = {
+        "structure": {"workdir": config.structure, "seed": meta["config"]["seed"], "step": meta["step"]},
+        "face_detector": _identify(faces.detector),
+        "face_recogniser": _identify(faces.recogniser),
+        "codec": _identify(codec),
+    }
+    judges = Judges(codec, depth_reader(read_structure, codec), faces)
+    return LoadedJudges(judges, about, provenance, Path(config.structure))
+
+
+def judge_folder(
+    loaded: LoadedJudges, generated: Path, reference: Path, depth_folder: Path, *, batch_size: int
+) -> Results:
+    """Scores the clips of a folder, and the real clips as the codec encodes them.
+
+    Args:
+        loaded: The judges.
+        generated: Folder that `sample` wrote.
+        reference: `DATA/clips/SPLIT` of the dataset it was sampled from.
+        depth_folder: Where to write the depth read in each generated clip.
+        batch_size: Clips in one call of the networks.
+
+    Raises:
+        UserError: For a missing or damaged file, or when the structure judge is the module that supervised.
+    """
+    settings, index = read_settings(generated), read_index(reference)
+    supervised = settings["frozen"].get("structure", "")
+    if supervised and Path(supervised).resolve() == loaded.structure_workdir.resolve():
+        raise UserError(f"{supervised} supervised the clips in {generated}: name another structure judge")
+    clip_ids = generated_ids(generated, index)
+    _, fps = read_video(reference / f"{clip_ids[0]}.mp4")
+    depth_folder.mkdir(parents=True, exist_ok=True)
+
+    ours = []
+    for clip_id, scores in _scored(generated_clips(generated, reference, clip_ids), loaded, clip_ids, batch_size):
+        colours = INFERNO[np.round(scores.depth * 255).astype(np.uint8)]
+        write_video(depth_folder / f"{clip_id}.mp4", colours, fps)
+        ours.append(scores)
+    real_ones = real_clips(reference, clip_ids, loaded.judges.codec)
+    real = [scores for _, scores in _scored(real_ones, loaded, clip_ids, batch_size)]
+    about = {"generated": str(generated), "reference": str(reference), "fps": fps}
+    about |= {"made_by": settings, "judges": loaded.about, "provenance": loaded.provenance}
+    return collect([index[clip_id] for clip_id in clip_ids], ours, real, about)
+
+
+def _scored(
+    clips: Iterator[Clip], loaded: LoadedJudges, clip_ids: Sequence[str], batch_size: int
+) -> Iterator[tuple[str, ClipScores]]:
+    scores = score_clips(clips, loaded.judges, batch_size=batch_size)
+    return iter(tqdm.tqdm(scores, total=len(clip_ids), unit="clip", desc="scoring"))
+
+
+def _identify(network: Any) -> dict[str, str]:
+    return {"name": network.name, "weight_hash": network.weight_hash}

@@ -1,0 +1,128 @@
+"""The report's charts: training losses, losses by timestep, and scores over the time of a clip."""
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from sr_jax.evaluation.bootstrap import resample_counts
+from sr_jax.evaluation.report.charts import Line, line_chart
+from sr_jax.evaluation.report.inputs import Inputs, Training
+from sr_jax.evaluation.scores import ID_SCORE, STRUCTURE_ERROR, Score
+
+_STAGES = {"base": "Base run", "stage_one": "Stage one", "stage_two": "Stage two"}
+_LOSSES = {
+    "denoising": ("denoising loss", "MSE of v"),
+    "structure": ("structure loss", "MSE of the depth latent"),
+    "identity": ("identity loss", "L1 of the face embedding"),
+}
+_BIN = re.compile(r"loss/(\w+)/t(\d+)-(\d+)$")
+_MOST_POINTS = 90
+
+
+def legend(names: Mapping[str, str]) -> str:
+    """Names with the colour of their lines; from CSS class to name."""
+    keys = [f'<span class="key {style}"><span>{html.escape(name)}</span></span>' for style, name in names.items()]
+    return f'<div class="legend">{"".join(keys)}</div>'
+
+
+def loss_charts(trainings: Sequence[Training]) -> list[str]:
+    """One chart for each stage and loss, with a line for each training run that has it."""
+    charts = []
+    for stage, stage_name in _STAGES.items():
+        for loss, (loss_name, unit) in _LOSSES.items():
+            key = f"loss/{loss}"
+            having = [run for run in trainings if _stage(run) == stage and any(key in line for line in run.lines)]
+            styles = line_styles(having)
+            lines = []
+            for run, style in zip(having, styles, strict=True):
+                points = [(line["step"], line[key]) for line in run.lines if key in line]
+                lines.append(Line(style, *thinned(np.array(points, float))))
+            if lines:
+                names = {style: run.name for run, style in zip(having, styles, strict=True)}
+                charts.append(_panel(f"{stage_name}: {loss_name}", names, lines, "training step", unit))
+    return charts
+
+
+def timestep_charts(trainings: Sequence[Training]) -> list[str]:
+    """Losses against the noise level: how much of a guess the predicted clean latent is."""
+    charts = []
+    for stage in ("base", "stage_two"):
+        for loss, (loss_name, unit) in _LOSSES.items():
+            having = [run for run in trainings if _stage(run) == stage and _by_bin(run, loss)]
+            styles = line_styles(having)
+            lines = [
+                Line(style, *zip(*sorted(_by_bin(run, loss).items()), strict=True), dots=True)
+                for run, style in zip(having, styles, strict=True)
+            ]
+            if lines:
+                names = {style: run.name for run, style in zip(having, styles, strict=True)}
+                charts.append(_panel(f"{_STAGES[stage]}: {loss_name}", names, lines, "timestep (1000 is noise)", unit))
+    return charts
+
+
+def score_over_time(inputs: Inputs, score: Score) -> str:
+    """A score frame by frame, mean over clips with a 95% bootstrap band; `score` has a series in the results."""
+    real = inputs.runs[0].results
+    series = {"real": real.arrays[f"{score.key}_codec"]}
+    series |= {run.style: run.results.arrays[f"{score.key}_generated"] for run in inputs.runs}
+    seconds = (np.arange(series["real"].shape[1]) / real.about["fps"]).tolist()
+    names = {"real": "real clip through the codec"} | {run.style: run.name for run in inputs.runs}
+    lines = [Line(style, seconds, *band(values, real.groups())) for style, values in series.items()]
+    unit = {ID_SCORE: "cosine to the real first frame", STRUCTURE_ERROR: "% of the depth range"}[score]
+    return _panel(f"{score.label} over time", names, lines, "time in the clip (s)", unit)
+
+
+def band(
+    values: Float[np.ndarray, "n f"], groups: Int[np.ndarray, " n"]
+) -> tuple[list[float], list[float], list[float]]:
+    """Mean over clips in each frame with a bootstrap interval, NaN left out.
+
+    Returns:
+        Mean, low and high, each `[F]`.
+    """
+    defined = np.isfinite(values)
+    filled = np.where(defined, values, 0)
+    counts = resample_counts(groups, resamples=400)
+    # A resample may hold no defined value of a frame: it then says nothing about it.
+    with np.errstate(invalid="ignore"):
+        means = (counts @ filled) / (counts @ defined)
+    low, high = np.nanquantile(means, [0.025, 0.975], axis=0)
+    return (filled.sum(axis=0) / defined.sum(axis=0)).tolist(), low.tolist(), high.tolist()
+
+
+def thinned(points: Float[np.ndarray, "n 2"]) -> tuple[list[float], list[float]]:
+    """Means of neighbouring points, so that a long run stays readable."""
+    groups = np.array_split(points, min(len(points), _MOST_POINTS))
+    x, y = np.array([group.mean(axis=0) for group in groups]).T
+    return x.tolist(), y.tolist()
+
+
+def line_styles(trainings: Sequence[Training]) -> list[str]:
+    """A colour for each training run: that of the run it belongs to, or one that no run of the chart has."""
+    free = [style for style in ("run3", "run2", "run1", "run0", "real") if style not in {t.style for t in trainings}]
+    return [training.style or free.pop(0) for training in trainings]
+
+
+def _by_bin(training: Training, loss: str) -> dict[float, float]:
+    """Mean of a loss over the last third of the training, by the middle of its timestep bin."""
+    values: dict[float, list[float]] = {}
+    for line in training.lines[-max(1, len(training.lines) // 3) :]:
+        for key, value in line.items():
+            match = _BIN.match(key)
+            if match and match[1] == loss:
+                values.setdefault((int(match[2]) + int(match[3])) / 2, []).append(value)
+    return {middle: float(np.mean(found)) for middle, found in values.items()}
+
+
+def _stage(training: Training) -> str:
+    return training.config["stage"]
+
+
+def _panel(title: str, names: Mapping[str, str], lines: Sequence[Line], x_label: str, y_label: str) -> str:
+    values = [value for line in lines for value in line.y]
+    log = min(values) > 0 and max(values) / min(values) > 8
+    chart = line_chart(lines, x_label=x_label, y_label=y_label, log=log)
+    return f"<div><h3>{html.escape(title)}</h3>{legend(names) if len(names) > 1 else ''}{chart}</div>"

@@ -1,0 +1,180 @@
+"""Reads what a report is made of: runs with their scores, training logs, the dataset, timings."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sr_jax.data.builder import open_dataset, read_provenance
+from sr_jax.data.records import Provenance
+from sr_jax.errors import UserError
+from sr_jax.evaluation.results import RESULTS_FILE, Results, read_results
+from sr_jax.evaluation.scoring import INDEX_FILE
+from sr_jax.training.logs import read_metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run that is compared.
+
+    Attributes:
+        name: What the reader calls it.
+        style: CSS class of its colour.
+        folder: Its generated clips.
+        results: Its scores.
+    """
+
+    name: str
+    style: str
+    folder: Path
+    results: Results
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One training run.
+
+    Attributes:
+        name: What the reader calls it.
+        style: CSS class of its colour: that of the run that samples from it, if there is one.
+        config: Its config.
+        lines: Its logged metrics, oldest first.
+    """
+
+    name: str
+    style: str
+    config: dict[str, Any]
+    lines: list[dict[str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One command that was run: its name, the command line, and how many seconds it took."""
+
+    name: str
+    command: str
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Everything that a report shows.
+
+    Attributes:
+        title: Title of the page.
+        notes: What the reader must know beside, such as a teacher that is a stand-in.
+        runs: What is compared; the last is the baseline.
+        reference: Folder of the real clips.
+        provenance: Of the dataset.
+        clips: Number of clips of each split.
+        trainings: Training runs.
+        fitted: Numbers of fitted teachers and judges, by name.
+        steps: What was run.
+    """
+
+    title: str
+    notes: Sequence[str]
+    runs: Sequence[Run]
+    reference: Path
+    provenance: Provenance
+    clips: dict[str, int]
+    trainings: Sequence[Training]
+    fitted: dict[str, dict[str, Any]]
+    steps: Sequence[Step]
+
+    @property
+    def baseline(self) -> Run:
+        """The run that the others are compared with."""
+        return self.runs[-1]
+
+
+def read_inputs(
+    *,
+    title: str,
+    notes: Sequence[str],
+    data: Path,
+    runs: Sequence[str],
+    trainings: Sequence[str],
+    fitted: Sequence[str],
+    steps: Path | None,
+) -> Inputs:
+    """Reads the files of a report.
+
+    Args:
+        title: Title of the page.
+        notes: Sentences for the reader.
+        data: Dataset that `prepare` wrote.
+        runs: `NAME=FOLDER` for each folder of generated and scored clips; the last is the baseline.
+        trainings: `NAME=WORKDIR` for each training run whose curves are shown.
+        fitted: `NAME=FILE` for each JSON file of a fitted teacher's numbers.
+        steps: JSON lines `{"name", "command", "seconds"}` of what was run, or None.
+
+    Raises:
+        UserError: When something is missing, or the runs were not scored on the same clips.
+    """
+    read_runs = [
+        Run(name, f"run{index}", folder, read_results(folder / RESULTS_FILE))
+        for index, (name, folder) in enumerate(map(_named_path, runs))
+    ]
+    _require_same_clips(read_runs)
+    reference = Path(read_runs[0].results.about["reference"])
+    return Inputs(
+        title=title,
+        notes=notes,
+        runs=read_runs,
+        reference=reference,
+        provenance=read_provenance(data),
+        clips={split: len(open_dataset(data, split)) for split in _splits(data)},
+        trainings=[_read_training(name, path, read_runs) for name, path in map(_named_path, trainings)],
+        fitted={name: _read_json(path) for name, path in map(_named_path, fitted)},
+        steps=[] if steps is None else _read_steps(steps),
+    )
+
+
+def _named_path(argument: str) -> tuple[str, Path]:
+    name, sign, path = argument.partition("=")
+    if not (name and sign and path):
+        raise UserError(f"{argument!r} is not NAME=PATH")
+    return name, Path(path)
+
+
+def _require_same_clips(runs: Sequence[Run]) -> None:
+    if len(runs) < 2:
+        raise UserError("give --run at least twice: a report compares runs, the last of them is the baseline")
+    first = [clip["clip_id"] for clip in runs[0].results.clips]
+    for run in runs[1:]:
+        if [clip["clip_id"] for clip in run.results.clips] != first:
+            raise UserError(
+                f"{runs[0].folder} and {run.folder} were not scored on the same clips: sample and evaluate again"
+            )
+
+
+def _read_training(name: str, workdir: Path, runs: Sequence[Run]) -> Training:
+    lines = read_metrics(workdir)
+    if not lines:
+        raise UserError(f"{workdir} has no logged metrics: name the workdir of a training run")
+    sampled = {Path(run.results.about["made_by"]["checkpoint"]).resolve(): run.style for run in runs}
+    return Training(name, sampled.get(workdir.resolve(), ""), _read_json(workdir / "config.json"), lines)
+
+
+def _splits(data: Path) -> list[str]:
+    return sorted((path.parent.name for path in data.glob(f"clips/*/{INDEX_FILE}")), reverse=True)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"no file {path}")
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is not a JSON file") from error
+
+
+def _read_steps(path: Path) -> list[Step]:
+    if not path.is_file():
+        raise UserError(f"no file {path}")
+    try:
+        return [Step(**json.loads(line)) for line in path.read_text().splitlines()]
+    except (ValueError, TypeError) as error:
+        raise UserError(f'{path} must hold lines like {{"name": ..., "command": ..., "seconds": ...}}') from error

@@ -1,0 +1,52 @@
+"""Generates clips from a first frame and a prompt, with a trained checkpoint. Nothing else is needed at inference.
+
+One clip:
+  python -m sr_jax.sample --checkpoint W2 --image face.png --prompt "a woman waves" --output clip.mp4 \\
+      --config.codec.path=TEACHERS/codec.npz
+
+All clips of a dataset's split, from their first frames and captions:
+  python -m sr_jax.sample --checkpoint W2 --data DATA --split test --output SAMPLES --config.codec.path=TEACHERS/codec.npz
+
+The same command again continues where it stopped. Two runs with the same seed use the same noise for the same clip.
+"""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from sr_jax import command_line
+from sr_jax.errors import UserError
+from sr_jax.evaluation.generation import generate_one, generate_split, load_generator
+
+FLAGS = flags.FlagValues()
+config_flags.DEFINE_config_file("config", "configs/sample.py:people", "How to sample.", flag_values=FLAGS)
+flags.DEFINE_string("checkpoint", None, "Workdir of a base or stage two run.", flag_values=FLAGS, required=True)
+flags.DEFINE_string("output", None, "The mp4 file (one clip) or folder to write.", flag_values=FLAGS, required=True)
+flags.DEFINE_string("image", None, "First frame of one clip: a PNG or JPEG file.", flag_values=FLAGS)
+flags.DEFINE_string("prompt", None, "What happens in the one clip.", flag_values=FLAGS)
+flags.DEFINE_string("data", None, "A prepared dataset: generate the clips of one of its splits.", flag_values=FLAGS)
+flags.DEFINE_string("split", "test", "Which split of --data.", flag_values=FLAGS)
+flags.DEFINE_integer("limit", None, "Only the first so many clips of --data.", flag_values=FLAGS, lower_bound=1)
+
+
+def main(args: flags.FlagValues) -> None:
+    """Generates what the flags ask for.
+
+    Raises:
+        UserError: For flags that do not go together, and as the functions it calls.
+    """
+    config, checkpoint, output = args.config, Path(args.checkpoint), Path(args.output)
+    if (args.data is None) == (args.image is None) or (args.image is None) != (args.prompt is None):
+        raise UserError("give either --image with --prompt, or --data")
+    if args.image is not None:
+        if output.suffix != ".mp4":
+            raise UserError(f"--output {output} must end in .mp4 for one clip")
+        config.batch_size = 1
+        generate_one(load_generator(checkpoint, config), Path(args.image), args.prompt, output)
+    else:
+        generate_split(load_generator(checkpoint, config), Path(args.data), args.split, output, limit=args.limit)
+
+
+if __name__ == "__main__":
+    command_line.run(main, FLAGS, __doc__)
