@@ -1,6 +1,7 @@
 """Turns people, rooms and cameras into pictures and exact depth by casting rays.
 
-Each pixel is the mean of 3 x 3 rays. The middle one goes through the pixel's centre and gives the depth.
+Each pixel is the mean of 3 x 3 rays, then the picture is softened as a camera's lens does. The middle ray goes through
+the pixel's centre and gives the depth, which stays sharp.
 """
 
 from functools import partial
@@ -17,6 +18,7 @@ from sr_jax.data.people.primitives import Solids, ellipsoid, first_hit, stack, s
 from sr_jax.data.people.scenes import Camera, Room, focal_length
 
 _RAYS = 3  # per pixel and axis; odd, so that one goes through the centre
+_LENS = 0.6  # standard deviation in pixels of the lens's blur: about that of a camera with an anti-aliasing filter
 
 
 @partial(jax.jit, static_argnames="size")
@@ -51,7 +53,7 @@ def render_clip(
         colour = jnp.where(distance < backdrop, _shade(colour, normal, rays, room.light), backdrop_colour)
         samples = colour.reshape(3, *size, _RAYS * _RAYS)
         picture = jnp.moveaxis(samples.mean(axis=-1), 0, -1)
-        return _srgb(picture), depth.reshape(*size, -1)[..., _RAYS * _RAYS // 2], head
+        return _srgb(_soften(picture)), depth.reshape(*size, -1)[..., _RAYS * _RAYS // 2], head
 
     pose, camera = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (pose, camera))
     return jax.lax.map(frame, (pose, camera))
@@ -113,6 +115,17 @@ def _shade(colour: jax.Array, normal: jax.Array, rays: jax.Array, light: jax.Arr
     diffuse = 0.5 + 0.5 * jnp.tensordot(light, normal, 1)
     sky = 0.5 + 0.5 * normal[1]
     return colour * (0.38 + 0.62 * diffuse + 0.15 * sky) * (0.60 + 0.40 * jnp.clip(towards, 0.0, 1.0) ** 0.7)
+
+
+def _soften(picture: jax.Array) -> jax.Array:
+    """Blurs `[H, W, 3]` linear light by a Gaussian; the border is repeated."""
+    taps = jnp.exp(-0.5 * (jnp.arange(-2, 3) / _LENS) ** 2)
+    for axis in (0, 1):
+        padding = [(2, 2) if axis == i else (0, 0) for i in range(3)]
+        padded = jnp.pad(picture, padding, mode="edge")
+        shifted = [jax.lax.slice_in_dim(padded, i, i + picture.shape[axis], axis=axis) for i in range(5)]
+        picture = jnp.tensordot(taps / taps.sum(), jnp.stack(shifted), 1)
+    return picture
 
 
 def _srgb(colour: jax.Array) -> jax.Array:
