@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -81,27 +80,32 @@ def from_patches(patches: Float[Array, "b t y x values"], temporal: int, spatial
 
 @dataclass(frozen=True)
 class LinearVideoCodec:
-    """Principal components of small space-time patches: a causal linear codec for small videos.
+    """A linear codec for small videos: principal components in, least squares over neighbours out.
 
-    Latent channel c is the patch's coordinate on the c-th principal component, divided by the square root of its
-    standard deviation, and all channels by one number (`scaling_factor`) so that latents have unit variance overall.
-    This half whitening keeps the order of importance (a mean squared error on latents still cares more for what
-    matters more in pixels) without leaving the last channels so faint that the noise of the schedule drowns them at
-    once. The codec is deterministic, so the standard deviation of its latents is 0.
+    Encoding: latent channel c is a patch's coordinate on the c-th principal component, divided by the square root of
+    its standard deviation, and all channels multiplied by one number (`scaling_factor`) so that latents have unit
+    variance overall. This half whitening keeps the order of importance (a mean squared error on latents still cares
+    more for what matters more in pixels) without leaving the last channels so faint that the schedule's noise drowns
+    them at once. It is deterministic, so the standard deviation of its latents is 0.
+
+    Decoding: each patch is read from its own latent pixel and the eight around it, which restores edges across
+    patches. Both directions are causal: a latent frame is made from, and gives, its own video frames only.
 
     Attributes:
         mean: `[P]` mean patch, P = temporal * spatial * spatial * 3.
-        basis: `[P, C]` orthonormal components, most important first.
-        channel_scales: `[C]` what each coordinate is divided by before the overall scale.
-        scaling_factor: The overall scale; latents are multiplied by it.
+        encoder: `[P, C]` from centred patches to scaled latents, most important channel first.
+        decoder: `[3, 3, C, P]` convolution kernel from scaled latents to patches.
+        offset: `[P]` added to decoded patches.
+        scaling_factor: The overall scale that is already in `encoder` and `decoder`.
         temporal_compression_ratio: Video frames in a latent frame, except the first.
         spatial_compression_ratio: Pixels along each side of a latent pixel.
         name: What provenance calls this codec.
     """
 
     mean: Float[np.ndarray, " p"]
-    basis: Float[np.ndarray, "p c"]
-    channel_scales: Float[np.ndarray, " c"]
+    encoder: Float[np.ndarray, "p c"]
+    decoder: Float[np.ndarray, "3 3 c p"]
+    offset: Float[np.ndarray, " p"]
     scaling_factor: float
     temporal_compression_ratio: int
     spatial_compression_ratio: int
@@ -110,7 +114,7 @@ class LinearVideoCodec:
     @property
     def latent_channels(self) -> int:
         """Channels of a latent pixel."""
-        return self.basis.shape[1]
+        return self.encoder.shape[1]
 
     @property
     def weight_hash(self) -> str:
@@ -133,12 +137,17 @@ class LinearVideoCodec:
             UserError: If the number of frames or the size does not fit the codec.
         """
         patches = to_patches(video, self.temporal_compression_ratio, self.spatial_compression_ratio)
-        latents = (patches - self.mean) @ (self.basis * (self.scaling_factor / self.channel_scales))
+        latents = (patches - self.mean) @ self.encoder
         return latents, jnp.zeros_like(latents)
 
     def decode(self, latents: Float[Array, "b t y x c"]) -> Float[Array, "b f h w 3"]:
         """Decodes scaled latents to a video about in [-1, 1] (not clipped, so that gradients flow everywhere)."""
-        patches = latents @ (self.basis * (self.channel_scales / self.scaling_factor)).T + self.mean
+        b, t, y, x, c = latents.shape
+        padded = repeat_border(latents.reshape(b * t, y, x, c))
+        patches = jax.lax.conv_general_dilated(
+            padded, jnp.asarray(self.decoder), (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        patches = patches.reshape(b, t, y, x, -1) + self.offset
         return from_patches(patches, self.temporal_compression_ratio, self.spatial_compression_ratio)
 
     def save(self, path: Path) -> None:
@@ -160,78 +169,31 @@ class LinearVideoCodec:
             raise UserError(f"no codec at {path}: fit one with python -m sr_jax.fit_teachers")
         try:
             with np.load(path, allow_pickle=False) as stored:
-                ratios = stored["compression_ratios"]
-                return cls(
-                    mean=stored["mean"],
-                    basis=stored["basis"],
-                    channel_scales=stored["channel_scales"],
-                    scaling_factor=float(stored["scaling_factor"]),
-                    temporal_compression_ratio=int(ratios[0]),
-                    spatial_compression_ratio=int(ratios[1]),
-                )
+                arrays = {key: stored[key] for key in ("mean", "encoder", "decoder", "offset")}
+                temporal, spatial = (int(ratio) for ratio in stored["compression_ratios"])
+                scaling_factor = float(stored["scaling_factor"])
         # A damaged zip, a file of another kind and a missing key arrive as different built-in exceptions.
         except Exception as error:
             raise UserError(f"{path} is not a linear codec: fit one with python -m sr_jax.fit_teachers") from error
+        return cls(
+            **arrays,
+            scaling_factor=scaling_factor,
+            temporal_compression_ratio=temporal,
+            spatial_compression_ratio=spatial,
+        )
 
     def _arrays(self) -> dict[str, np.ndarray]:
         ratios = (self.temporal_compression_ratio, self.spatial_compression_ratio)
         return {
             "mean": self.mean,
-            "basis": self.basis,
-            "channel_scales": self.channel_scales,
+            "encoder": self.encoder,
+            "decoder": self.decoder,
+            "offset": self.offset,
             "scaling_factor": np.asarray(self.scaling_factor, np.float64),
             "compression_ratios": np.asarray(ratios, np.int64),
         }
 
 
-def fit_linear_codec(
-    videos: Iterable[Float[np.ndarray, "b f h w 3"]],
-    *,
-    latent_channels: int,
-    temporal_compression_ratio: int,
-    spatial_compression_ratio: int,
-) -> LinearVideoCodec:
-    """Fits a `LinearVideoCodec` by the eigenvectors of the covariance of all patches.
-
-    Args:
-        videos: Batches of videos in [-1, 1]; read once.
-        latent_channels: Components to keep.
-        temporal_compression_ratio: See `LinearVideoCodec`.
-        spatial_compression_ratio: See `LinearVideoCodec`.
-
-    Raises:
-        UserError: If there are fewer values in a patch than channels, or no videos.
-    """
-    size = temporal_compression_ratio * spatial_compression_ratio**2 * 3
-    if latent_channels > size:
-        raise UserError(f"{latent_channels} latent channels are more than the {size} values of a patch: ask for fewer")
-
-    @jax.jit
-    def moments(video: Array) -> tuple[Array, Array]:
-        patches = to_patches(video, temporal_compression_ratio, spatial_compression_ratio).reshape(-1, size)
-        return patches.mean(axis=0), patches.T @ patches / len(patches)
-
-    weights, means, seconds = [], [], []
-    for video in videos:
-        first, second = moments(video)
-        weights.append(video.size)
-        means.append(np.asarray(first, np.float64))
-        seconds.append(np.asarray(second, np.float64))
-    if not weights:
-        raise UserError("no videos to fit the codec on")
-    mean = np.average(means, axis=0, weights=weights)
-    covariance = np.average(seconds, axis=0, weights=weights) - np.outer(mean, mean)
-    variances, vectors = np.linalg.eigh(covariance)
-    variances, vectors = variances[::-1][:latent_channels], vectors[:, ::-1][:, :latent_channels]
-    # An eigenvector's sign is arbitrary: fix it, so that a fit does not depend on the linear algebra library.
-    vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(latent_channels)])
-    deviations = np.sqrt(np.maximum(variances, 1e-8))
-    return LinearVideoCodec(
-        mean=mean.astype(np.float32),
-        basis=vectors.astype(np.float32),
-        channel_scales=np.sqrt(deviations).astype(np.float32),
-        # Channel c has variance deviations[c] after its own scale.
-        scaling_factor=float(1 / np.sqrt(deviations.mean())),
-        temporal_compression_ratio=temporal_compression_ratio,
-        spatial_compression_ratio=spatial_compression_ratio,
-    )
+def repeat_border(latents: Float[Array, "n y x c"]) -> Float[Array, "n y+2 x+2 c"]:
+    """Adds one latent pixel on every side, equal to the nearest one, so that all have eight neighbours."""
+    return jnp.pad(latents, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")

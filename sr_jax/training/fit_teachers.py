@@ -4,25 +4,24 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import ml_collections
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from sr_jax.data.labelled_clips import LabelledClips, read_labelled_clips
-from sr_jax.data.video import to_unit_range
 from sr_jax.errors import UserError
 from sr_jax.evaluation.teachers import codec_metrics, face_metrics
-from sr_jax.models.codec import VideoCodec, fit_linear_codec
+from sr_jax.models.codec import VideoCodec
+from sr_jax.models.codec_fit import fit_linear_codec
 from sr_jax.models.face_detector import FaceDetectorConfig
-from sr_jax.teachers.depth import PrecomputedDepth, colour_depth
+from sr_jax.teachers.base import DepthTeacher
+from sr_jax.teachers.depth import colour_depth
 from sr_jax.teachers.faces import DETECTOR_FILE, RECOGNISER_FILE, FaceRecogniserConfig, load_small_faces
+from sr_jax.teachers.registry import load_depth_teacher
 from sr_jax.teachers.weights import save_network
 from sr_jax.training.fit_faces import FitSchedule, face_examples, fit_detector, fit_recogniser
-
-_BATCH = 16
 
 
 def fit_teachers(config: ml_collections.ConfigDict, videos: Path, output: Path) -> dict[str, float | int | str]:
@@ -30,7 +29,7 @@ def fit_teachers(config: ml_collections.ConfigDict, videos: Path, output: Path) 
 
     Args:
         config: See `configs/teachers.py`.
-        videos: Folder with `train` and `test`, labelled clips with depth beside each.
+        videos: Folder with `train` and `test`, labelled clips, and what the depth teacher reads.
         output: Folder to write.
 
     Returns:
@@ -42,12 +41,14 @@ def fit_teachers(config: ml_collections.ConfigDict, videos: Path, output: Path) 
     if config.parts not in ("all", "faces"):
         raise UserError(f"config.parts must be all or faces, not {config.parts!r}")
     start = time.monotonic()
+    depth_teacher = load_depth_teacher(config.depth.to_dict())
     train, test = (read_labelled_clips(videos / split) for split in ("train", "test"))
-    codec = fit_linear_codec(_batches(train.frames, _coloured_depth(videos / "train", train)), **config.codec)
+    depth = _coloured_depth(depth_teacher, videos / "train", train)
+    codec = fit_linear_codec([(1.0, train.frames), (config.depth_weight, depth)], **config.codec)
     if config.parts == "all":
         codec.save(output / "codec.npz")
     _fit_faces(config, train, codec, output / "faces")
-    metrics = codec_metrics(codec, test.frames, _coloured_depth(videos / "test", test))
+    metrics = codec_metrics(codec, test.frames, _coloured_depth(depth_teacher, videos / "test", test))
     metrics |= face_metrics(load_small_faces(output / "faces"), test, codec)
     metrics |= {"seed": config.seed, "codec_hash": codec.weight_hash, "seconds": round(time.monotonic() - start, 1)}
     _write_json(output / "metrics.json", metrics)
@@ -67,17 +68,10 @@ def _fit_faces(config: ml_collections.ConfigDict, train: LabelledClips, codec: V
     save_network(folder / RECOGNISER_FILE, recogniser, params)
 
 
-def _coloured_depth(folder: Path, clips: LabelledClips) -> UInt8[np.ndarray, "n f h w 3"]:
-    """The coloured depth of each clip, from the file beside its video."""
-    read = PrecomputedDepth()
+def _coloured_depth(teacher: DepthTeacher, folder: Path, clips: LabelledClips) -> UInt8[np.ndarray, "n f h w 3"]:
+    """The coloured depth of each clip."""
     paths = [folder / f"{name}.mp4" for name in clips.names]
-    return np.stack([colour_depth(read(frames, clips.fps, path)) for frames, path in zip(clips.frames, paths)])
-
-
-def _batches(*sets: UInt8[np.ndarray, "n f h w 3"]) -> Iterator[Float[np.ndarray, "b f h w 3"]]:
-    for clips in sets:
-        for start in range(0, len(clips), _BATCH):
-            yield to_unit_range(clips[start : start + _BATCH])
+    return np.stack([colour_depth(teacher(frames, clips.fps, path)) for frames, path in zip(clips.frames, paths)])
 
 
 def _write_json(path: Path, values: dict[str, float | int | str]) -> None:

@@ -1,0 +1,47 @@
+"""Fitting the small codec and the small face teacher.
+
+python -m sr_jax.fit_teachers --config configs/teachers.py:people --videos VIDEOS --output TEACHERS
+
+Sizes: `people` for rendered people; `real` for the clips of `python -m sr_jax.real_clips`.
+"""
+
+import ml_collections
+
+_DEPTHS = {
+    "people": {"name": "precomputed"},
+    "real": {"name": "silhouette_stand_in", "path": ""},
+}
+
+
+def get_config(size: str = "people") -> ml_collections.ConfigDict:
+    """The config of `sr_jax.fit_teachers` at a named size.
+
+    Raises:
+        ValueError: For an unknown size.
+    """
+    if size not in _DEPTHS:
+        raise ValueError(f"unknown size {size!r}: choose one of {', '.join(sorted(_DEPTHS))}")
+    config = ml_collections.ConfigDict()
+    # What to write: `all`, or `faces` for a second face teacher with another seed (a judge).
+    config.parts = "all"
+    config.seed = 0
+    # Whose coloured depth the codec is fitted on, besides the clips.
+    config.depth = _DEPTHS[size]
+    config.codec = {"latent_channels": 16, "temporal_compression_ratio": 4, "spatial_compression_ratio": 4}
+    # How much a pixel of coloured depth counts beside a pixel of the clips when the codec is fitted.
+    config.depth_weight = 0.25
+    # Largest noise on latents, whose variance is 1, of the degraded frames that the face teacher also learns from.
+    config.latent_noise = 0.3
+    config.detector = {"width": 32, "blocks": 4}
+    config.detector_schedule = {"steps": 120, "batch_size": 64, "learning_rate": 4e-3}
+    config.recogniser = {
+        "crop_size": 24,
+        "margin": 1.1,
+        "widths": (24, 48, 96),
+        "blocks_per_stage": 1,
+        "embedding_dim": 64,
+    }
+    config.recogniser_schedule = {"steps": 200, "batch_size": 96, "learning_rate": 4e-3}
+    # The angular margin loss's s and m.
+    config.margin_loss = {"scale": 16.0, "margin": 0.3}
+    return config
