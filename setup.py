@@ -27,8 +27,8 @@ CORE = [
 ]
 # The small text teacher of the demo: its weights are in the package.
 DEMO = ["wordllama==0.4.0.post1"]
-# Detector, recogniser and person mask for real clips; their weights are fetched from packages at run time.
-REAL = ["ai-edge-litert>=2.1", "dlib-bin>=20.0", "onnx>=1.17", "onnxruntime>=1.20"]
+# Runs the person mask of the depth stand-in for real clips; its weights are fetched from a package at run time.
+REAL = ["ai-edge-litert>=2.1"]
 TORCH = ["diffusers>=0.35", "torch>=2.6"]
 TEST = ["beartype>=0.19", "hypothesis>=6", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"]
 

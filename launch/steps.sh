@@ -27,5 +27,5 @@ step() {
 train_step() {
   local name=$1 stage=$2 workdir=$3
   shift 3
-  step "$name" train --config "configs/$stage.py:tiny" --workdir "$workdir" --config.data.dir="$out/data" "$@"
+  step "$name" train --config "configs/$stage.py:$size" --workdir "$workdir" --config.data.dir="$out/data" "$@"
 }
