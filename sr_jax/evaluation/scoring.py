@@ -19,6 +19,7 @@ from sr_jax.evaluation.psnr import psnr
 from sr_jax.evaluation.ssim import ssim
 from sr_jax.evaluation.structure import structure_error
 from sr_jax.models.codec import VideoCodec
+from sr_jax.preparation.dataset import INDEX_FILE
 from sr_jax.teachers.base import FaceTeacher
 from sr_jax.teachers.depth import depth_path, invert_colour, normalise_disparity, read_disparity
 
@@ -72,10 +73,6 @@ class ClipScores:
     flow: Float[np.ndarray, "g d"]
     real_flow: Float[np.ndarray, "g d"]
     depth: Float[np.ndarray, "f h w"]
-
-
-INDEX_FILE = "index.jsonl"
-"""In a folder of real clips: one line of JSON for each."""
 
 
 def read_index(reference: Path) -> dict[str, dict[str, Any]]:

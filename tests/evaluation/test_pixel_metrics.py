@@ -18,8 +18,10 @@ def _ssim_reference(a: np.ndarray, b: np.ndarray) -> float:
     window = torch.outer(weights, weights)
     window = (window / window.sum())[None, None]
     x, y = (torch.tensor(v.astype(np.float64)).permute(2, 0, 1)[:, None] for v in (a, b))
+
     def blur(v):
         return torch.nn.functional.conv2d(v, window)
+
     mx, my = blur(x), blur(y)
     vx, vy, cov = blur(x * x) - mx**2, blur(y * y) - my**2, blur(x * y) - mx * my
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2

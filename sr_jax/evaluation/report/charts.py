@@ -36,8 +36,8 @@ class _Axis:
 
     low: float
     high: float
-    start: float
-    end: float
+    start: int
+    end: int
     log: bool = False
 
     def __call__(self, value: float) -> float:
@@ -96,7 +96,7 @@ def forest_mark(low: float, estimate: float, high: float, *, reach: float, style
 def linear_ticks(low: float, high: float, *, about: int = 5) -> list[float]:
     """Round numbers between `low` and `high`, about as many as asked for."""
     raw = (high - low) / about
-    magnitude = 10 ** math.floor(math.log10(raw))
+    magnitude = 10.0 ** math.floor(math.log10(raw))
     step = magnitude * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]

@@ -9,6 +9,8 @@ from sr_jax.evaluation.report import words
 from sr_jax.evaluation.report.inputs import Inputs, Training
 from sr_jax.evaluation.scores import SCORES
 
+_SAMPLING = ("sampler", "num_inference_steps", "guidance_scale", "dynamic_guidance", "seed")
+
 
 def what_differs(inputs: Inputs) -> str:
     """In what the training configs of the runs differ; empty when a run's training is not among the inputs."""
@@ -30,19 +32,42 @@ def what_differs(inputs: Inputs) -> str:
 
 def measuring(inputs: Inputs) -> str:
     """What every score means, who judges, and what the numbers cannot say."""
-    judges = inputs.runs[0].results.about["judges"]
+    about = inputs.runs[0].results.about
+    judges, structure = about["judges"], about["judges"]["structure"]
+    teacher = inputs.provenance.teachers["face_recogniser"]["name"]
+    kind = "of the same kind as" if judges["face_recogniser"]["name"] == teacher else "of another kind than"
     meanings = [(score.label, html.escape(score.meaning)) for score in SCORES]
-    structure = judges["structure"]
     return (
         f"<p>Two judges read the generated clips: a structure network trained with seed {structure['seed']} for "
         f"{structure['step']} steps, and the face recogniser {_network(judges['face_recogniser'])} with the detector "
-        f"{_network(judges['face_detector'])}. Neither supervised any run: they are other networks than those in the "
-        "losses, though of the same kind and fitted on the same training clips, so they may share blind spots.</p>"
+        f"{_network(judges['face_detector'])}. Neither supervised any run. The structure judge has the architecture "
+        "and the training clips of the structure module in the loss; the face judge is another network, "
+        f"{kind} the teacher. They may share blind spots with what supervised.</p>"
         f"{_list(meanings)}"
-        "<p>All scores are made with small networks and light features that need no downloaded weights. They rank runs "
-        "of this experiment; their values cannot be set beside those of the paper. One base model and one seed a run: "
-        "the intervals cover the choice of clips, not the choice of training seed.</p>"
+        "<p>These scores use small networks and light features in place of the paper&rsquo;s. They rank the runs of "
+        "this experiment; their values cannot be set beside the paper&rsquo;s. Every run was trained once: the intervals "
+        "cover the choice of clips, not the luck of a training run.</p>"
     )
+
+
+def people(inputs: Inputs) -> str:
+    """Whether the held-out clips show people that training saw; empty when the clips do not say who they show."""
+    if inputs.training_people is None:
+        return ""
+    held_out = {clip["labels"].get("identity") for clip in inputs.runs[0].results.clips}
+    shared = len(held_out & inputs.training_people)
+    if not shared:
+        return f"None of the {len(held_out)} people in the held-out clips is in the training clips."
+    return f"Of the {len(held_out)} people in the held-out clips, {shared} are also in (other) training clips."
+
+
+def same_noise(inputs: Inputs) -> str:
+    """A remark when all runs were sampled with the same settings and noise."""
+    settings = [
+        {name: value for name, value in run.results.about["made_by"].items() if name in _SAMPLING}
+        for run in inputs.runs
+    ]
+    return ", from the same noise" if all(item == settings[0] for item in settings) else ""
 
 
 def making(inputs: Inputs) -> str:
@@ -99,7 +124,9 @@ def footer(inputs: Inputs) -> str:
 
 def _network(described: Mapping[str, Any]) -> str:
     extra = {name: value for name, value in described.items() if name not in ("name", "weight_hash")}
-    text = f"{html.escape(str(described['name']))} <code>{html.escape(str(described['weight_hash']))}</code>"
+    text = html.escape(str(described["name"]).replace("_", " "))
+    if described["weight_hash"] != "none":
+        text += f" <code>{html.escape(str(described['weight_hash']))}</code>"
     return f"{text}; {_numbers(extra)}" if extra else text
 
 

@@ -10,7 +10,8 @@ from sr_jax.data.builder import open_dataset, read_provenance
 from sr_jax.data.records import Provenance
 from sr_jax.errors import UserError
 from sr_jax.evaluation.results import RESULTS_FILE, Results, read_results
-from sr_jax.evaluation.scoring import INDEX_FILE
+from sr_jax.evaluation.scoring import read_index
+from sr_jax.preparation.dataset import CLIPS_FOLDER, INDEX_FILE
 from sr_jax.training.logs import read_metrics
 
 
@@ -45,7 +46,7 @@ class Training:
     name: str
     style: str
     config: dict[str, Any]
-    lines: list[dict[str, float]]
+    lines: list[dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Inputs:
         reference: Folder of the real clips.
         provenance: Of the dataset.
         clips: Number of clips of each split.
+        training_people: Who the training clips show, where all their labels say so; otherwise None.
         trainings: Training runs.
         fitted: Numbers of fitted teachers and judges, by name.
         steps: What was run.
@@ -79,6 +81,7 @@ class Inputs:
     reference: Path
     provenance: Provenance
     clips: dict[str, int]
+    training_people: set[Any] | None
     trainings: Sequence[Training]
     fitted: dict[str, dict[str, Any]]
     steps: Sequence[Step]
@@ -126,6 +129,7 @@ def read_inputs(
         reference=reference,
         provenance=read_provenance(data),
         clips={split: len(open_dataset(data, split)) for split in _splits(data)},
+        training_people=_training_people(data),
         trainings=[_read_training(name, path, read_runs) for name, path in map(_named_path, trainings)],
         fitted={name: _read_json(path) for name, path in map(_named_path, fitted)},
         steps=[] if steps is None else _read_steps(steps),
@@ -159,7 +163,16 @@ def _read_training(name: str, workdir: Path, runs: Sequence[Run]) -> Training:
 
 
 def _splits(data: Path) -> list[str]:
-    return sorted((path.parent.name for path in data.glob(f"clips/*/{INDEX_FILE}")), reverse=True)
+    return sorted((path.parent.name for path in data.glob(f"{CLIPS_FOLDER}/*/{INDEX_FILE}")), reverse=True)
+
+
+def _training_people(data: Path) -> set[Any] | None:
+    """Of the dataset's kept training clips."""
+    folder = data / CLIPS_FOLDER / "train"
+    if not (folder / INDEX_FILE).is_file():
+        return None
+    people = {entry["labels"].get("identity") for entry in read_index(folder).values()}
+    return None if None in people else people
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -175,6 +188,7 @@ def _read_steps(path: Path) -> list[Step]:
     if not path.is_file():
         raise UserError(f"no file {path}")
     try:
-        return [Step(**json.loads(line)) for line in path.read_text().splitlines()]
-    except (ValueError, TypeError) as error:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        return [Step(row["name"], row["command"], float(row["seconds"])) for row in rows]
+    except (ValueError, TypeError, KeyError) as error:
         raise UserError(f'{path} must hold lines like {{"name": ..., "command": ..., "seconds": ...}}') from error

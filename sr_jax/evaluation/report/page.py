@@ -1,6 +1,7 @@
 """Puts the report together."""
 
 import html
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -121,20 +122,21 @@ def _clips(inputs: Inputs) -> str:
     heads = "<span>Real</span>" + "".join(
         f'<span class="{run.style}">{html.escape(run.name)}</span>' for run in inputs.runs
     )
+    with ThreadPoolExecutor() as pool:
+        videos = list(pool.map(lambda place: clip_video(inputs, clips[place]["clip_id"]), places))
     figures = "".join(
         f'<figure class="clip"><div class="screen"><div class="heads">{heads}</div>'
-        f'<video src="{clip_video(inputs, clips[place]["clip_id"])}" autoplay loop muted playsinline></video></div>'
-        f"{_caption(inputs, place)}</figure>"
-        for place in places
+        f'<video src="{video}" autoplay loop muted playsinline></video></div>{_caption(inputs, place)}</figure>'
+        for place, video in zip(places, videos, strict=True)
     )
     return (
-        "<p>Above: the real clip, and what each run made of its first frame and caption, with the same noise. Below: "
-        "the true depth, and the depth that the judge reads in each generated clip (bright is near).</p>"
+        f"<p>Above: the real clip, and what each run made of its first frame and caption{facts.same_noise(inputs)}. "
+        "Below: the true depth, and the depth that the judge reads in each generated clip (bright is near).</p>"
         '<p><button id="play" type="button">Pause all clips</button>'
         '<button id="speed" type="button">Slow motion</button></p>'
         f'<div class="clips">{figures}</div>'
-        f'<p class="note">{len(places)} of {len(clips)} held-out clips, evenly spaced in the list sorted by name: '
-        "nobody chose them by eye. Enlarged smoothly.</p>"
+        f'<p class="note">{facts.people(inputs)} {len(places)} of {len(clips)} held-out clips, evenly spaced in the '
+        "list sorted by name: nobody chose them by eye. Enlarged smoothly.</p>"
     )
 
 
@@ -182,7 +184,7 @@ def _by_motion(inputs: Inputs) -> str:
     )
     return (
         f"<p>{int((~unseen).sum())} clips show motions that are in the training split, {int(unseen.sum())} clips "
-        "motions that are not. No person of either is in the training split.</p>"
+        "motions that are not.</p>"
         f'<div class="scroll"><table><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
 
@@ -205,7 +207,7 @@ def _training(inputs: Inputs) -> str:
         "them. MSE: mean squared error; L1: mean absolute error.</p>"
         f'<h3>By noise level</h3><div class="charts">{"".join(by_timestep)}</div>'
         '<p class="note">Mean over the last third of the training. At a high timestep the predicted clean clip is '
-        "a guess, so the alignment losses are larger there.</p>"
+        "little more than a guess.</p>"
     )
 
 

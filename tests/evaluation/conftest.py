@@ -1,0 +1,98 @@
+"""Two runs, sampled and scored by the real code with small networks: what the report is tested on."""
+
+import json
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+import pytest
+
+from sr_jax.diffusion.schedule import NoiseSchedule
+from sr_jax.evaluation import judging
+from sr_jax.evaluation.generation import Generator, generate_split
+from sr_jax.evaluation.results import write_results
+from sr_jax.evaluation.sampling import SamplingSettings, make_sampler
+from sr_jax.evaluation.structure import depth_reader
+from sr_jax.models.functional import Functional
+from tests.data.synthetic import provenance, write_synthetic_dataset
+from tests.evaluation.fakes import FRAMES, LetterText, PatchCodec, PullingNetwork, colour_faces, write_reference
+
+CLIPS = 5
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory) -> Path:
+    """A dataset with a test split of `CLIPS` clips and the real clips beside it."""
+    folder = tmp_path_factory.mktemp("evaluation") / "data"
+    write_synthetic_dataset(folder, clips=2, test_clips=CLIPS, latent_channels=PatchCodec.latent_channels)
+    write_reference(folder / "clips" / "test", [f"held_out{number:03d}" for number in range(CLIPS)])
+    return folder
+
+
+def make_generator(*, strength: float = 0.1, checkpoint: str = "w2", seed: int = 0, batch_size: int = 2) -> Generator:
+    """A generator with the network of `fakes`."""
+    network = Functional(lambda rngs: PullingNetwork())
+    settings = SamplingSettings("ddim", 2, 1.0, None)
+    made_by = {"checkpoint": checkpoint, "stage": "stage_two", "step": 7, "seed": seed, "frozen": {"structure": "w1"}}
+    made_by |= {"sampler": "ddim", "num_inference_steps": 2, "guidance_scale": 1.0, "dynamic_guidance": None}
+    return Generator(
+        sampler=make_sampler(network, NoiseSchedule(), settings, latent_frames=1 + (FRAMES - 1) // 4),
+        params={"strength": np.float32(strength)},
+        codec=PatchCodec(),
+        text=LetterText(),
+        provenance=provenance(latent_channels=PatchCodec.latent_channels),
+        made_by=made_by,
+        seed=seed,
+        batch_size=batch_size,
+    )
+
+
+def make_judges(workdir: str = "wj") -> judging.LoadedJudges:
+    """Judges of which the one for structure takes the clip for its own depth."""
+    codec = PatchCodec()
+    about = {
+        "structure": {"workdir": workdir, "seed": 1, "step": 9},
+        "face_detector": {"name": "colour_detector", "weight_hash": "d1"},
+        "face_recogniser": {"name": "colour_recogniser", "weight_hash": "r1"},
+        "codec": {"name": codec.name, "weight_hash": codec.weight_hash},
+    }
+    loaded = judging.Judges(codec, depth_reader(lambda latents: latents, codec), colour_faces())
+    return judging.LoadedJudges(loaded, about, {}, Path(workdir))
+
+
+@pytest.fixture(scope="session")
+def runs(data, tmp_path_factory) -> dict[str, Path]:
+    """Folders of two sampled and scored runs."""
+    folder = tmp_path_factory.mktemp("runs")
+    folders = {}
+    for name, strength in (("SemanticREPA", 0.1), ("control", 0.3)):
+        folders[name] = folder / name
+        generator = make_generator(strength=strength, checkpoint=str(folder / f"w_{name}"))
+        generate_split(generator, data, "test", folders[name], limit=None)
+        results = judging.judge_folder(
+            make_judges(), folders[name], data / "clips" / "test", folders[name] / "depth", batch_size=3
+        )
+        write_results(results, folders[name] / "metrics.json")
+    return folders
+
+
+@pytest.fixture(scope="session")
+def workdirs(runs) -> dict[str, Path]:
+    """Logs of the two runs' trainings and of a base run."""
+    folder = next(iter(runs.values())).parent
+    weights = {"SemanticREPA": 0.5, "control": 0.0, "base": None}
+    paths = {}
+    for name, weight in weights.items():
+        paths[name] = folder / f"w_{name}"
+        paths[name].mkdir(exist_ok=True)
+        config = ml_collections.ConfigDict({"stage": "base", "batch_size": 8, "seed": 0})
+        if weight is not None:
+            config.update({"stage": "stage_two", "structure_weight": weight, "identity_weight": weight})
+        (paths[name] / "config.json").write_text(config.to_json())
+        lines = []
+        for step in range(10, 101, 10):
+            line = {"step": step, "wall_time": step / 10, "loss": 1 / step, "loss/denoising": 1 / step}
+            line |= {"loss/denoising/t000-500": 0.1, "loss/denoising/t500-1000": 0.2}
+            lines.append(line | ({"loss/structure": 0.3, "loss/structure/t000-500": 0.4} if weight else {}))
+        (paths[name] / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return paths

@@ -1,0 +1,152 @@
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+from sr_jax import command_line, report
+from sr_jax.errors import UserError
+from sr_jax.evaluation.report.charts import Line, forest_mark, line_chart, linear_ticks
+from sr_jax.evaluation.report.clips import chosen_clips, grid
+from sr_jax.evaluation.report.curves import band, thinned
+from sr_jax.evaluation.report.inputs import read_inputs
+
+
+def _arguments(data, runs, workdirs, tmp_path) -> list[str]:
+    teachers = tmp_path / "teachers.json"
+    teachers.write_text(json.dumps({"psnr": 29.123456, "auc": 0.98}))
+    steps = tmp_path / "steps.jsonl"
+    steps.write_text(json.dumps({"name": "base", "command": "python -m sr_jax.train <x>", "seconds": 75}) + "\n")
+    arguments = ["report", f"--data={data}", f"--output={tmp_path / 'report.html'}", f"--steps={steps}"]
+    arguments += [f"--run={name}={path}" for name, path in runs.items()]
+    arguments += [f"--training={name}={path}" for name, path in workdirs.items()]
+    return [*arguments, f"--fitted=teachers={teachers}", "--note=Depth is a stand-in & says so."]
+
+
+@pytest.fixture(scope="module")
+def page(data, runs, workdirs, tmp_path_factory) -> str:
+    tmp_path = tmp_path_factory.mktemp("report")
+    command_line.parse(report.FLAGS, _arguments(data, runs, workdirs, tmp_path))
+    report.main(report.FLAGS)
+    return (tmp_path / "report.html").read_text()
+
+
+def test_page_is_whole_and_loads_nothing(page):
+    without_videos = re.sub(r'src="data:video/mp4;base64,[^"]+"', "", page)
+    assert page.count('src="data:video/mp4;base64,') == 5
+    assert not re.search(r"https?://|src=|@import|url\(", without_videos)
+    body = re.sub(r"<(style|script)>.*?</\1>|<meta[^>]*>|<!doctype html>", "", without_videos, flags=re.DOTALL)
+    body = re.sub(r"&(?:ldquo|rdquo|rsquo);", "'", body).replace(" autoplay loop muted playsinline", "")
+    ElementTree.fromstring(body)  # every element is closed, every text escaped
+
+
+def test_page_says_what_the_files_say(page, runs):
+    means = {name: json.loads((path / "metrics.json").read_text())["means"] for name, path in runs.items()}
+    for values in means.values():
+        assert f"{values['generated']['psnr']:.2f} dB" in page
+        assert f"{values['generated']['structure_error']:.2f} %" in page
+    assert "clip &lt;0&gt; &amp; more" in page
+    assert "psnr 29.12, auc 0.98" in page
+    assert "1 min 15 s" in page and "python -m sr_jax.train &lt;x&gt;" in page
+    assert "Depth is a stand-in &amp; says so." in page
+    assert "identity_weight (0.5 against 0)" in page
+    assert "3 clips show motions that are in the training split, 2 clips motions that are not" in page
+    assert "Stage two: structure loss" in page and "Base run: denoising loss" in page
+    assert "paired bootstrap over the 3 people" in page
+
+
+def test_bad_input_is_refused(data, runs, workdirs, tmp_path):
+    ours, theirs = (f"{name}={path}" for name, path in runs.items())
+
+    def read(**changes):
+        given = {
+            "title": "",
+            "notes": [],
+            "data": data,
+            "runs": [ours, theirs],
+            "trainings": [],
+            "fitted": [],
+            "steps": None,
+        }
+        return read_inputs(**(given | changes))
+
+    assert read().baseline.name == "control"
+    for changes, message in [
+        ({"runs": [ours]}, "at least twice"),
+        ({"runs": ["nothing", theirs]}, "'nothing' is not NAME=PATH"),
+        ({"runs": [ours, f"x={tmp_path}"]}, r"sr_jax\.evaluate"),
+        ({"trainings": [f"x={tmp_path}"]}, "no logged metrics"),
+        ({"fitted": [f"x={tmp_path / 'none.json'}"]}, "no file"),
+        ({"steps": tmp_path / "none.jsonl"}, "no file"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            read(**changes)
+    for name in ("metrics.json", "metrics.npz"):
+        (tmp_path / name).write_bytes((runs["control"] / name).read_bytes())
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    content["clips"] = content["clips"][1:]
+    (tmp_path / "metrics.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="not scored on the same clips"):
+        read(runs=[ours, f"x={tmp_path}"])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.0, 1.0, [0, 0.2, 0.4, 0.6, 0.8, 1]), (0.13, 0.41, [0.2, 0.3, 0.4]), (-30.0, 70.0, [-20, 0, 20, 40, 60])],
+)
+def test_ticks_are_round(low, high, expected):
+    np.testing.assert_allclose(linear_ticks(low, high), expected, atol=1e-9)
+
+
+def test_chart_draws_every_point_inside_its_frame():
+    lines = [
+        Line("run0", [0.0, 50.0, 100.0], [0.01, 1.0, 3.0], [0.005, 0.5, 2.0], [0.02, 2.0, 4.0]),
+        Line("run1", [3.0], [0.1]),
+    ]
+    root = ElementTree.fromstring(line_chart(lines, x_label="step", y_label="a < b", log=True))
+    width, height = (float(value) for value in root.attrib["viewBox"].split()[2:])
+    curves = [element for element in root if "points" in element.attrib]
+    assert len(curves) == 3  # a band and two curves
+    for curve in curves:
+        points = np.array([pair.split(",") for pair in curve.attrib["points"].split()], float)
+        assert (points >= 0).all() and (points <= [width, height]).all()
+    curve = np.array([p.split(",") for p in curves[1].attrib["points"].split()], float)
+    assert (np.diff(curve[:, 0]) > 0).all() and (np.diff(curve[:, 1]) < 0).all()  # y grows downwards on a screen
+    assert sum(element.tag == "circle" for element in root) == 1  # the line of one point
+
+
+def test_forest_mark_puts_zero_in_the_middle():
+    root = ElementTree.fromstring(forest_mark(-1.0, 0.0, 2.0, reach=2.0, style="undecided"))
+    zero, reach, dot = root
+    assert float(zero.attrib["x1"]) == float(dot.attrib["cx"]) == 75
+    assert float(reach.attrib["x1"]) == pytest.approx(75 - (75 - 6) / 2) and float(reach.attrib["x2"]) == 144
+
+
+def test_band_leaves_out_what_is_not_defined():
+    values = np.array([[1.0, np.nan], [3.0, 4.0], [2.0, 4.0]])
+    mean, low, high = band(values, np.arange(3))
+    np.testing.assert_allclose(mean, [2, 4])
+    assert low[0] < 2 < high[0] and low[1] == high[1] == 4
+
+
+def test_thinned_keeps_the_mean_and_a_bounded_number_of_points():
+    points = np.stack([np.arange(900), np.sin(np.arange(900))], axis=1).astype(float)
+    x, y = thinned(points)
+    assert len(x) == 90
+    np.testing.assert_allclose([np.mean(x), np.mean(y)], points.mean(axis=0))
+
+
+def test_shown_clips_are_spread_evenly():
+    assert chosen_clips(48, 9) == [0, 6, 12, 18, 24, 29, 35, 41, 47]
+    assert chosen_clips(3, 9) == [0, 1, 2]
+
+
+def test_grid_places_panels_and_has_even_sides():
+    red, blue = (np.full((2, 64, 48, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
+    frames = grid([[red, blue], [blue, red]])
+    assert frames.shape[1] % 2 == frames.shape[2] % 2 == 0
+    height, width = frames.shape[1:3]
+    np.testing.assert_array_equal(frames[0, height // 4, width // 4], [255, 0, 0])
+    np.testing.assert_array_equal(frames[0, height // 4, 3 * width // 4], [0, 0, 255])
+    np.testing.assert_array_equal(frames[0, 3 * height // 4, width // 4], [0, 0, 255])

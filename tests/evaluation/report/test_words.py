@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+
+from sr_jax.evaluation.bootstrap import Interval
+from sr_jax.evaluation.report import words
+from sr_jax.evaluation.report.comparison import compare
+from sr_jax.evaluation.results import Results
+from sr_jax.evaluation.scores import (
+    CLIP_SCORES,
+    FACE_FOUND,
+    ID_SCORE,
+    MOTION_MAGNITUDE,
+    MOTION_SCORE,
+    PSNR,
+    STRUCTURE_ERROR,
+)
+
+UP, DOWN, OPEN = (Interval(*ends, 48, 24) for ends in ((0.2, 0.1, 0.3), (-0.2, -0.3, -0.1), (0.1, -0.1, 0.3)))
+
+
+@pytest.mark.parametrize(
+    ("score", "difference", "expected"),
+    [
+        (PSNR, UP, words.BETTER),
+        (PSNR, DOWN, words.WORSE),
+        (STRUCTURE_ERROR, UP, words.WORSE),
+        (STRUCTURE_ERROR, DOWN, words.BETTER),
+        (ID_SCORE, OPEN, words.UNDECIDED),
+        (MOTION_MAGNITUDE, UP, words.NO_VERDICT),
+    ],
+)
+def test_verdicts_follow_the_interval_and_the_direction(score, difference, expected):
+    assert words.verdict(score, difference) == expected
+
+
+def test_headline_names_every_score_with_a_direction_once():
+    differences = {STRUCTURE_ERROR: DOWN, ID_SCORE: UP, PSNR: DOWN, MOTION_SCORE: OPEN, MOTION_MAGNITUDE: UP}
+    assert words.headline("ours", "control", differences) == (
+        "On 48 held-out clips, ours is better on structure error and ID score; is worse on PSNR; "
+        "shows no clear difference on motion score, compared with control."
+    )
+
+
+def test_sentences_give_values_difference_and_interval():
+    [first, second] = words.sentences(
+        "ours",
+        "control",
+        {STRUCTURE_ERROR: (9.8, 10.0), FACE_FOUND: (90.1, 90.0)},
+        {STRUCTURE_ERROR: DOWN, FACE_FOUND: OPEN},
+    )
+    assert first == (
+        "Structure error: ours 9.80 %, control 10.00 %; 0.20 points lower (95% interval "
+        "\N{MINUS SIGN}0.30 to \N{MINUS SIGN}0.10 points, 48 clips of 24 people). Better: the interval leaves out zero."
+    )
+    assert second.endswith("Undecided: the interval holds zero.")
+
+
+def test_the_paper_is_only_quoted_for_what_it_claims():
+    text = words.against_the_paper("ours", {ID_SCORE: UP, MOTION_SCORE: UP, PSNR: UP})
+    assert "the same ordering shows here for ID score" in text
+    assert "the opposite shows here for motion score" in text
+    assert "PSNR" not in text
+
+
+@pytest.mark.parametrize(
+    ("names", "text"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")]
+)
+def test_lists(names, text):
+    assert words.listed(names) == text
+
+
+def _results(shift: float, *, undefined: int = 0, seed: int = 0) -> Results:
+    random = np.random.default_rng(seed)
+    clips = []
+    for number in range(12):
+        values = {score.key: float(random.normal() + shift) for score in CLIP_SCORES}
+        if number < undefined:
+            values["id_score"] = None
+        clips.append({"clip_id": str(number), "prompt": "", "labels": {}, "generated": values, "codec": values})
+    real = np.random.default_rng(9).normal(size=(12, 6, 4))
+    return Results(clips, {}, {}, {"flow_generated": real + shift, "flow_real": real})
+
+
+def test_comparison_is_paired_and_uses_clips_that_both_have():
+    compared = compare(_results(0.3, undefined=2), _results(0.0, undefined=3))
+    assert set(compared) == {*CLIP_SCORES, MOTION_SCORE}
+    # The same random part in both: only a paired comparison finds an interval without width.
+    assert compared[PSNR].difference.low == pytest.approx(0.3) == compared[PSNR].difference.high
+    assert compared[PSNR].difference.clips == 12 and compared[ID_SCORE].difference.clips == 9
+    ours = _results(0.3).values(ID_SCORE, "generated")[3:].mean()
+    assert compared[ID_SCORE].value == pytest.approx(ours)
+    assert words.verdict(MOTION_SCORE, compared[MOTION_SCORE].difference) == words.WORSE
+    assert compared[MOTION_SCORE].value == pytest.approx(4 * 0.3**2, rel=1e-3)
+
+
+def test_comparison_of_a_part_of_the_clips():
+    chosen = np.arange(12) < 5
+    compared = compare(_results(0.3), _results(0.0, seed=1), chosen)
+    expected = (_results(0.3).values(PSNR, "generated") - _results(0.0, seed=1).values(PSNR, "generated"))[:5].mean()
+    assert compared[PSNR].difference.estimate == pytest.approx(expected)
+    assert compared[MOTION_SCORE].difference.clips == 5
+    assert compare(_results(0.3), _results(0.0), np.arange(12) < 1) == {}

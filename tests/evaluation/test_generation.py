@@ -1,0 +1,122 @@
+import json
+
+import cv2
+import ml_collections
+import numpy as np
+import pytest
+
+from sr_jax.data.video import read_video
+from sr_jax.errors import UserError
+from sr_jax.evaluation import generation
+from sr_jax.evaluation.generation import generate_one, generate_split, load_generator, read_image, read_settings
+from sr_jax.models.functional import Functional
+from tests.data.synthetic import provenance
+from tests.evaluation.conftest import CLIPS, make_generator
+from tests.evaluation.fakes import FRAMES, HEIGHT, WIDTH, LetterText, PatchCodec, PullingNetwork
+
+
+def _latents(folder):
+    return {path.stem: np.load(path)["latents"] for path in sorted(folder.glob("*.npz"))}
+
+
+def test_split_is_written_as_latents_and_videos(data, tmp_path):
+    generate_split(make_generator(), data, "test", tmp_path / "out", limit=None)
+    latents = _latents(tmp_path / "out")
+    assert sorted(latents) == [f"held_out{number:03d}" for number in range(CLIPS)]
+    assert all(array.shape == (2, 4, 4, 192) and array.dtype == np.float16 for array in latents.values())
+    frames, fps = read_video(tmp_path / "out" / "held_out000.mp4")
+    assert (frames.shape, fps) == ((FRAMES, HEIGHT, WIDTH, 3), 8.0)
+    assert read_settings(tmp_path / "out")["split"] == "test"
+
+
+def test_clips_do_not_depend_on_batches_and_a_stopped_run_continues(data, tmp_path):
+    generate_split(make_generator(batch_size=2), data, "test", tmp_path / "a", limit=None)
+    generate_split(make_generator(batch_size=3), data, "test", tmp_path / "b", limit=2)
+    assert len(_latents(tmp_path / "b")) == 2
+    kept = (tmp_path / "b" / "held_out001.mp4").stat().st_mtime_ns
+    generate_split(make_generator(batch_size=3), data, "test", tmp_path / "b", limit=None)
+    assert (tmp_path / "b" / "held_out001.mp4").stat().st_mtime_ns == kept
+    first, second = _latents(tmp_path / "a"), _latents(tmp_path / "b")
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        np.testing.assert_allclose(array, second[name], rtol=1e-2, atol=1e-2)
+
+
+def test_folders_of_other_settings_and_other_datasets_are_refused(data, tmp_path):
+    generate_split(make_generator(), data, "test", tmp_path / "out", limit=1)
+    with pytest.raises(UserError, match="seed=0, now it is 1"):
+        generate_split(make_generator(seed=1), data, "test", tmp_path / "out", limit=1)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "holiday.mp4").write_text("mine")
+    with pytest.raises(UserError, match="not an empty folder"):
+        generate_split(make_generator(), data, "test", tmp_path / "full", limit=1)
+    generator = make_generator()
+    other = generator.__class__(**{**vars(generator), "provenance": provenance(weight_hash="other")})
+    with pytest.raises(UserError, match=r"codec\.\w+: dataset has"):
+        generate_split(other, data, "test", tmp_path / "new", limit=1)
+    assert not (tmp_path / "new").exists()
+
+
+def test_one_clip_starts_from_the_image(tmp_path):
+    image = np.full((HEIGHT * 2, WIDTH * 2, 3), (10, 200, 60), np.uint8)
+    cv2.imwrite(str(tmp_path / "image.png"), image[..., ::-1])
+    generate_one(make_generator(batch_size=1, strength=0.0), tmp_path / "image.png", "a green wall", tmp_path / "o.mp4")
+    frames, fps = read_video(tmp_path / "o.mp4")
+    assert (frames.shape, fps) == ((FRAMES, HEIGHT, WIDTH, 3), 8.0)
+    red, green, blue = frames[0].reshape(-1, 3).mean(axis=0)
+    assert green > red and green > blue
+
+
+def test_bad_images_are_refused(tmp_path):
+    with pytest.raises(UserError, match="no image file"):
+        read_image(tmp_path / "missing.png")
+    (tmp_path / "text.png").write_text("not an image")
+    with pytest.raises(UserError, match="not an image"):
+        read_image(tmp_path / "text.png")
+
+
+def _checkpoint(monkeypatch, *, params=None, **text):
+    """Lets `load_generator` find a checkpoint with a network that returns the noisy latents."""
+    meta = {
+        "stage": "stage_two",
+        "step": 3,
+        "config": {"model": {}, "dtype": "float32", "schedule": {}, "frozen": {"structure": "w1"}},
+        "provenance": json.loads(provenance().to_json()),
+    }
+    network = Functional(lambda rngs: PullingNetwork())
+    teacher = LetterText()
+    vars(teacher).update(text)
+    monkeypatch.setattr(
+        generation, "load_params", lambda workdir: (params or {"transformer": {"strength": np.float32(0.1)}}, meta)
+    )
+    monkeypatch.setattr(generation, "build_transformer", lambda model, dtype: network)
+    monkeypatch.setattr(generation, "load_codec", lambda section: PatchCodec())
+    monkeypatch.setattr(generation, "load_text_teacher", lambda section: teacher)
+
+
+def _config() -> ml_collections.ConfigDict:
+    values = {"codec": {}, "text": {}, "sampler": "ddim", "num_inference_steps": 1, "guidance_scale": 1}
+    return ml_collections.ConfigDict(values | {"dynamic_guidance": "", "seed": 5, "batch_size": 2})
+
+
+def test_a_loaded_generator_says_what_made_it(monkeypatch, tmp_path):
+    _checkpoint(monkeypatch)
+    generator = load_generator(tmp_path / "w2", _config())
+    assert generator.made_by["step"] == 3 and generator.made_by["frozen"] == {"structure": "w1"}
+    assert generator.made_by["dynamic_guidance"] is None and generator.seed == 5
+    latents = generator.latents(["a"], np.zeros((1, 1, 4, 4, 192), np.float32), np.zeros((1, 4, 12), np.float32))
+    assert latents.shape == (1, 2, 4, 4, 192)
+
+
+def test_a_checkpoint_of_other_teachers_or_of_stage_one_is_refused(monkeypatch, tmp_path):
+    _checkpoint(monkeypatch, weight_hash="t9")
+    with pytest.raises(UserError, match=r"config\.text has the weight_hash 't9'"):
+        load_generator(tmp_path / "w2", _config())
+    _checkpoint(monkeypatch, params={"structure": {}})
+    with pytest.raises(UserError, match="generates nothing"):
+        load_generator(tmp_path / "w1", _config())
+
+
+def test_settings_must_be_there(tmp_path):
+    with pytest.raises(UserError, match=r"no .*sampling\.json"):
+        read_settings(tmp_path)

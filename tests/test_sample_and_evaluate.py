@@ -1,0 +1,53 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from sr_jax import command_line, evaluate, sample
+from sr_jax.errors import UserError
+from tests.evaluation.conftest import data, make_generator, make_judges, runs
+
+__all__ = ("data", "runs")
+
+
+def _sample(monkeypatch, tmp_path, *arguments: str) -> None:
+    monkeypatch.setattr(sample, "load_generator", lambda checkpoint, config: make_generator(batch_size=2))
+    sample.FLAGS.unparse_flags()
+    for name in ("image", "prompt", "data", "limit"):
+        sample.FLAGS[name].unparse()
+    command_line.parse(sample.FLAGS, ["sample", "--checkpoint=w2", *arguments])
+    sample.main(sample.FLAGS)
+
+
+def test_sample_wants_one_clip_or_a_dataset(monkeypatch, tmp_path):
+    for arguments in (
+        [],
+        ["--image=a.png"],
+        ["--prompt=a"],
+        ["--image=a.png", "--prompt=a", "--data=d"],
+    ):
+        with pytest.raises(UserError, match="either --image with --prompt, or --data"):
+            _sample(monkeypatch, tmp_path, f"--output={tmp_path / 'o'}", *arguments)
+    with pytest.raises(UserError, match=r"must end in \.mp4"):
+        _sample(monkeypatch, tmp_path, f"--output={tmp_path / 'o'}", "--image=a.png", "--prompt=a")
+    assert not (tmp_path / "o").exists()
+
+
+def test_sample_writes_the_clips_of_a_split(monkeypatch, tmp_path, data):
+    _sample(monkeypatch, tmp_path, f"--data={data}", f"--output={tmp_path / 'o'}", "--limit=2")
+    suffixes = sorted(path.suffix for path in (tmp_path / "o").iterdir())
+    assert suffixes == [".json", ".mp4", ".mp4", ".npz", ".npz"]
+
+
+def test_evaluate_writes_and_prints_the_scores(monkeypatch, tmp_path, data, runs, capsys):
+    monkeypatch.setattr(evaluate, "load_judges", lambda config: make_judges())
+    output = tmp_path / "scores" / "metrics.json"
+    flags = [f"--generated={runs['control']}", f"--reference={data / 'clips' / 'test'}", f"--output={output}"]
+    command_line.parse(evaluate.FLAGS, ["evaluate", *flags])
+    evaluate.main(evaluate.FLAGS)
+    assert (
+        json.loads(output.read_text())["means"]
+        == json.loads(Path(runs["control"], "metrics.json").read_text())["means"]
+    )
+    assert len(list((tmp_path / "scores" / "depth").iterdir())) == 5
+    assert "PSNR (dB)" in capsys.readouterr().out
