@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import tqdm
 from jaxtyping import Array, Float, UInt8
 
-from sr_jax.data.builder import read_provenance
+from sr_jax.data.builder import open_dataset, read_provenance
 from sr_jax.data.pipeline import eval_examples
 from sr_jax.data.records import Provenance
 from sr_jax.data.video import resize_and_crop, to_unit_range, write_video
@@ -132,12 +132,12 @@ def generate_split(generator: Generator, data_dir: Path, split: str, output: Pat
     if differences:
         raise UserError(f"the dataset in {data_dir} is not of the kind the checkpoint was trained on: {differences[0]}")
     _claim(output, generator.made_by | {"data": str(data_dir), "split": split})
-    examples = list(itertools.islice(eval_examples(data_dir, split), limit))
-    missing = [example for example in examples if not (output / f"{example['clip_id']}.mp4").is_file()]
+    total = len(open_dataset(data_dir, split))
     decode = jax.jit(generator.codec.decode)
-    size = generator.batch_size
-    with tqdm.tqdm(total=len(examples), initial=len(examples) - len(missing), unit="clip", desc=output.name) as bar:
-        for batch in (missing[start : start + size] for start in range(0, len(missing), size)):
+    with tqdm.tqdm(total=total if limit is None else min(limit, total), unit="clip", desc=output.name) as bar:
+        missing = _missing(itertools.islice(eval_examples(data_dir, split), limit), output, bar)
+        # Records are read as they are needed: at full size they are large.
+        while batch := list(itertools.islice(missing, generator.batch_size)):
             latents = generator.latents(
                 [example["clip_id"] for example in batch],
                 np.stack([example["image_latents"][0] for example in batch]),
@@ -206,6 +206,15 @@ def _claim(output: Path, made_by: dict[str, Any]) -> None:
     temporary = output / f".{SETTINGS_FILE}.partial"
     temporary.write_text(json.dumps(made_by, indent=2) + "\n")
     os.replace(temporary, path)
+
+
+def _missing(examples: Iterable[dict[str, Any]], output: Path, bar: tqdm.tqdm) -> Iterator[dict[str, Any]]:
+    """The examples whose clip is not there yet; the others move the bar."""
+    for example in examples:
+        if (output / f"{example['clip_id']}.mp4").is_file():
+            bar.update()
+        else:
+            yield example
 
 
 def _write_clip(path: Path, latents: Float[np.ndarray, "t h w c"], decode: Any, fps: float) -> None:

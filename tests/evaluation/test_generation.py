@@ -5,6 +5,7 @@ import ml_collections
 import numpy as np
 import pytest
 
+from sr_jax.data.pipeline import eval_examples
 from sr_jax.data.video import read_video
 from sr_jax.errors import UserError
 from sr_jax.evaluation import generation
@@ -27,6 +28,14 @@ def test_split_is_written_as_latents_and_videos(data, tmp_path):
     frames, fps = read_video(tmp_path / "out" / "held_out000.mp4")
     assert (frames.shape, fps) == ((FRAMES, HEIGHT, WIDTH, 3), 8.0)
     assert read_settings(tmp_path / "out")["split"] == "test"
+
+
+def test_the_clean_image_is_the_condition(data, tmp_path):
+    generate_split(make_generator(strength=0.0), data, "test", tmp_path / "out", limit=1)
+    example = next(iter(eval_examples(data, "test")))
+    latents = np.load(tmp_path / "out" / f"{example['clip_id']}.npz")["latents"].astype(float)
+    alike = [np.corrcoef(latents[0].ravel(), draw[0].ravel())[0, 1] for draw in example["image_latents"]]
+    assert alike[0] > 0.8 and max(alike[1:]) < 0.2
 
 
 def test_clips_do_not_depend_on_batches_and_a_stopped_run_continues(data, tmp_path):

@@ -45,8 +45,8 @@ def measuring(inputs: Inputs) -> str:
         f"{kind} the teacher. They may share blind spots with what supervised.</p>"
         f"{_list(meanings)}"
         "<p>These scores use small networks and light features in place of the paper&rsquo;s. They rank the runs of "
-        "this experiment; their values cannot be set beside the paper&rsquo;s. Every run was trained once: the intervals "
-        "cover the choice of clips, not the luck of a training run.</p>"
+        "this experiment; their values cannot be set beside the paper&rsquo;s. Every run was trained once: the "
+        "intervals cover the choice of clips, not the luck of a training run.</p>"
     )
 
 
