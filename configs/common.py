@@ -71,10 +71,13 @@ def get_common_config(size: str) -> ml_collections.ConfigDict:
     config.batch_size = 8
     config.num_train_steps = 1000
     config.ema_decay = 0.99
+    # A model this small learns from scratch about twice as fast with Muon as with AdamW, sample for sample.
     config.optimizer = {
+        "name": "muon",
         "learning_rate": 1e-3,
-        "warmup_steps": 50,
-        "schedule": "constant",
+        "muon_learning_rate": 0.02,
+        "warmup_steps": 30,
+        "schedule": "cosine",
         "b1": 0.9,
         "b2": 0.95,
         "eps": 1e-8,

@@ -105,7 +105,7 @@ def _copy(wanted: Params, given: Params, kept: np.ndarray, path: tuple[str, ...]
     }
 
 
-def _copy_array(wanted: Any, given: Array, kept: np.ndarray, path: tuple[str, ...]) -> Array:
+def _copy_array(wanted: Any, given: Array | np.ndarray, kept: np.ndarray, path: tuple[str, ...]) -> Array | np.ndarray:
     if path[0] == "transformer_blocks":
         given = given[kept]
     elif path == ("patch_embed", "proj", "kernel"):

@@ -1,43 +1,80 @@
 """Optimizers and learning-rate schedules by name."""
 
+from typing import Any
+
+import jax
 import ml_collections
 import optax
+import optax.contrib
+from jaxtyping import PyTree
+from optax.contrib import MuonDimensionNumbers
 
 from sr_jax.errors import UserError
 
 
-def learning_rate_schedule(config: ml_collections.ConfigDict, num_train_steps: int) -> optax.Schedule:
-    """Linear warm-up to `config.learning_rate`, then constant or cosine to zero.
+def learning_rate_schedule(
+    config: ml_collections.ConfigDict, num_train_steps: int, peak: float | None = None
+) -> optax.Schedule:
+    """Linear warm-up to the peak, then constant or cosine to zero.
 
     Args:
         config: `learning_rate`, `warmup_steps`, `schedule` ("constant" or "cosine").
         num_train_steps: Where the cosine ends.
+        peak: `config.learning_rate` when None.
 
     Raises:
         UserError: For an unknown schedule.
     """
-    warmup = optax.linear_schedule(0.0, config.learning_rate, max(config.warmup_steps, 1))
+    peak = config.learning_rate if peak is None else peak
+    warmup = optax.linear_schedule(0.0, peak, max(config.warmup_steps, 1))
     if config.schedule == "constant":
-        main = optax.constant_schedule(config.learning_rate)
+        main = optax.constant_schedule(peak)
     elif config.schedule == "cosine":
-        main = optax.cosine_decay_schedule(config.learning_rate, max(num_train_steps - config.warmup_steps, 1))
+        main = optax.cosine_decay_schedule(peak, max(num_train_steps - config.warmup_steps, 1))
     else:
         raise UserError(f"config.optimizer.schedule is {config.schedule!r}: choose constant or cosine")
     return optax.join_schedules([warmup, main], [config.warmup_steps])
 
 
 def make_optimizer(config: ml_collections.ConfigDict, num_train_steps: int) -> optax.GradientTransformation:
-    """AdamW behind a clip of the gradients' global norm.
+    """AdamW or Muon, behind a clip of the gradients' global norm.
 
     Args:
-        config: `learning_rate`, `warmup_steps`, `schedule`, `b1`, `b2`, `eps`, `weight_decay`, `max_grad_norm`.
+        config: `name` ("adamw" or "muon"), `learning_rate`, `warmup_steps`, `schedule`, `b1`, `b2`, `eps`,
+            `weight_decay`, `max_grad_norm`; for Muon also `muon_learning_rate`, with the same schedule.
         num_train_steps: Length of the run, for the schedule.
+
+    Raises:
+        UserError: For an unknown name or schedule.
     """
-    adamw = optax.adamw(
-        learning_rate_schedule(config, num_train_steps),
-        b1=config.b1,
-        b2=config.b2,
-        eps=config.eps,
-        weight_decay=config.weight_decay,
-    )
-    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), adamw)
+    schedule = learning_rate_schedule(config, num_train_steps)
+    if config.name == "adamw":
+        rule = optax.adamw(schedule, b1=config.b1, b2=config.b2, eps=config.eps, weight_decay=config.weight_decay)
+    elif config.name == "muon":
+        rule = optax.contrib.muon(
+            learning_rate_schedule(config, num_train_steps, peak=config.muon_learning_rate),
+            weight_decay=config.weight_decay,
+            adam_b1=config.b1,
+            adam_b2=config.b2,
+            adam_weight_decay=config.weight_decay,
+            adam_learning_rate=schedule,
+            muon_weight_dimension_numbers=_block_matrices,
+        )
+    else:
+        raise UserError(f"config.optimizer.name is {config.name!r}: choose adamw or muon")
+    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), rule)
+
+
+def _block_matrices(params: PyTree) -> PyTree:
+    """Which axes of which parameters Muon orthogonalises: the matrices of attention and feed-forward in the blocks.
+
+    Everything else (projections in and out, modulations, norms, biases, convolutions) is left to Adam, as Muon's
+    authors advise. The blocks are stacked, so each of these kernels is `[layers, in, out]`.
+    """
+
+    def dimensions(path: tuple[jax.tree_util.DictKey, ...], _: Any) -> MuonDimensionNumbers | None:
+        names = {key.key for key in path}
+        inside = "transformer_blocks" in names and not names.isdisjoint({"attn1", "ff"}) and "kernel" in names
+        return MuonDimensionNumbers(reduction_axis=1, output_axis=2) if inside else None
+
+    return jax.tree_util.tree_map_with_path(dimensions, params)

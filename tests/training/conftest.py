@@ -36,7 +36,7 @@ def tiny(dataset):
         config.num_train_steps = 4
         config.log_every = 2
         config.checkpoint_every = 2
-        config.optimizer.warmup_steps = 1
+        config.optimizer.update(name="adamw", warmup_steps=1, schedule="constant")
         config.update_from_flattened_dict(overrides)
         return config
 

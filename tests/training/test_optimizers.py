@@ -1,0 +1,77 @@
+"""Schedules and optimizers against closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs.base import get_config
+from sr_jax.training.optimizers import learning_rate_schedule, make_optimizer
+from sr_jax.training.state import TrainState, make_train_step
+
+
+@pytest.fixture
+def config():
+    config = get_config("tiny").optimizer
+    config.update(name="adamw", learning_rate=0.5, warmup_steps=4, schedule="constant", weight_decay=0.1)
+    return config
+
+
+def test_warmup_then_constant(config):
+    schedule = learning_rate_schedule(config, 100)
+    np.testing.assert_allclose([schedule(step) for step in (0, 1, 4, 99)], [0.0, 0.125, 0.5, 0.5])
+
+
+def test_warmup_then_cosine(config):
+    config.schedule = "cosine"
+    schedule = learning_rate_schedule(config, 24, peak=2.0)
+    np.testing.assert_allclose([schedule(step) for step in (2, 4, 14, 24)], [1.0, 2.0, 1.0, 0.0], atol=1e-6)
+
+
+def test_adamw_step_against_numpy(config):
+    config.update(warmup_steps=0, max_grad_norm=1.0)
+    optimizer = make_optimizer(config, 10)
+    params = {"w": jnp.asarray([3.0, -2.0])}
+    gradients = {"w": jnp.asarray([30.0, 40.0])}
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    clipped = np.array([30.0, 40.0]) / 50.0
+    # After one step the bias-corrected moments are the gradient and its square.
+    expected = -0.5 * (clipped / (np.abs(clipped) + config.eps) + 0.1 * np.array([3.0, -2.0]))
+    np.testing.assert_allclose(updates["w"], expected, rtol=1e-5)
+
+
+def test_muon_orthogonalises_the_blocks_matrices_only(config):
+    config.update(name="muon", warmup_steps=0, muon_learning_rate=1.0, weight_decay=0.0, max_grad_norm=1e9)
+    optimizer = make_optimizer(config, 10)
+    key = jax.random.key(0)
+    kernel = jax.random.normal(key, (2, 8, 8))
+    params = {"transformer_blocks": {"ff": {"kernel": kernel}, "norm1": {"kernel": kernel}}, "proj": {"kernel": kernel}}
+    gradients = jax.tree.map(lambda x: x + 0.1, params)
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    for update in updates["transformer_blocks"]["ff"]["kernel"]:
+        # Newton-Schulz brings the singular values near 1, not exactly to it.
+        singular = np.linalg.svd(update, compute_uv=False)
+        assert singular.min() > 0.4 and singular.max() < 1.4
+    # The first step of Adam with Nesterov momentum, whose corrected moment looks one step ahead.
+    ahead = config.b1 * (1 - config.b1) / (1 - config.b1**2) + 1
+    adam = -0.5 * ahead * jnp.sign(gradients["proj"]["kernel"])
+    np.testing.assert_allclose(updates["proj"]["kernel"], adam, atol=1e-3)
+    np.testing.assert_allclose(updates["transformer_blocks"]["norm1"]["kernel"], adam, atol=1e-3)
+
+
+def test_the_average_warms_up_and_then_decays():
+    def loss(params, frozen, batch, key):
+        return jnp.sum(params["w"] * batch["x"]), {}
+
+    step = jax.jit(make_train_step(loss, optax.sgd(1.0), ema_decay=0.5, seed=0))
+    state = TrainState.create({"w": jnp.zeros(())}, optax.sgd(1.0))
+    expected, w = 0.0, 0.0
+    for n in range(8):
+        state, metrics = step(state, {}, {"x": jnp.asarray(2.0)})
+        w -= 2.0
+        decay = min(0.5, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * w
+    np.testing.assert_allclose(state.params["w"], w)
+    np.testing.assert_allclose(state.ema_params["w"], expected, rtol=1e-6)
+    np.testing.assert_allclose(metrics["grad_norm"].compute(), 2.0)
