@@ -74,8 +74,8 @@ def get_common_config(size: str) -> ml_collections.ConfigDict:
     # A model this small learns from scratch about twice as fast with Muon as with AdamW, sample for sample.
     config.optimizer = {
         "name": "muon",
-        "learning_rate": 1e-3,
-        "muon_learning_rate": 0.02,
+        "learning_rate": 3e-3,
+        "muon_learning_rate": 0.04,
         "warmup_steps": 30,
         "schedule": "cosine",
         "b1": 0.9,

@@ -1,11 +1,12 @@
-"""Generates clips from a first frame and a prompt, with a trained checkpoint. Nothing else is needed at inference.
+r"""Generates clips from a first frame and a prompt, with a trained checkpoint. Nothing else is needed at inference.
 
 One clip:
-  python -m sr_jax.sample --checkpoint W2 --image face.png --prompt "a woman waves" --output clip.mp4 \\
+  python -m sr_jax.sample --checkpoint W2 --image face.png --prompt "a woman waves" --output clip.mp4 \
       --config.codec.path=TEACHERS/codec.npz
 
 All clips of a dataset's split, from their first frames and captions:
-  python -m sr_jax.sample --checkpoint W2 --data DATA --split test --output SAMPLES --config.codec.path=TEACHERS/codec.npz
+  python -m sr_jax.sample --checkpoint W2 --data DATA --split test --output SAMPLES \
+      --config.codec.path=TEACHERS/codec.npz
 
 The same command again continues where it stopped. Two runs with the same seed use the same noise for the same clip.
 """

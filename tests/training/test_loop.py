@@ -140,7 +140,7 @@ def test_a_dataset_made_with_another_codec(tiny, base_run, one_device, tmp_path)
 
 def test_a_transformer_of_another_size(tiny, base_run, one_device, tmp_path):
     config = tiny("base", **{"init.transformer": str(base_run), "model.num_layers": 3})
-    with pytest.raises(UserError, match="config.model.num_layers is 3, but the transformer in .* has 2"):
+    with pytest.raises(UserError, match=r"config\.model\.num_layers is 3, but the transformer in .* has 2"):
         train(config, tmp_path / "run", one_device)
 
 
