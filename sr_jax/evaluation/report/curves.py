@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from sr_jax.evaluation.bootstrap import resample_counts
+from sr_jax.evaluation.bootstrap import LEVEL, resample_counts
 from sr_jax.evaluation.report.charts import Line, line_chart
 from sr_jax.evaluation.report.inputs import Inputs, Training
 from sr_jax.evaluation.scores import ID_SCORE, STRUCTURE_ERROR, Score
@@ -64,33 +64,40 @@ def timestep_charts(trainings: Sequence[Training]) -> list[str]:
 
 
 def score_over_time(inputs: Inputs, score: Score) -> str:
-    """A score frame by frame, mean over clips with a 95% bootstrap band; `score` has a series in the results."""
+    """A score frame by frame, mean over clips with a 95% bootstrap band; `score` has a series in the results.
+
+    Empty when the score is defined in no frame, such as the ID score where no face is found.
+    """
     real = inputs.runs[0].results
     series = {"real": real.arrays[f"{score.key}_codec"]}
     series |= {run.style: run.results.arrays[f"{score.key}_generated"] for run in inputs.runs}
-    seconds = (np.arange(series["real"].shape[1]) / real.about["fps"]).tolist()
+    series = {style: values for style, values in series.items() if np.isfinite(values).any()}
     names = {"real": "real clip through the codec"} | {run.style: run.name for run in inputs.runs}
-    lines = [Line(style, seconds, *band(values, real.groups())) for style, values in series.items()]
+    lines = [band(style, values, real.groups(), real.about["fps"]) for style, values in series.items()]
     unit = {ID_SCORE: "cosine to the real first frame", STRUCTURE_ERROR: "% of the depth range"}[score]
-    return _panel(f"{score.label} over time", names, lines, "time in the clip (s)", unit)
+    shown = {style: names[style] for style in series}
+    return _panel(f"{score.label} over time", shown, lines, "time in the clip (s)", unit) if lines else ""
 
 
-def band(
-    values: Float[np.ndarray, "n f"], groups: Int[np.ndarray, " n"]
-) -> tuple[list[float], list[float], list[float]]:
-    """Mean over clips in each frame with a bootstrap interval, NaN left out.
+def band(style: str, values: Float[np.ndarray, "n f"], groups: Int[np.ndarray, " n"], fps: float) -> Line:
+    """Mean over clips in each frame with a bootstrap interval; NaN, and frames where all is NaN, are left out.
 
-    Returns:
-        Mean, low and high, each `[F]`.
+    Args:
+        style: Of the line.
+        values: A score of N clips, frame by frame, defined somewhere.
+        groups: Number of the group of each clip.
+        fps: Frames a second, for the line's x in seconds.
     """
-    defined = np.isfinite(values)
-    filled = np.where(defined, values, 0)
+    [kept] = np.isfinite(values).any(axis=0).nonzero()
+    defined = np.isfinite(values[:, kept])
+    filled = np.where(defined, values[:, kept], 0)
     counts = resample_counts(groups, resamples=400)
     # A resample may hold no defined value of a frame: it then says nothing about it.
     with np.errstate(invalid="ignore"):
         means = (counts @ filled) / (counts @ defined)
-    low, high = np.nanquantile(means, [0.025, 0.975], axis=0)
-    return (filled.sum(axis=0) / defined.sum(axis=0)).tolist(), low.tolist(), high.tolist()
+    low, high = np.nanquantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    mean = filled.sum(axis=0) / defined.sum(axis=0)
+    return Line(style, (kept / fps).tolist(), mean.tolist(), low.tolist(), high.tolist())
 
 
 def thinned(points: Float[np.ndarray, "n 2"]) -> tuple[list[float], list[float]]:
@@ -122,7 +129,7 @@ def _stage(training: Training) -> str:
 
 
 def _panel(title: str, names: Mapping[str, str], lines: Sequence[Line], x_label: str, y_label: str) -> str:
-    values = [value for line in lines for value in line.y]
+    values = [value for line in lines for value in (*line.y, *line.low)]
     log = min(values) > 0 and max(values) / min(values) > 8
     chart = line_chart(lines, x_label=x_label, y_label=y_label, log=log)
     return f"<div><h3>{html.escape(title)}</h3>{legend(names) if len(names) > 1 else ''}{chart}</div>"

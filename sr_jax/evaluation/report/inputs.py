@@ -147,6 +147,8 @@ def _require_same_clips(runs: Sequence[Run]) -> None:
     if len(runs) < 2:
         raise UserError("give --run at least twice: a report compares runs, the last of them is the baseline")
     first = [clip["clip_id"] for clip in runs[0].results.clips]
+    if len(first) < 2:
+        raise UserError(f"{runs[0].folder} holds {len(first)} scored clip: a comparison needs more")
     for run in runs[1:]:
         if [clip["clip_id"] for clip in run.results.clips] != first:
             raise UserError(

@@ -81,6 +81,8 @@ def sentences(
 def against_the_paper(run: str, differences: Mapping[Score, Interval]) -> str:
     """Whether the ordering of the paper's Table 1 shows here, for the scores where the paper finds an improvement."""
     kinds = {score: verdict(score, interval) for score, interval in differences.items() if score.paper_finds_better}
+    if not kinds:
+        return ""
     agreed = [inline(score) for score, kind in kinds.items() if kind == BETTER]
     opposed = [inline(score) for score, kind in kinds.items() if kind == WORSE]
     undecided = [inline(score) for score, kind in kinds.items() if kind == UNDECIDED]

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -11,6 +12,8 @@ from sr_jax.evaluation.report.charts import Line, forest_mark, line_chart, linea
 from sr_jax.evaluation.report.clips import chosen_clips, grid
 from sr_jax.evaluation.report.curves import band, thinned
 from sr_jax.evaluation.report.inputs import read_inputs
+from sr_jax.evaluation.report.page import build_page
+from sr_jax.evaluation.results import read_results, write_results
 
 
 def _arguments(data, runs, workdirs, tmp_path) -> list[str]:
@@ -124,10 +127,28 @@ def test_forest_mark_puts_zero_in_the_middle():
 
 
 def test_band_leaves_out_what_is_not_defined():
-    values = np.array([[1.0, np.nan], [3.0, 4.0], [2.0, 4.0]])
-    mean, low, high = band(values, np.arange(3))
-    np.testing.assert_allclose(mean, [2, 4])
-    assert low[0] < 2 < high[0] and low[1] == high[1] == 4
+    values = np.array([[1.0, np.nan, np.nan], [3.0, np.nan, 4.0], [2.0, np.nan, 4.0]])
+    line = band("run0", values, np.arange(3), 8.0)
+    np.testing.assert_allclose(line.x, [0, 0.25])
+    np.testing.assert_allclose(line.y, [2, 4])
+    assert line.low[0] < 2 < line.high[0] and line.low[1] == line.high[1] == 4
+
+
+def test_page_of_runs_without_faces_and_with_negative_similarities(data, runs, tmp_path):
+    """Scores of bad runs: no face in one, similarities around zero in the other."""
+    for index, (name, folder) in enumerate(runs.items()):
+        shutil.copytree(folder, tmp_path / name)
+        results = read_results(folder / "metrics.json")
+        similarity = np.random.default_rng(index).normal(size=results.arrays["id_score_generated"].shape) + 0.1
+        results.arrays["id_score_generated"] = similarity * (np.nan if index else 1)
+        for clip in results.clips:
+            clip["generated"]["id_score"] = None if index else 0.1
+        results.means["generated"]["id_score"] = None if index else 0.1
+        write_results(results, tmp_path / name / "metrics.json")
+    chosen = {"title": "", "notes": [], "data": data, "trainings": [], "fitted": [], "steps": None}
+    page = build_page(read_inputs(**chosen, runs=[f"{name}={tmp_path / name}" for name in runs]))
+    assert "not defined on two clips" in page
+    assert "nan" not in re.sub(r'src="data:[^"]+"', "", page)
 
 
 def test_thinned_keeps_the_mean_and_a_bounded_number_of_points():
