@@ -71,7 +71,8 @@ def _result(inputs: Inputs, compared: dict[str, Comparisons]) -> str:
         f"{''.join(_table_row(inputs, compared, score) for score in SCORES)}</tbody></table></div>",
         f'<p class="note">Means over {clips} held-out clips, or over those of them where the score is defined (n). '
         f"Intervals: {LEVEL:.0%} paired bootstrap over the {people} people of the clips, {RESAMPLES} resamples; every "
-        "score by itself, without correction for looking at several. &ldquo;Codec only&rdquo; is the real clip encoded "
+        "score by itself, without correction for looking at several. An interval that leaves out zero says that there "
+        "is a difference, not that it is a large one. &ldquo;Codec only&rdquo; is the real clip encoded "
         "and decoded: no generator can be expected to do better.</p>",
     ]
     for name, scores in compared.items():
@@ -109,9 +110,9 @@ def _difference_cells(score: Score, comparison: Comparison | None) -> str:
     kind = words.verdict(score, interval)
     reach = max(abs(interval.low), abs(interval.high)) * 1.05
     mark = forest_mark(interval.low, interval.estimate, interval.high, reach=reach, style=kind)
+    estimate, ends = words.difference(score, interval)
     return (
-        f'<td class="number">{words.number(score, interval.estimate, signed=True)}'
-        f"<small>{words.span(score, interval)}, n = {interval.clips}</small></td><td>{mark}</td>"
+        f'<td class="number">{estimate}<small>{ends}, n = {interval.clips}</small></td><td>{mark}</td>'
         f'<td><span class="chip {kind}">{words.CHIPS[kind]}</span></td>'
     )
 

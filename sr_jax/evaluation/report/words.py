@@ -1,5 +1,6 @@
 """Says in words what the numbers say, and nothing more."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from sr_jax.evaluation.bootstrap import LEVEL, Interval
@@ -8,12 +9,12 @@ from sr_jax.evaluation.scores import Score
 BETTER, WORSE, UNDECIDED, NO_VERDICT = "better", "worse", "undecided", "none"
 
 
-def verdict(score: Score, difference: Interval) -> str:
+def verdict(score: Score, interval: Interval) -> str:
     """Whether a run beats the baseline on a score.
 
     Args:
         score: Which way is better.
-        difference: Interval of the run's value minus the baseline's.
+        interval: Of the run's value minus the baseline's.
 
     Returns:
         `BETTER` or `WORSE` when the interval leaves out zero, `UNDECIDED` when it holds it, `NO_VERDICT` for a score
@@ -21,27 +22,33 @@ def verdict(score: Score, difference: Interval) -> str:
     """
     if score.direction == 0:
         return NO_VERDICT
-    if not difference.excludes_zero:
+    if not interval.excludes_zero:
         return UNDECIDED
-    return BETTER if difference.estimate * score.direction > 0 else WORSE
+    return BETTER if interval.estimate * score.direction > 0 else WORSE
 
 
-def number(score: Score, value: float | None, *, signed: bool = False) -> str:
-    """A value with the score's decimals and unit, with a real minus sign; a dash for a value that is not defined.
-
-    A `signed` value is a difference: of percentages, in points, because "2 % higher" could be read as a ratio.
-    """
+def number(score: Score, value: float | None) -> str:
+    """A value with the score's decimals and unit; a dash for a value that is not defined."""
     if value is None:
         return "\N{EN DASH}"
-    text = f"{value:+.{score.digits}f}" if signed else f"{value:.{score.digits}f}"
-    unit = "points" if signed and score.unit == "%" else score.unit
-    return (f"{text} {unit}" if unit else text).replace("-", "\N{MINUS SIGN}")
+    return _minus(f"{value:.{score.digits}f} {score.unit}".strip())
 
 
-def span(score: Score, interval: Interval) -> str:
-    """The ends of a difference's interval, the unit once: "+0.06 to +0.15 points"."""
-    low = f"{interval.low:+.{score.digits}f}".replace("-", "\N{MINUS SIGN}")
-    return f"{low} to {number(score, interval.high, signed=True)}"
+def difference(score: Score, interval: Interval) -> tuple[str, str]:
+    """The estimate and the ends of a difference: "+0.11 points" and "+0.06 to +0.15 points".
+
+    Two digits of the larger end are always shown, so that a small difference does not look like none. Differences of
+    percentages are in points, because "2 % higher" could be read as a ratio.
+    """
+    reach = max(abs(interval.low), abs(interval.high))
+    digits = max(score.digits, 1 - math.floor(math.log10(reach))) if reach > 1e-9 else score.digits
+    unit = {"%": " points", "": ""}.get(score.unit, f" {score.unit}")
+    estimate, low, high = (f"{value:+.{digits}f}" for value in (interval.estimate, interval.low, interval.high))
+    return _minus(estimate + unit), _minus(f"{low} to {high}{unit}")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def headline(run: str, baseline: str, differences: Mapping[Score, Interval]) -> str:
@@ -64,17 +71,16 @@ def sentences(
         differences: Interval of run minus baseline.
     """
     result = []
-    for score, difference in differences.items():
-        kind = verdict(score, difference)
+    for score, interval in differences.items():
+        kind = verdict(score, interval)
         if kind == NO_VERDICT:
             continue
         ours, theirs = (number(score, value) for value in values[score])
-        move = "higher" if difference.estimate > 0 else "lower"
-        size = number(score, abs(difference.estimate), signed=True).removeprefix("+")
-        interval = (
-            f"{LEVEL:.0%} interval {span(score, difference)}, {difference.clips} clips of {difference.groups} people"
+        size, ends = difference(score, interval)
+        behind = f"{LEVEL:.0%} interval {ends}, {interval.clips} clips of {interval.groups} people"
+        result.append(
+            f"{score.label}: {run} {ours}, {baseline} {theirs}; difference {size} ({behind}). {_READING[kind]}"
         )
-        result.append(f"{score.label}: {run} {ours}, {baseline} {theirs}; {size} {move} ({interval}). {_READING[kind]}")
     return result
 
 

@@ -49,10 +49,18 @@ def test_sentences_give_values_difference_and_interval():
         {STRUCTURE_ERROR: DOWN, FACE_FOUND: OPEN},
     )
     assert first == (
-        "Structure error: ours 9.80 %, control 10.00 %; 0.20 points lower (95% interval "
+        "Structure error: ours 9.80 %, control 10.00 %; difference \N{MINUS SIGN}0.20 points (95% interval "
         "\N{MINUS SIGN}0.30 to \N{MINUS SIGN}0.10 points, 48 clips of 24 people). Better: the interval leaves out zero."
     )
     assert second.endswith("Undecided: the interval holds zero.")
+
+
+def test_small_differences_keep_two_digits():
+    assert words.difference(PSNR, Interval(-0.0004, -0.0007, -0.0001, 9, 9)) == (
+        "\N{MINUS SIGN}0.00040 dB",
+        "\N{MINUS SIGN}0.00070 to \N{MINUS SIGN}0.00010 dB",
+    )
+    assert words.difference(PSNR, Interval(0.0, 0.0, 0.0, 9, 9)) == ("+0.00 dB", "+0.00 to +0.00 dB")
 
 
 def test_the_paper_is_only_quoted_for_what_it_claims():
