@@ -22,6 +22,7 @@ make_environment() {
   # Installing again takes half a minute even when nothing changed, so what is installed is remembered.
   stamp="$extras $(cat setup.py launch/constraints.txt | cksum)"
   if ! grep -qxF "$stamp" .venv/installed 2>/dev/null; then
+    echo "Installing sr_jax[$extras] into .venv (a few minutes, once)"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -c launch/constraints.txt -e ".[$extras]"
     case ",$extras," in *,test,*) install_torch ;; esac
     echo "$stamp" >> .venv/installed

@@ -4,7 +4,7 @@ start_steps() {
   out=$1
   mkdir -p "$out"
   # Compiled programs are shared by the steps. Freed memory is kept, because a training step wants it right back.
-  export JAX_COMPILATION_CACHE_DIR="$PWD/$out/compile_cache"
+  export JAX_COMPILATION_CACHE_DIR="$(cd "$out" && pwd)/compile_cache"
   export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
   export MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_MMAP_THRESHOLD_=8589934592
   touch "$out/steps.jsonl"
