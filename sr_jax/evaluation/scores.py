@@ -32,8 +32,9 @@ STRUCTURE_ERROR = Score(
     "%",
     -1,
     2,
-    "A judge network reads the depth of every pixel from the generated latents; mean absolute difference to the true "
-    "depth of the real clip, in percent of that clip's depth range (disparity, near is large).",
+    "A judge network reads the depth of every pixel from the generated latents; mean absolute difference to the depth "
+    "that the dataset holds for the real clip (exact for rendered clips), in percent of that clip's range (disparity, "
+    "near is large).",
 )
 ID_SCORE = Score(
     "id_score",
