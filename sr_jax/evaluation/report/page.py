@@ -132,8 +132,8 @@ def _clips(inputs: Inputs) -> str:
     )
     return (
         f"<p>Above: the real clip, and what each run made of its first frame and caption{facts.same_noise(inputs)}. "
-        "Below: the depth that the dataset holds for the real clip, and the depth that the judge reads in each generated "
-        "clip (bright is near).</p>"
+        "Below: the depth that the dataset holds for the real clip, and the depth that the judge reads in each "
+        "generated clip (bright is near).</p>"
         '<p><button id="play" type="button">Pause all clips</button>'
         '<button id="speed" type="button">Slow motion</button></p>'
         f'<div class="clips">{figures}</div>'
