@@ -29,19 +29,20 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     config.depth = _DEPTHS[size]
     config.codec = {"latent_channels": 16, "temporal_compression_ratio": 4, "spatial_compression_ratio": 4}
     # How much a pixel of coloured depth counts beside a pixel of the clips when the codec is fitted.
-    config.depth_weight = 0.25
+    config.depth_weight = 0.5
     # Largest noise on latents, whose variance is 1, of the degraded frames that the face teacher also learns from.
     config.latent_noise = 0.3
     config.detector = {"width": 32, "blocks": 4}
-    config.detector_schedule = {"steps": 120, "batch_size": 64, "learning_rate": 4e-3}
+    config.detector_schedule = {"steps": 320, "batch_size": 32, "learning_rate": 1e-2}
+    # A margin below 1 cuts off the corners of the box, which show the room and not the head.
     config.recogniser = {
-        "crop_size": 24,
-        "margin": 1.1,
-        "widths": (24, 48, 96),
+        "crop_size": 16,
+        "margin": 0.95,
+        "widths": (32, 64),
         "blocks_per_stage": 1,
         "embedding_dim": 64,
     }
-    config.recogniser_schedule = {"steps": 200, "batch_size": 96, "learning_rate": 4e-3}
+    config.recogniser_schedule = {"steps": 240, "batch_size": 72, "learning_rate": 1e-2}
     # The angular margin loss's s and m.
-    config.margin_loss = {"scale": 16.0, "margin": 0.3}
+    config.margin_loss = {"scale": 12.0, "margin": 0.2}
     return config

@@ -24,8 +24,9 @@ RECOGNISER_FILE = "recogniser.safetensors"
 
 # Frames in one call of a network: whatever the length of a video, one shape is compiled.
 _CHUNK = 64
-# Candidates a frame, and the overlap above which the weaker of two is dropped.
-_CANDIDATES, _OVERLAP = 8, 0.3
+# Candidates a frame; the overlap above which the weaker of two is dropped; and the part of the best score that a second
+# face must reach, because hands and sleeves look a little like faces.
+_CANDIDATES, _OVERLAP, _LEAST_OF_BEST = 8, 0.3, 0.7
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class SmallFaceDetector:
 
     name = "small_face_detector"
 
-    def __init__(self, config: FaceDetectorConfig, params: Params, *, weight_hash: str, threshold: float = 0.35):
+    def __init__(self, config: FaceDetectorConfig, params: Params, *, weight_hash: str, threshold: float = 0.3):
         """Compiles on first use.
 
         Args:
@@ -107,9 +108,10 @@ class SmallFaceDetector:
         return [self._faces(*candidates) for candidates in zip(boxes, scores)]
 
     def _faces(self, boxes: Float[np.ndarray, "n 4"], scores: Float[np.ndarray, " n"]) -> list[Face]:
+        least = max(self._threshold, _LEAST_OF_BEST * scores[0])
         kept: list[Face] = []
         for box, score in zip(boxes, scores):
-            if score >= self._threshold and all(overlap(box, face.box) <= _OVERLAP for face in kept):
+            if score >= least and all(overlap(box, face.box) <= _OVERLAP for face in kept):
                 kept.append(Face(box, float(score)))
         return kept
 

@@ -99,13 +99,14 @@ def fit_detector(examples: FaceExamples, config: FaceDetectorConfig, schedule: F
 
     def loss(params: Params, data: FaceExamples, key: Array, progress: Array) -> Array:
         del progress
-        index_key, view_key, mirror_key = jax.random.split(key, 3)
+        index_key, view_key, mirror_key, colour_key = jax.random.split(key, 4)
         index = jax.random.randint(index_key, (schedule.batch_size,), 0, len(data.frames))
         images, boxes = _mirrored(_views(data, index, view_key), data.boxes[index], mirror_key)
+        images = _recoloured(images, colour_key)
         return detection_loss(network.apply(params, images), boxes, data.visible[index], stride=STRIDE).mean()
 
     params_key, key = jax.random.split(jax.random.key(seed))
-    return _fit(loss, network.init(params_key), examples, schedule, key, "face detector")
+    return _fit(loss, network.init(params_key), examples, schedule, key, "face detector", bar_line=0)
 
 
 def fit_recogniser(
@@ -155,7 +156,7 @@ def fit_recogniser(
     params_key, centres_key, key = jax.random.split(jax.random.key(seed), 3)
     centres = jax.random.normal(centres_key, (len(labels), config.embedding_dim))
     params = {"network": network.init(params_key), "centres": centres / np.sqrt(config.embedding_dim)}
-    return _fit(loss, params, data, schedule, key, "face recogniser")["network"]
+    return _fit(loss, params, data, schedule, key, "face recogniser", bar_line=1)["network"]
 
 
 def _fit(
@@ -165,8 +166,10 @@ def _fit(
     schedule: FitSchedule,
     key: Array,
     description: str,
+    *,
+    bar_line: int,
 ) -> Any:
-    """Minimises `loss(params, data, key, progress)`; progress goes from 0 to 1."""
+    """Minimises `loss(params, data, key, progress)`; progress goes from 0 to 1. `bar_line` places its progress bar."""
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.adamw(optax.cosine_onecycle_schedule(schedule.steps, schedule.learning_rate, 0.2), weight_decay=1e-3),
@@ -181,7 +184,7 @@ def _fit(
 
     data = jax.device_put(data)
     state = optimizer.init(params)
-    with tqdm(range(schedule.steps), desc=description, unit="step") as bar:
+    with tqdm(range(schedule.steps), desc=description, unit="step", position=bar_line) as bar:
         for step in bar:
             params, state, value = update(params, state, data, jnp.asarray(step))
             if step % 20 == 0:
@@ -190,15 +193,22 @@ def _fit(
 
 
 def _views(data: FaceExamples, index: Int[Array, " n"], key: Array) -> Float[Array, "n h w 3"]:
-    """Frames in [-1, 1], half of them degraded, with random contrast, brightness, colour cast and noise."""
+    """Frames in [-1, 1], most of them degraded, with random contrast, brightness, colour cast and noise."""
     keys = jax.random.split(key, 5)
     n = len(index)
-    clean = jax.random.bernoulli(keys[0], 0.5, (n, 1, 1, 1))
+    clean = jax.random.bernoulli(keys[0], 0.4, (n, 1, 1, 1))
     frames = to_unit_range(jnp.where(clean, data.frames[index], data.degraded[index]))
     contrast = 1 + 0.15 * jax.random.uniform(keys[1], (n, 1, 1, 1), minval=-1)
     offset = 0.1 * jax.random.uniform(keys[2], (n, 1, 1, 1), minval=-1)
     cast = 0.03 * jax.random.uniform(keys[3], (n, 1, 1, 3), minval=-1)
     return frames * contrast + offset + cast + 0.02 * jax.random.normal(keys[4], frames.shape)
+
+
+def _recoloured(images: Float[Array, "n h w 3"], key: Array) -> Float[Array, "n h w 3"]:
+    """Shuffles the colour channels of a third of the images: a detector must not rely on known clothes and hair."""
+    choose_key, order_key = jax.random.split(key)
+    shuffled = jax.random.permutation(order_key, images, axis=-1)
+    return jnp.where(jax.random.bernoulli(choose_key, 1 / 3, (len(images), 1, 1, 1)), shuffled, images)
 
 
 def _mirrored(
@@ -216,9 +226,9 @@ def _mirrored(
 
 
 def _jittered(boxes: Float[Array, "n 4"], key: Array) -> Float[Array, "n 4"]:
-    """Moves boxes by up to 8% of their size and scales them by up to 12%, as much as a detector errs."""
+    """Moves boxes by up to 12% of their size and scales them by up to 18%, as much as a detector errs."""
     move_key, scale_key = jax.random.split(key)
     centres, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    centres += 0.08 * sizes * jax.random.uniform(move_key, centres.shape, minval=-1)
-    half = sizes / 2 * (1 + 0.12 * jax.random.uniform(scale_key, (len(boxes), 1), minval=-1))
+    centres += 0.12 * sizes * jax.random.uniform(move_key, centres.shape, minval=-1)
+    half = sizes / 2 * (1 + 0.18 * jax.random.uniform(scale_key, (len(boxes), 1), minval=-1))
     return jnp.concatenate([centres - half, centres + half], axis=1)

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ml_collections
@@ -16,6 +17,7 @@ from sr_jax.evaluation.teachers import codec_metrics, face_metrics
 from sr_jax.models.codec import VideoCodec
 from sr_jax.models.codec_fit import fit_linear_codec
 from sr_jax.models.face_detector import FaceDetectorConfig
+from sr_jax.models.functional import Params
 from sr_jax.teachers.base import DepthTeacher
 from sr_jax.teachers.depth import colour_depth
 from sr_jax.teachers.faces import DETECTOR_FILE, RECOGNISER_FILE, FaceRecogniserConfig, load_small_faces
@@ -60,12 +62,22 @@ def _fit_faces(config: ml_collections.ConfigDict, train: LabelledClips, codec: V
     """Fits the detector and the recogniser, and writes both to `folder`."""
     examples = face_examples(train, codec, latent_noise=config.latent_noise, seed=config.seed)
     detector = FaceDetectorConfig(**config.detector, frame_height=train.frames.shape[2])
-    params = fit_detector(examples, detector, FitSchedule(**config.detector_schedule), seed=config.seed)
-    save_network(folder / DETECTOR_FILE, detector, params)
     recogniser = FaceRecogniserConfig(**config.recogniser)
-    schedule = FitSchedule(**config.recogniser_schedule)
-    params = fit_recogniser(examples, recogniser, schedule, **config.margin_loss, seed=config.seed)
-    save_network(folder / RECOGNISER_FILE, recogniser, params)
+
+    def detect() -> Params:
+        return fit_detector(examples, detector, FitSchedule(**config.detector_schedule), seed=config.seed)
+
+    def recognise() -> Params:
+        schedule = FitSchedule(**config.recogniser_schedule)
+        return fit_recogniser(examples, recogniser, schedule, **config.margin_loss, seed=config.seed)
+
+    # Side by side: networks this small do not keep more than one core busy.
+    with ThreadPoolExecutor() as pool:
+        detector_params, recogniser_params = (
+            future.result() for future in (pool.submit(detect), pool.submit(recognise))
+        )
+    save_network(folder / DETECTOR_FILE, detector, detector_params)
+    save_network(folder / RECOGNISER_FILE, recogniser, recogniser_params)
 
 
 def _coloured_depth(teacher: DepthTeacher, folder: Path, clips: LabelledClips) -> UInt8[np.ndarray, "n f h w 3"]:
