@@ -10,6 +10,7 @@ CORE = [
     "etils[epath]>=1.9",
     "flax>=0.12.8,<0.13",
     "grain>=0.2.18,<0.3",
+    "importlib_resources>=6.4",  # tensorflow-datasets imports it and does not ask for it
     "jax>=0.10.2,<0.12",
     "jaxtyping>=0.3",
     "ml_collections>=1.0",
