@@ -12,7 +12,7 @@ def angular_margin_loss(
     labels: Int[Array, " n"],
     *,
     scale: float,
-    margin: float,
+    margin: float | Float[Array, ""],
 ) -> Float[Array, " n"]:
     """ArcFace (Deng et al. 2019, equation 3): cross-entropy over cosines, with an angle added at the true class.
 

@@ -96,7 +96,7 @@ class SmallFaceDetector:
         Raises:
             UserError: If the file is missing or is not a detector.
         """
-        config = FaceDetectorConfig(**read_config(path))
+        config = read_config(path, FaceDetectorConfig)
         return cls(config, read_params(path, detector_network(config)), weight_hash=file_hash(path))
 
     def __call__(self, frames: UInt8[np.ndarray, "f h w 3"]) -> list[list[Face]]:
@@ -146,8 +146,7 @@ class SmallFaceRecogniser:
         Raises:
             UserError: If the file is missing or is not a recogniser.
         """
-        stored = read_config(path)
-        config = FaceRecogniserConfig(**{**stored, "widths": tuple(stored["widths"])})
+        config = read_config(path, FaceRecogniserConfig)
         return cls(config, read_params(path, recogniser_network(config)), weight_hash=file_hash(path))
 
     def embed(
@@ -200,9 +199,9 @@ def face_tracks(
     t = latent_frames(f, temporal_compression_ratio)
     frames = clips.reshape(n * f, *clips.shape[2:])
     embeddings, _ = recogniser.embed(frames, [largest(faces) for faces in detector(frames)])
-    embeddings = embeddings.reshape(n, f, -1)
+    embeddings = embeddings.reshape(n, f, embeddings.shape[-1])
     # Frame 0 alone, then groups of frames. A frame without a face adds zeros to its group's sum.
-    groups = embeddings[:, 1:].reshape(n, t - 1, temporal_compression_ratio, -1).sum(axis=2)
+    groups = embeddings[:, 1:].reshape(n, t - 1, temporal_compression_ratio, embeddings.shape[-1]).sum(axis=2)
     sums = np.concatenate([embeddings[:, :1], groups], axis=1)
     lengths = np.linalg.norm(sums, axis=-1, keepdims=True)
     mask = lengths > 1e-6

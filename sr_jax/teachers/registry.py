@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import ml_collections
+
 from sr_jax.errors import UserError
 from sr_jax.models.codec import LinearVideoCodec, VideoCodec
 from sr_jax.packages import cache_folder
@@ -15,7 +17,7 @@ from sr_jax.teachers.silhouette import SilhouetteStandIn
 from sr_jax.teachers.text import WordLlamaText
 
 _Loaded = TypeVar("_Loaded")
-Section = Mapping[str, Any]
+Section = Mapping[str, Any] | ml_collections.ConfigDict
 """A config section: `name`, and what the entry of that name reads."""
 
 # Entries import optional packages only when they are called.

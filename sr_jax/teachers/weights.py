@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -13,6 +13,8 @@ from safetensors.numpy import save_file
 
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
+
+_Config = TypeVar("_Config")
 
 
 def save_network(path: Path, config: Any, params: Params) -> None:
@@ -31,20 +33,26 @@ def save_network(path: Path, config: Any, params: Params) -> None:
     os.replace(temporary, path)
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path, kind: type[_Config]) -> _Config:
     """Reads the config of a network that `save_network` wrote.
 
+    Args:
+        path: File to read.
+        kind: The config's dataclass.
+
     Raises:
-        UserError: If the file is missing or is not such a network.
+        UserError: If the file is missing, is not a network, or is one of another kind.
     """
     if not path.is_file():
         raise UserError(f"no network at {path}: fit one with python -m sr_jax.fit_teachers")
     try:
         with safe_open(path, framework="numpy") as stored:
-            return json.loads(stored.metadata()["config"])
-    # A damaged file, a missing key and bad JSON arrive as different exceptions.
+            values = json.loads(stored.metadata()["config"])
+        # JSON has no tuples.
+        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    # A damaged file, a missing key, bad JSON and other fields arrive as different exceptions.
     except Exception as error:
-        raise UserError(f"{path} is not a network of this project: fit one with sr_jax.fit_teachers") from error
+        raise UserError(f"{path} is not a network of {kind.__name__}: fit one with sr_jax.fit_teachers") from error
 
 
 def read_params(path: Path, network: Functional) -> Params:

@@ -106,7 +106,7 @@ def fit_detector(examples: FaceExamples, config: FaceDetectorConfig, schedule: F
         return detection_loss(network.apply(params, images), boxes, data.visible[index], stride=STRIDE).mean()
 
     params_key, key = jax.random.split(jax.random.key(seed))
-    return _fit(loss, network.init(params_key), examples, schedule, key, "face detector", bar_line=0)
+    return _fit(loss, jax.jit(network.init)(params_key), examples, schedule, key, "face detector", bar_line=0)
 
 
 def fit_recogniser(
@@ -155,7 +155,7 @@ def fit_recogniser(
 
     params_key, centres_key, key = jax.random.split(jax.random.key(seed), 3)
     centres = jax.random.normal(centres_key, (len(labels), config.embedding_dim))
-    params = {"network": network.init(params_key), "centres": centres / np.sqrt(config.embedding_dim)}
+    params = {"network": jax.jit(network.init)(params_key), "centres": centres / np.sqrt(config.embedding_dim)}
     return _fit(loss, params, data, schedule, key, "face recogniser", bar_line=1)["network"]
 
 
@@ -176,7 +176,7 @@ def _fit(
     )
 
     @jax.jit
-    def update(params: Any, state: Any, data: FaceExamples, step: Array) -> tuple[Any, Any, Array]:
+    def update(params: Any, state: Any, data: FaceExamples, key: Array, step: Array) -> tuple[Any, Any, Array]:
         progress = step / schedule.steps
         value, gradients = jax.value_and_grad(loss)(params, data, jax.random.fold_in(key, step), progress)
         updates, state = optimizer.update(gradients, state, params)
@@ -186,7 +186,7 @@ def _fit(
     state = optimizer.init(params)
     with tqdm(range(schedule.steps), desc=description, unit="step", position=bar_line) as bar:
         for step in bar:
-            params, state, value = update(params, state, data, jnp.asarray(step))
+            params, state, value = update(params, state, data, key, jnp.asarray(step))
             if step % 20 == 0:
                 bar.set_postfix(loss=f"{float(value):.3f}")
     return params

@@ -43,7 +43,7 @@ def fit_teachers(config: ml_collections.ConfigDict, videos: Path, output: Path) 
     if config.parts not in ("all", "faces"):
         raise UserError(f"config.parts must be all or faces, not {config.parts!r}")
     start = time.monotonic()
-    depth_teacher = load_depth_teacher(config.depth.to_dict())
+    depth_teacher = load_depth_teacher(config.depth)
     train, test = (read_labelled_clips(videos / split) for split in ("train", "test"))
     depth = _coloured_depth(depth_teacher, videos / "train", train)
     codec = fit_linear_codec([(1.0, train.frames), (config.depth_weight, depth)], **config.codec)
