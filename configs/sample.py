@@ -22,7 +22,7 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     config.codec = {"name": "linear", "path": ""}
     config.text = {"name": "wordllama", "num_tokens": 16}
     # "dpm" or "ddim".
-    config.sampler = "dpm"
+    config.sampler = "ddim"
     config.num_inference_steps = 20
     # 1.0: no guidance, and half the cost.
     config.guidance_scale = 1.0

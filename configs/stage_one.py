@@ -13,7 +13,7 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     """Stage one at a named size."""
     config = get_common_config(size)
     config.stage = "stage_one"
-    config.num_train_steps = 300
+    config.num_train_steps = 250
     config.train_modules = ("structure", "identity")
     # "clean" is the paper's choice; "noisy" is its ablation.
     config.structure_input = "clean"
