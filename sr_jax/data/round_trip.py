@@ -32,6 +32,6 @@ def codec_round_trip(
     # The last batch is filled up, so that one shape is compiled.
     padded = np.concatenate([clips, np.repeat(clips[-1:], -len(clips) % _BATCH, axis=0)])
     batches = padded.reshape(-1, _BATCH, *clips.shape[1:])
-    keys = jax.random.split(jax.random.key(seed), len(batches))
+    keys = jax.random.split(jax.random.key(seed, impl="rbg"), len(batches))
     decoded = [to_uint8(np.asarray(round_trip(to_unit_range(batch), key))) for batch, key in zip(batches, keys)]
     return np.concatenate(decoded)[: len(clips)]

@@ -26,7 +26,7 @@ RECOGNISER_FILE = "recogniser.safetensors"
 _CHUNK = 64
 # Candidates a frame; the overlap above which the weaker of two is dropped; and the part of the best score that a second
 # face must reach, because hands and sleeves look a little like faces.
-_CANDIDATES, _OVERLAP, _LEAST_OF_BEST = 8, 0.3, 0.7
+_CANDIDATES, _OVERLAP, _LEAST_OF_BEST = 8, 0.3, 0.9
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from sr_jax.data.labelled_clips import LabelledClips, read_labelled_clips
+from sr_jax.data.round_trip import codec_round_trip
 from sr_jax.errors import UserError
 from sr_jax.evaluation.teachers import codec_metrics, face_metrics
 from sr_jax.models.codec import VideoCodec
@@ -50,8 +51,11 @@ def fit_teachers(config: ml_collections.ConfigDict, videos: Path, output: Path) 
     if config.parts == "all":
         codec.save(output / "codec.npz")
     _fit_faces(config, train, codec, output / "faces")
-    metrics = codec_metrics(codec, test.frames, _coloured_depth(depth_teacher, videos / "test", test))
-    metrics |= face_metrics(load_small_faces(output / "faces"), test, codec)
+    test_depth = _coloured_depth(depth_teacher, videos / "test", test)
+    both = np.concatenate([test.frames, test_depth])
+    decoded, decoded_depth = np.split(codec_round_trip(both, codec, latent_noise=0.0, seed=0), 2)
+    metrics = codec_metrics(test.frames, decoded, test_depth, decoded_depth)
+    metrics |= face_metrics(load_small_faces(output / "faces"), test, decoded)
     metrics |= {"seed": config.seed, "codec_hash": codec.weight_hash, "seconds": round(time.monotonic() - start, 1)}
     _write_json(output / "metrics.json", metrics)
     logging.info("\n".join(f"{name}: {value}" for name, value in metrics.items()))
