@@ -1,4 +1,4 @@
-"""What one clip's record holds, and what made it (DESIGN.md, section 3)."""
+"""What one clip's record holds, and what made it."""
 
 import dataclasses
 import json

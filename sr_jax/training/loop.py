@@ -1,6 +1,7 @@
 """The training loop: one jitted step, data from Grain, checkpoints by Orbax, no host sync between log lines."""
 
 import json
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -64,8 +65,8 @@ def train(
     else:
         state = saved.restore(_abstract(state), data)
     first_step = int(state.step)
-    if first_step == 0 and jax.process_index() == 0:
-        parameter_overview.log_parameter_overview(state.params)
+    for name, params in state.params.items():
+        logging.info("training %s: %s parameters", name, f"{parameter_overview.count_parameters(params):,}")
 
     everywhere = meshes.replicated(mesh)
     train_step = jax.jit(
