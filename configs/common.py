@@ -22,7 +22,7 @@ def _transformer(size: str) -> dict[str, Any]:
         "num_layers": 6,
         "time_embed_dim": 192,
         "text_embed_dim": 256,
-        "max_text_seq_length": 16,
+        "max_text_seq_length": 24,
         "patch_size": 2,
         "use_rotary_positional_embeddings": True,
         "sample_frames": 13,

@@ -34,7 +34,7 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.update(_SIZES[size])
     config.codec = {"name": "linear", "path": ""}
-    config.text = {"name": "wordllama", "num_tokens": 16}
+    config.text = {"name": "wordllama", "num_tokens": 24}
     # The caption of a video without a caption file; empty: every video must have one.
     config.default_prompt = ""
     # Draws of the noisy first frame.

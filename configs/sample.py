@@ -20,7 +20,7 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     # As the dataset was prepared: the checkpoint refuses any other.
     config.codec = {"name": "linear", "path": ""}
-    config.text = {"name": "wordllama", "num_tokens": 16}
+    config.text = {"name": "wordllama", "num_tokens": 24}
     # "dpm" or "ddim".
     config.sampler = "ddim"
     config.num_inference_steps = 20
