@@ -27,9 +27,7 @@ from sr_jax.training.stages import Stage
 from sr_jax.training.state import Metrics, TrainState, make_train_step, merge_metrics
 
 
-def train(
-    config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[jax.Device] | None = None
-) -> TrainState:
+def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[jax.Device] | None = None) -> TrainState:
     """Runs a stage from where its workdir stands to `config.num_train_steps`, and returns the final state.
 
     All input is checked before anything is written. The same call on the same workdir resumes from the newest
