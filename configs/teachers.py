@@ -42,7 +42,7 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
         "blocks_per_stage": 1,
         "embedding_dim": 64,
     }
-    config.recogniser_schedule = {"steps": 240, "batch_size": 96, "learning_rate": 1e-2}
+    config.recogniser_schedule = {"steps": 420, "batch_size": 128, "learning_rate": 1e-2}
     # The angular margin loss's s and m.
     config.margin_loss = {"scale": 12.0, "margin": 0.2}
     return config

@@ -49,6 +49,9 @@ def parse(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.FLAGS.mark_as_parsed()
     try:
         rest = flag_values(list(argv))
+        # A config file that could not be loaded says so at its first use.
+        for name in flag_values:
+            getattr(flag_values[name].value, "to_dict", None)
     # ml_collections reports an unknown key or a wrong type with these built-in exceptions while flags are parsed.
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(f"{one_line(error)} (see --help)") from error

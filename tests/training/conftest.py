@@ -21,7 +21,7 @@ def dataset(tmp_path_factory):
 def tiny(dataset):
     """A function `tiny(stage, **overrides)` that shrinks a stage's real config to seconds."""
 
-    def make(stage: str, **overrides) -> ml_collections.ConfigDict:
+    def make(stage: str, /, **overrides) -> ml_collections.ConfigDict:
         config = {"base": base, "stage_one": stage_one, "stage_two": stage_two_config}[stage].get_config("tiny")
         transformer = {
             "num_attention_heads": 2, "attention_head_dim": 16, "num_layers": 2, "time_embed_dim": 8,
@@ -36,7 +36,7 @@ def tiny(dataset):
         config.num_train_steps = 4
         config.log_every = 2
         config.checkpoint_every = 2
-        config.optimizer.update(name="adamw", warmup_steps=1, schedule="constant")
+        config.optimizer.update(name="adamw", learning_rate=1e-3, warmup_steps=1, schedule="constant")
         config.update_from_flattened_dict(overrides)
         return config
 
