@@ -30,8 +30,9 @@ CORE = [
 DEMO = ["wordllama==0.4.0.post1"]
 # Runs the person mask of the depth stand-in for real clips; its weights are fetched from a package at run time.
 REAL = ["ai-edge-litert>=2.1"]
-TORCH = ["diffusers>=0.35", "torch>=2.6"]
-TEST = ["beartype>=0.19", "hypothesis>=6", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"]
+TORCH = ["torch>=2.6"]
+# Without PyTorch, which the tests need too: launch/environment.sh installs it without its CUDA libraries.
+TEST = ["diffusers>=0.35", "beartype>=0.19", "hypothesis>=6", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"]
 
 setup(
     name="sr_jax",
@@ -46,6 +47,6 @@ setup(
         "torch": TORCH,
         "cuda": ["jax[cuda13]>=0.10.2,<0.12"],
         "tpu": ["jax[tpu]>=0.10.2,<0.12"],
-        "test": DEMO + REAL + TORCH + TEST,
+        "test": DEMO + REAL + TEST,
     },
 )
