@@ -12,7 +12,7 @@ from configs.prepare import get_config
 from sr_jax import prepare
 from sr_jax.data.pipeline import eval_examples, train_batches
 from sr_jax.errors import UserError
-from sr_jax.models.codec import fit_linear_codec
+from sr_jax.models.codec_fit import fit_linear_codec
 from sr_jax.models.face_detector import FaceDetectorConfig
 from sr_jax.teachers import faces
 from sr_jax.teachers.weights import save_network
@@ -22,8 +22,10 @@ _ROOT = Path(__file__).parents[1]
 
 
 def _fit_codec(path, seed):
-    clips = np.random.default_rng(seed).uniform(-1, 1, (2, 13, 32, 24, 3)).astype(np.float32)
-    fit_linear_codec([clips], latent_channels=16, temporal_compression_ratio=4, spatial_compression_ratio=4).save(path)
+    clips = np.random.default_rng(seed).integers(0, 256, (2, 13, 32, 24, 3), dtype=np.uint8)
+    fit_linear_codec(
+        [(1.0, clips)], latent_channels=16, temporal_compression_ratio=4, spatial_compression_ratio=4
+    ).save(path)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def config(tmp_path_factory):
     config = get_config("people")
     config.codec.path = str(folder / "codec.npz")
     config.faces.path = str(folder / "faces")
-    config.clip.height, config.clip.width = 32, 24
+    config.clip.update(fps=8.0, height=32, width=24)
     config.batch_size = 2
     return config
 
@@ -63,7 +65,7 @@ def test_prepared_videos_can_be_trained_on(config, videos, tmp_path, capsys):
         "depth_latent": (4, 8, 6, 16),
         "face_embedding": (4, 6),
         "face_mask": (4,),
-        "text_embedding": (16, 256),
+        "text_embedding": (24, 256),
     }
     (example,) = eval_examples(tmp_path / "data", "test")
     assert (example["clip_id"], example["prompt"]) == ("a-00000", "this is test/a")
@@ -121,7 +123,7 @@ def test_command_says_what_is_wrong_in_one_line(config, videos, tmp_path):
     command = [sys.executable, "-m", "sr_jax.prepare", "--config", "configs/prepare.py:people"]
     command += ["--input", str(videos), "--output", str(tmp_path / "data")]
     command += [f"--config.codec.path={config.codec.path}", f"--config.faces.path={config.faces.path}"]
-    command += ["--config.clip.height=32", "--config.clip.width=24"]
+    command += ["--config.clip.fps=8.0", "--config.clip.height=32", "--config.clip.width=24"]
     result = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     errors = [line for line in result.stderr.splitlines() if line.startswith("error:")]
