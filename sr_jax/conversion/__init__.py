@@ -1,0 +1,1 @@
+"""From released PyTorch weights to our parameters and back, weight for weight."""
