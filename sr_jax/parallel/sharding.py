@@ -27,6 +27,7 @@ class ShardingRules:
     head_dim: str | None = None
     time: str | None = None
     text: str | None = None
+    vocab: str | None = "tensor"
     patch: str | None = None
     positions: str | None = None
     conv_in: str | None = None

@@ -1,0 +1,71 @@
+"""The T5 v1.1 encoder of a CogVideoX folder (`text_encoder/`): its config and its tensors, to ours and back."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from sr_jax.conversion.rules import TensorRule
+from sr_jax.errors import UserError
+from sr_jax.models.t5 import T5Config
+
+_ACTIVATION = "gated-gelu"
+_ATTENTION = "layer.0.SelfAttention"
+_FEED_FORWARD = "layer.1.DenseReluDense"
+
+_BLOCK = {
+    **{(f"{_ATTENTION}.{name}", "linear"): ("attention", name, "kernel") for name in ("q", "k", "v", "o")},
+    **{(f"{_FEED_FORWARD}.{name}", "linear"): ("feed_forward", name, "kernel") for name in ("wi_0", "wi_1", "wo")},
+    ("layer.0.layer_norm", "same"): ("attention_norm", "scale"),
+    ("layer.1.layer_norm", "same"): ("feed_forward_norm", "scale"),
+}
+"""Weights of one block: name and layout, and where they go."""
+
+
+def config_from_diffusers(config_json: Mapping[str, Any]) -> T5Config:
+    """Our config from `text_encoder/config.json` (transformers: `T5Config`).
+
+    Raises:
+        UserError: If a size is missing, or the encoder is not of version 1.1 (original T5 has no gated GELU).
+    """
+    activation = config_json.get("feed_forward_proj")
+    if activation != _ACTIVATION:
+        raise UserError(
+            f"the T5 encoder has feed_forward_proj {activation!r}: use a T5 v1.1, which has {_ACTIVATION!r}"
+        )
+    names = [field.name for field in dataclasses.fields(T5Config)]
+    missing = [name for name in names if name not in config_json]
+    if missing:
+        raise UserError(f"the T5 encoder's config lacks {', '.join(missing)}: use the config.json of its weights")
+    return T5Config(**{name: config_json[name] for name in names})
+
+
+def config_to_diffusers(config: T5Config) -> dict[str, Any]:
+    """A `text_encoder/config.json` that `transformers.T5EncoderModel` loads."""
+    return dataclasses.asdict(config) | {
+        "architectures": ["T5EncoderModel"],
+        "model_type": "t5",
+        "feed_forward_proj": _ACTIVATION,
+        "is_encoder_decoder": False,
+        "use_cache": False,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        # Version 1.1 has it so; transformers takes it for the sign of that version.
+        "tie_word_embeddings": False,
+    }
+
+
+def rules(config: T5Config) -> list[TensorRule]:
+    """Where every tensor of the encoder lives.
+
+    The token table is stored once, as `shared.weight`; the first block holds the distance bias of all.
+    """
+    bias = f"encoder.block.0.{_ATTENTION}.relative_attention_bias.weight"
+    result = [
+        TensorRule("shared.weight", ("token_embedding",), "same"),
+        TensorRule(bias, ("relative_attention_bias",), "same"),
+        TensorRule("encoder.final_layer_norm.weight", ("final_norm", "scale"), "same"),
+    ]
+    for layer in range(config.num_layers):
+        for (name, layout), target in _BLOCK.items():
+            result.append(TensorRule(f"encoder.block.{layer}.{name}.weight", ("blocks", *target), layout, layer))
+    return result
