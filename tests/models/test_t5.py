@@ -26,6 +26,7 @@ TINY = T5Config(
     num_heads=4,
     relative_attention_num_buckets=12,
     relative_attention_max_distance=20,
+    layer_norm_epsilon=1e-2,
 )
 
 
