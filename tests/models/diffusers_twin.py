@@ -1,13 +1,14 @@
-"""Tiny random diffusers transformers and the same weights as ours, mapped name by name here, apart from the package."""
+"""Tiny random diffusers transformers, and the same weights as ours."""
 
 import dataclasses
 
-import numpy as np
 import torch
 from diffusers import CogVideoXTransformer3DModel
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_region_for_grid
 
+from sr_jax.conversion import transformer
+from sr_jax.conversion.rules import convert_state_dict
 from sr_jax.models.cogvideox import CogVideoXConfig
 
 TINY = CogVideoXConfig(
@@ -70,42 +71,7 @@ def run_diffusers(model: CogVideoXTransformer3DModel, config: CogVideoXConfig, l
     return output.permute(0, 1, 3, 4, 2)
 
 
-def our_params(tensors: dict[str, torch.Tensor], num_layers: int) -> dict:
-    """Our pure dict from diffusers' named weights (or gradients)."""
+def our_params(tensors: dict[str, torch.Tensor], config: CogVideoXConfig) -> dict:
+    """Our pure dict, in float32, from diffusers' named weights (or gradients)."""
     arrays = {name: tensor.detach().float().numpy() for name, tensor in tensors.items()}
-
-    def linear(name):
-        kernel = arrays[f"{name}.weight"]
-        return {"kernel": kernel.reshape(len(kernel), -1).T, "bias": arrays[f"{name}.bias"]}
-
-    def norm(name):
-        return {"scale": arrays[f"{name}.weight"], "bias": arrays[f"{name}.bias"]}
-
-    def modulated(name):
-        return {"linear": linear(f"{name}.linear"), "norm": norm(f"{name}.norm")}
-
-    def block(name):
-        attention = {key: linear(f"{name}.attn1.{key}") for key in ("to_q", "to_k", "to_v")}
-        attention["to_out"] = linear(f"{name}.attn1.to_out.0")
-        attention |= {key: norm(f"{name}.attn1.{key}") for key in ("norm_q", "norm_k")}
-        ff = {"proj_in": linear(f"{name}.ff.net.0.proj"), "proj_out": linear(f"{name}.ff.net.2")}
-        return {"norm1": modulated(f"{name}.norm1"), "attn1": attention, "norm2": modulated(f"{name}.norm2"), "ff": ff}
-
-    def stack(trees):
-        if isinstance(trees[0], dict):
-            return {key: stack([tree[key] for tree in trees]) for key in trees[0]}
-        return np.stack(trees)
-
-    params = {
-        "patch_embed": {key: linear(f"patch_embed.{key}") for key in ("proj", "text_proj")},
-        "transformer_blocks": stack([block(f"transformer_blocks.{i}") for i in range(num_layers)]),
-        "norm_final": norm("norm_final"),
-        "norm_out": modulated("norm_out"),
-        "proj_out": linear("proj_out"),
-    }
-    if "patch_embed.pos_embedding" in arrays:
-        params["patch_embed"]["pos_embedding"] = arrays["patch_embed.pos_embedding"][0]
-    for key in ("time_embedding", "ofs_embedding"):
-        if f"{key}.linear_1.weight" in arrays:
-            params[key] = {layer: linear(f"{key}.{layer}") for layer in ("linear_1", "linear_2")}
-    return params
+    return convert_state_dict(transformer.rules(config), arrays)

@@ -53,7 +53,7 @@ def test_forward_matches_diffusers(config, batch, size):
     latents, text, timesteps = inputs(config, batch, size)
     with torch.no_grad():
         expected = run_diffusers(model, config, *map(torch.from_numpy, (latents, text, timesteps))).numpy()
-    params = our_params(model.state_dict(), config.num_layers)
+    params = our_params(model.state_dict(), config)
     got = jax.jit(functional(config).apply)(params, latents, text, timesteps)
     assert relative_error(got, expected) < 1e-4
 
@@ -70,12 +70,12 @@ def test_gradients_match_diffusers(config, size, remat):
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     # The learned table is a buffer of diffusers' model, which is not trained: neither is ours.
     gradients |= {name: torch.zeros_like(buffer) for name, buffer in model.named_buffers()}
-    expected = (our_params(gradients, config.num_layers), torch_latents.grad.numpy(), torch_text.grad.numpy())
+    expected = (our_params(gradients, config), torch_latents.grad.numpy(), torch_text.grad.numpy())
 
     def loss(params, latents, text):
         return jnp.sum(functional(config, remat=remat).apply(params, latents, text, jax_timesteps) * weights)
 
-    params = our_params(model.state_dict(), config.num_layers)
+    params = our_params(model.state_dict(), config)
     got = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(params, latents, text)
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
 
@@ -92,12 +92,12 @@ def test_without_text_equals_diffusers_without_text():
     batch = inputs(ROPE, 2, (3, 6, 10), text_length=0)
     with torch.no_grad():
         expected = run_diffusers(model, ROPE, *map(torch.from_numpy, batch)).numpy()
-    got = jax.jit(functional(ROPE).apply)(our_params(model.state_dict(), ROPE.num_layers), *batch)
+    got = jax.jit(functional(ROPE).apply)(our_params(model.state_dict(), ROPE), *batch)
     assert relative_error(got, expected) < 1e-4
 
 
 def test_bfloat16_is_close_and_keeps_float32_parameters():
-    params = our_params(diffusers_model(I2V).state_dict(), I2V.num_layers)
+    params = our_params(diffusers_model(I2V).state_dict(), I2V)
     batch = inputs(I2V, 2, (3, 8, 12))
     expected = jax.jit(functional(I2V).apply)(params, *batch)
     half = functional(I2V, dtype=jnp.bfloat16)
