@@ -3,6 +3,7 @@
 A prepared dataset is a folder DATA with the TFDS dataset `DATA/clip_records/1.0.0` in it.
 """
 
+import base64
 import contextlib
 import io
 import shutil
@@ -13,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from jaxtyping import Float
 
 from sr_jax.data.records import STRING_FIELDS, Provenance, RecordSpec
 from sr_jax.errors import UserError
 
 _NAME = "clip_records"
 _VERSION = "1.0.0"
+_EMPTY_PROMPT = "empty_prompt"
 
 
 class ClipRecords(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -27,6 +30,7 @@ class ClipRecords(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     Attributes:
         spec: Sizes of the arrays.
         provenance: What made the records; stored in the dataset's metadata.
+        empty_prompt: Embedding of the empty caption; stored there too, in float16.
         splits: For each split's name, its records: `ARRAY_FIELDS` in float16, `STRING_FIELDS`, `fps` and
             `source_first_frame`. `clip_id` is unique in a split.
     """
@@ -40,11 +44,12 @@ class ClipRecords(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         *,
         spec: RecordSpec,
         provenance: Provenance,
+        empty_prompt: Float[np.ndarray, "l d"],
         splits: Mapping[str, Iterable[Mapping[str, Any]]],
         data_dir: str,
     ):
         self._spec = spec
-        self._provenance = provenance
+        self._metadata = {"provenance": provenance.to_json(), _EMPTY_PROMPT: _encode(empty_prompt)}
         self._splits = splits
         super().__init__(data_dir=data_dir, file_format="array_record")
 
@@ -62,7 +67,7 @@ class ClipRecords(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             builder=self,
             description="Human clips as latents, with the features that supervise them.",
             features=tfds.features.FeaturesDict(features),
-            metadata=tfds.core.MetadataDict(provenance=self._provenance.to_json()),
+            metadata=tfds.core.MetadataDict(self._metadata),
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
@@ -79,6 +84,7 @@ def write_dataset(
     *,
     spec: RecordSpec,
     provenance: Provenance,
+    empty_prompt: Float[np.ndarray, "l d"],
     splits: Mapping[str, Iterable[Mapping[str, Any]]],
 ) -> None:
     """Writes a dataset under `data_dir`; it appears complete or not at all.
@@ -90,16 +96,22 @@ def write_dataset(
         data_dir: Folder to write into; must not hold a dataset yet.
         spec: Sizes of the arrays.
         provenance: What made the records.
+        empty_prompt: The text teacher's embedding of "", of the records' `text_shape`.
         splits: For each split's name, its records (see `ClipRecords`).
 
     Raises:
         UserError: When `data_dir` already holds a dataset.
+        ValueError: When `empty_prompt` has another shape than the records' captions.
     """
+    if empty_prompt.shape != spec.text_shape:
+        raise ValueError(f"the empty prompt has shape {empty_prompt.shape}, captions have {spec.text_shape}")
     if has_dataset(data_dir):
         raise UserError(f"{data_dir} already holds a dataset: choose another folder or remove it")
     for leftover in _builder_dir(data_dir).parent.glob("incomplete.*"):
         shutil.rmtree(leftover)
-    builder = ClipRecords(spec=spec, provenance=provenance, splits=splits, data_dir=str(data_dir))
+    builder = ClipRecords(
+        spec=spec, provenance=provenance, empty_prompt=empty_prompt, splits=splits, data_dir=str(data_dir)
+    )
     # TFDS announces a download and draws bars for its internal steps. Nothing is downloaded; callers show the progress.
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as downloads:
@@ -132,6 +144,24 @@ def read_provenance(data_dir: Path | str) -> Provenance:
         UserError: When there is no dataset in `data_dir`.
     """
     return Provenance.from_json(_read_only_builder(data_dir).info.metadata["provenance"])
+
+
+def read_empty_prompt(data_dir: Path | str) -> Float[np.ndarray, "l d"]:
+    """The text teacher's embedding of the empty caption, float32: what text dropout puts in place of a caption.
+
+    Raises:
+        UserError: When there is no dataset in `data_dir`, or it was prepared before datasets held this.
+    """
+    info = _read_only_builder(data_dir).info
+    if _EMPTY_PROMPT not in info.metadata:
+        raise UserError(f"the dataset in {data_dir} lacks the embedding of the empty prompt: prepare it again")
+    values = np.frombuffer(base64.b64decode(info.metadata[_EMPTY_PROMPT]), np.float16)
+    return values.reshape(info.features["text_embedding"].shape).astype(np.float32)
+
+
+def _encode(embedding: Float[np.ndarray, "l d"]) -> str:
+    """Float16 as text, because metadata is JSON."""
+    return base64.b64encode(embedding.astype(np.float16).tobytes()).decode()
 
 
 def _builder_dir(data_dir: Path | str) -> Path:

@@ -120,7 +120,13 @@ def make_dataset(
         if keep_clips:
             _write_indices(output, plans)
         splits = {split: _records(output, chosen, fps) for split, chosen in _by_split(plans).items()}
-        builder.write_dataset(output, spec=extractor.spec, provenance=extractor.provenance, splits=splits)
+        builder.write_dataset(
+            output,
+            spec=extractor.spec,
+            provenance=extractor.provenance,
+            empty_prompt=extractor.empty_prompt,
+            splits=splits,
+        )
     shutil.rmtree(output / _WORK_FOLDER, ignore_errors=True)
 
 

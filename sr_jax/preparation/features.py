@@ -65,6 +65,7 @@ class FeatureExtractor:
     Attributes:
         spec: Sizes of the arrays.
         provenance: What makes them.
+        empty_prompt: Embedding of the empty caption.
     """
 
     def __init__(
@@ -100,11 +101,12 @@ class FeatureExtractor:
         """
         self._codec, self._faces, self._text, self._seed = codec, faces, text, seed
         self._encode = jax.jit(codec.encode)
+        self.empty_prompt = text([""])[0]
         self.spec = RecordSpec(
             latent_shape=_latent_shape(codec, num_frames, height, width),
             noisy_images=noisy_images,
             embedding_dim=faces.recogniser.embedding_dim,
-            text_shape=text([""]).shape[1:],
+            text_shape=self.empty_prompt.shape,
         )
         self.provenance = Provenance(
             codec={

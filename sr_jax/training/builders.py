@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from sr_jax.data.builder import read_empty_prompt
 from sr_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from sr_jax.errors import UserError
 from sr_jax.models.cogvideox import CogVideoXConfig, CogVideoXTransformer3D
@@ -90,8 +91,18 @@ def frozen_workdirs(config: ml_collections.ConfigDict) -> dict[str, str]:
 
 
 def load_frozen(config: ml_collections.ConfigDict) -> Params:
-    """Parameters of the frozen modules, from the averaged weights of their workdirs; `{}` when the stage has none."""
-    return {name: checkpoints.load_params(workdir)[0][name] for name, workdir in frozen_workdirs(config).items()}
+    """What the stage's loss reads and never changes; `{}` when that is nothing.
+
+    Parameters of the frozen modules, from the averaged weights of their workdirs; and for text dropout the dataset's
+    `empty_prompt`.
+
+    Raises:
+        UserError: When a workdir or the dataset lacks what the stage needs.
+    """
+    frozen = {name: checkpoints.load_params(workdir)[0][name] for name, workdir in frozen_workdirs(config).items()}
+    if config.stage != "stage_one" and config.text_dropout:
+        frozen["empty_prompt"] = read_empty_prompt(config.data.dir)
+    return frozen
 
 
 def initial_params(config: ml_collections.ConfigDict, stage: Stage, key: jax.Array) -> Params:

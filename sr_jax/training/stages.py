@@ -95,7 +95,7 @@ class Denoising:
         modules: `{"transformer": ...}`.
         schedule: The noise schedule.
         image_dropout: Probability that a sample's image latent is zeroed.
-        text_dropout: Probability that a sample's text embedding is zeroed (the unconditional prompt of guidance).
+        text_dropout: Probability that a sample's caption becomes the empty one (the unconditional side of guidance).
         alignment: None compiles the step without the frozen modules.
     """
 
@@ -106,7 +106,10 @@ class Denoising:
     alignment: Alignment | None
 
     def loss(self, params: Params, frozen: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        """`L_t + lambda_S L_S + lambda_ID L_ID`, averaged over the batch; every part also by timestep bin."""
+        """`L_t + lambda_S L_S + lambda_ID L_ID`, averaged over the batch; every part also by timestep bin.
+
+        Text dropout reads `frozen["empty_prompt"]`, the embedding `[L, D]` that sampling has for no prompt.
+        """
         keys = iter(jax.random.split(key, 6))
         latents = sample_posterior(batch["latent_mean"], batch["latent_std"], next(keys))
         timesteps = jax.random.randint(next(keys), latents.shape[:1], 0, self.schedule.config.num_train_timesteps)
@@ -114,7 +117,9 @@ class Denoising:
         noisy = self.schedule.add_noise(latents, noise, timesteps)
         image = image_condition(batch["image_latents"], latents.shape[1], next(keys))
         image = drop(image, self.image_dropout, next(keys))
-        text = drop(batch["text_embedding"], self.text_dropout, next(keys))
+        text = batch["text_embedding"]
+        if self.text_dropout:
+            text = drop(text, self.text_dropout, next(keys), instead=jnp.asarray(frozen["empty_prompt"]))
 
         inputs = jnp.concatenate([noisy, image], axis=-1)
         velocity = self.modules["transformer"].apply(params["transformer"], inputs, text, timesteps)
@@ -187,10 +192,16 @@ def image_condition(
     return jnp.pad(first, ((0, 0), (0, num_latent_frames - 1), (0, 0), (0, 0), (0, 0)))
 
 
-def drop(values: Float[Array, "b ..."], probability: float, key: jax.Array) -> Float[Array, "b ..."]:
-    """Zeroes whole samples with the given probability."""
+def drop(
+    values: Float[Array, "b *shape"],
+    probability: float,
+    key: jax.Array,
+    *,
+    instead: Float[Array, "*shape"] | float = 0.0,
+) -> Float[Array, "b *shape"]:
+    """Replaces whole samples with the given probability."""
     keep = jax.random.bernoulli(key, 1.0 - probability, values.shape[:1])
-    return jnp.where(keep.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
+    return jnp.where(keep.reshape(-1, *[1] * (values.ndim - 1)), values, instead)
 
 
 def total_and_metrics(

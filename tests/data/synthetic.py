@@ -55,6 +55,11 @@ def record_spec(
     )
 
 
+def empty_prompt(spec: RecordSpec) -> np.ndarray:
+    """A random embedding of the empty caption."""
+    return np.random.default_rng(99).normal(size=spec.text_shape).astype(np.float32)
+
+
 def random_records(spec: RecordSpec, *, clips: int, seed: int = 0, prefix: str = "clip", faceless: int = 0) -> list:
     """Random records; the first `faceless` of them have no face. `latent_mean[0, 0, 0, 0]` is the record's number."""
     rng = np.random.default_rng(seed)
@@ -95,5 +100,11 @@ def write_synthetic_dataset(path: Path, *, clips=8, test_clips=0, seed=0, facele
     splits = {"train": random_records(spec, clips=clips, seed=seed, faceless=faceless)}
     if test_clips:
         splits["test"] = random_records(spec, clips=test_clips, seed=seed + 1, prefix="held_out")
-    write_dataset(path, spec=spec, provenance=provenance(latent_channels=spec.latent_shape[-1]), splits=splits)
+    write_dataset(
+        path,
+        spec=spec,
+        provenance=provenance(latent_channels=spec.latent_shape[-1]),
+        empty_prompt=empty_prompt(spec),
+        splits=splits,
+    )
     return path

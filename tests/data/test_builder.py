@@ -1,3 +1,4 @@
+import json
 import pickle
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from sr_jax.data import builder
 from sr_jax.data.records import ARRAY_FIELDS
 from sr_jax.errors import UserError
-from tests.data.synthetic import provenance, random_records, record_spec
+from tests.data.synthetic import empty_prompt, provenance, random_records, record_spec
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +16,8 @@ def spec():
 
 
 def _write(path, spec, records, **splits):
-    builder.write_dataset(path, spec=spec, provenance=provenance(), splits={"train": records, **splits})
+    splits = {"train": records, **splits}
+    builder.write_dataset(path, spec=spec, provenance=provenance(), empty_prompt=empty_prompt(spec), splits=splits)
 
 
 def test_records_come_back_as_written(tmp_path, spec):
@@ -32,6 +34,7 @@ def test_records_come_back_as_written(tmp_path, spec):
         assert stored[record["clip_id"]]["prompt"].decode() == record["prompt"]
         assert stored[record["clip_id"]]["fps"] == 8.0
     assert builder.read_provenance(tmp_path) == provenance()
+    np.testing.assert_array_equal(builder.read_empty_prompt(tmp_path), empty_prompt(spec).astype(np.float16))
 
 
 def test_order_of_the_input_does_not_matter(tmp_path, spec):
@@ -68,3 +71,17 @@ def test_bad_requests_have_clear_errors(tmp_path, spec):
         builder.open_dataset(tmp_path, "test")
     with pytest.raises(UserError, match="already holds a dataset"):
         _write(tmp_path, spec, random_records(spec, clips=1))
+
+
+def test_a_dataset_without_the_empty_prompt_says_what_to_do(tmp_path, spec):
+    _write(tmp_path, spec, random_records(spec, clips=1))
+    metadata = next(tmp_path.rglob("metadata.json"))
+    metadata.write_text(json.dumps({"provenance": json.loads(metadata.read_text())["provenance"]}))
+    with pytest.raises(UserError, match="lacks the embedding of the empty prompt: prepare it again"):
+        builder.read_empty_prompt(tmp_path)
+
+
+def test_an_empty_prompt_of_another_shape_is_refused(tmp_path, spec):
+    other = np.zeros((3, 12), np.float32)
+    with pytest.raises(ValueError, match=r"shape \(3, 12\), captions have \(4, 12\)"):
+        builder.write_dataset(tmp_path, spec=spec, provenance=provenance(), empty_prompt=other, splits={})

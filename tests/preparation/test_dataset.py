@@ -47,6 +47,7 @@ def test_dataset_holds_every_clip_and_what_made_it(videos, prepared):
     for name, array in fakes.extractor()([plan], [clip])[0].items():
         np.testing.assert_allclose(record[name], array, atol=1e-3)
     assert builder.read_provenance(prepared) == fakes.extractor().provenance
+    np.testing.assert_allclose(builder.read_empty_prompt(prepared), fakes.LetterText()([""])[0], rtol=1e-3)
     assert sorted(path.name for path in prepared.iterdir()) == ["clip_records", "clips", "manifest.json"]
 
 
