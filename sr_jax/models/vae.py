@@ -1,0 +1,205 @@
+"""The CogVideoX autoencoder as a video codec: whole clips in and out, memory bounded in their length and size."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from sr_jax.errors import UserError
+from sr_jax.models.functional import Params
+from sr_jax.models.vae_frames import scan_frames, stream_frames
+from sr_jax.models.vae_layers import Cache
+from sr_jax.models.vae_network import TEMPORAL_COMPRESSION_RATIO, Autoencoder, CogVideoXVAEConfig
+from sr_jax.models.vae_tiling import TileAxis, Tiling, run_tiled
+
+# The networks are trained for these and do not adapt to others.
+_VIDEO_FRAMES = 8
+_LATENT_FRAMES = 2
+_LOG_VARIANCE_RANGE = (-30.0, 20.0)
+_HASH_LENGTH = 16
+
+
+class CogVideoXVAE:
+    """A `VideoCodec` (diffusers: `AutoencoderKLCogVideoX`).
+
+    Clips go through the networks a few frames at a time, each batch of frames with what the causal convolutions
+    remember of the last, in the same cuts as in diffusers: 8 video frames, 2 latent frames, and the remainder in the
+    first batch. Everything is compiled here; `encode` and `decode` may also be traced into other computations.
+
+    Attributes:
+        name: What provenance calls this codec.
+        temporal_compression_ratio: Video frames in a latent frame, except the first.
+        config: Sizes and scaling factor.
+        params: Nested dict of the parameters of `Autoencoder`, float32.
+        tiling: How larger images are cut; None runs them whole.
+    """
+
+    name = "cogvideox_vae"
+    temporal_compression_ratio = TEMPORAL_COMPRESSION_RATIO
+
+    def __init__(
+        self,
+        config: CogVideoXVAEConfig,
+        params: Params,
+        *,
+        dtype: DTypeLike = jnp.float32,
+        tiling: Tiling | None = None,
+    ):
+        """Puts the parameters on the device; nothing is compiled yet.
+
+        Args:
+            config: Sizes.
+            params: Parameters of `Autoencoder` as a nested dict; arrays already on devices stay where they are.
+            dtype: Compute type.
+            tiling: How to cut images larger than a tile, or None.
+
+        Raises:
+            UserError: If the tiles do not fit together.
+        """
+        self.config, self.tiling = config, tiling
+        # On the device once: arrays in host memory would travel with every call, or be built into the caller's program.
+        self.params = jax.tree.map(jnp.asarray, params)
+        ratio = config.spatial_compression_ratio
+        self._encode_tiles = tiling.encoding(ratio) if tiling else None
+        self._decode_tiles = tiling.decoding(ratio) if tiling else None
+        model = nnx.eval_shape(lambda: Autoencoder(config, rngs=nnx.Rngs(0), dtype=dtype))
+        graphdef, _ = nnx.split(model, nnx.Param)
+
+        def encode_step(params: Params, frames: Array, cache: Cache) -> tuple[Array, Cache]:
+            moments, cache = nnx.merge(graphdef, params).encoder(frames.astype(dtype), cache)
+            return moments.astype(jnp.float32), cache
+
+        def decode_step(params: Params, latents: Array, cache: Cache) -> tuple[Array, Cache]:
+            frames, cache = nnx.merge(graphdef, params).decoder(latents.astype(dtype), cache)
+            return frames.astype(jnp.float32), cache
+
+        self._decode_step = jax.jit(decode_step)
+        self._encode_clip = jax.jit(
+            lambda params, x: scan_frames(functools.partial(encode_step, params), x, _VIDEO_FRAMES)
+        )
+        self._decode_clip = jax.jit(
+            lambda params, x: scan_frames(functools.partial(decode_step, params), x, _LATENT_FRAMES)
+        )
+
+    @property
+    def spatial_compression_ratio(self) -> int:
+        """Pixels along each side of a latent pixel."""
+        return self.config.spatial_compression_ratio
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of a latent pixel."""
+        return self.config.latent_channels
+
+    @property
+    def scaling_factor(self) -> float:
+        """What the networks' latents are multiplied by for the transformer."""
+        return self.config.scaling_factor
+
+    @functools.cached_property
+    def weight_hash(self) -> str:
+        """First 16 hex digits of the sha256 of config and weights; compute type and tiling do not count."""
+        digest = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
+        leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(self.params)}
+        for path, leaf in sorted(leaves.items()):
+            digest.update(path.encode() + np.ascontiguousarray(leaf).tobytes())
+        return digest.hexdigest()[:_HASH_LENGTH]
+
+    @property
+    def image_condition_factor(self) -> float:
+        """Multiplies scaled latents of a conditioning image: not 1 where `invert_scale_latents` divides them instead."""
+        return self.scaling_factor**-2 if self.config.invert_scale_latents else 1.0
+
+    def encode(self, video: Float[Array, "b f h w 3"]) -> tuple[Float[Array, "b t y x c"], Float[Array, "b t y x c"]]:
+        """Encodes a video.
+
+        Args:
+            video: Values in [-1, 1]. F is 1 plus a multiple of 8, for T = 1 + (F - 1) / 4 latent frames, or a multiple
+                of 8, for T = F / 4.
+
+        Returns:
+            Mean and standard deviation of the posterior of the scaled latents, float32.
+
+        Raises:
+            UserError: If the number of frames or the size does not fit the networks.
+        """
+        self._check_video(video.shape)
+        moments = _in_tiles(functools.partial(self._encode_clip, self.params), video, self._encode_tiles)
+        mean, log_variance = jnp.split(moments, 2, axis=-1)
+        std = jnp.exp(0.5 * jnp.clip(log_variance, *_LOG_VARIANCE_RANGE))
+        return mean * self.scaling_factor, std * self.scaling_factor
+
+    def encode_image(self, image: Float[Array, "b h w 3"], key: jax.Array) -> Float[Array, "b 1 y x c"]:
+        """The latents of a conditioning image as the image-to-video models take them: a draw from the posterior.
+
+        Args:
+            image: Values in [-1, 1].
+            key: Of the draw.
+
+        Raises:
+            UserError: If the size does not fit the networks.
+        """
+        mean, std = self.encode(image[:, None])
+        return (mean + std * jax.random.normal(key, mean.shape)) * self.image_condition_factor
+
+    def decode(self, latents: Float[Array, "b t y x c"]) -> Float[Array, "b f h w 3"]:
+        """Decodes scaled latents.
+
+        Args:
+            latents: T is odd, for F = 1 + 4 (T - 1) video frames, or even, for F = 4 T.
+
+        Returns:
+            The video, about in [-1, 1], float32.
+        """
+        run = functools.partial(self._decode_clip, self.params)
+        return _in_tiles(run, latents / self.scaling_factor, self._decode_tiles)
+
+    def decode_to_host(
+        self, latents: Float[Array, "b t y x c"] | Float[np.ndarray, "b t y x c"]
+    ) -> Float[np.ndarray, "b f h w 3"]:
+        """`decode` for long videos: the video is put together in host memory, the device holds one batch of frames."""
+        step = functools.partial(self._decode_step, self.params)
+
+        def run(tile: Array | np.ndarray) -> np.ndarray:
+            video = np.empty(self._video_shape(tile.shape), np.float32)
+            start = 0
+            for frames in stream_frames(step, tile, _LATENT_FRAMES):
+                video[:, start : start + frames.shape[1]] = frames
+                start += frames.shape[1]
+            return video
+
+        return _in_tiles(run, latents / self.scaling_factor, self._decode_tiles)
+
+    def _video_shape(self, latent_shape: tuple[int, ...]) -> tuple[int, ...]:
+        b, t, y, x, _ = latent_shape
+        alone, ratio = t % 2, self.spatial_compression_ratio
+        return (b, alone + self.temporal_compression_ratio * (t - alone), ratio * y, ratio * x, 3)
+
+    def _check_video(self, shape: tuple[int, ...]) -> None:
+        _, frames, height, width, _ = shape
+        ratio = self.spatial_compression_ratio
+        if frames < 1 or frames % _VIDEO_FRAMES > 1:
+            raise UserError(
+                f"a clip of {frames} frames does not fit the CogVideoX autoencoder: use 1 plus a multiple of "
+                f"{_VIDEO_FRAMES} frames"
+            )
+        if height % ratio or width % ratio:
+            raise UserError(
+                f"frames of {height}x{width} pixels do not fit the CogVideoX autoencoder: both sides must be multiples "
+                f"of {ratio}"
+            )
+
+
+def _in_tiles(run: Callable[[Any], Any], x: Any, tiles: tuple[TileAxis, TileAxis] | None) -> Any:
+    if tiles is None or all(side <= axis.size for side, axis in zip(x.shape[2:4], tiles, strict=True)):
+        return run(x)
+    return run_tiled(run, x, *tiles)

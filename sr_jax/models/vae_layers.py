@@ -1,0 +1,238 @@
+"""Layers of the CogVideoX autoencoder: causal convolutions with a cache, two norms, residual blocks, resampling.
+
+A clip is processed a few frames at a time. What a causal convolution must remember of the frames before is its cache:
+its last two input frames. Caches are returned beside outputs, in nested dicts and lists in the order of the modules;
+None in place of a cache means that nothing came before.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+Cache = Any
+"""A nest of `[B, 2, H, W, C]` arrays, one for each causal convolution, or None before the first frame."""
+
+_PAST = 2
+# Fixed in the norms of the decoder and in the encoder's last one, whatever the config says.
+NORM_EPSILON = 1e-6
+
+
+def part(cache: Cache, name: str | int) -> Cache:
+    """The cache of one of a module's parts."""
+    return None if cache is None else cache[name]
+
+
+def conv(
+    in_features: int,
+    out_features: int,
+    size: tuple[int, ...],
+    *,
+    rngs: nnx.Rngs,
+    dtype: DTypeLike,
+    padding: tuple[tuple[int, int], ...],
+    strides: int = 1,
+) -> nnx.Conv:
+    """A convolution over the last `len(size)` axes before the channels, whose parameters carry `logical_axes`."""
+    return nnx.Conv(
+        in_features,
+        out_features,
+        size,
+        strides=strides,
+        padding=padding,
+        dtype=dtype,
+        kernel_metadata={"logical_axes": (*("kernel",) * len(size), "conv_in", "conv_out")},
+        bias_metadata={"logical_axes": ("conv_out",)},
+        rngs=rngs,
+    )
+
+
+def pointwise_conv(in_features: int, out_features: int, *, rngs: nnx.Rngs, dtype: DTypeLike) -> nnx.Conv:
+    """A 1x1x1 convolution."""
+    return conv(in_features, out_features, (1, 1, 1), rngs=rngs, dtype=dtype, padding=((0, 0),) * 3)
+
+
+def group_norm(width: int, groups: int, epsilon: float, *, rngs: nnx.Rngs) -> nnx.GroupNorm:
+    """GroupNorm over frames, rows and columns, always computed and returned in float32."""
+    metadata = {"logical_axes": ("norm",)}
+    return nnx.GroupNorm(
+        width,
+        groups,
+        epsilon=epsilon,
+        dtype=jnp.float32,
+        # The fast form subtracts large numbers where a group's mean is far from 0.
+        use_fast_variance=False,
+        scale_metadata=metadata,
+        bias_metadata=metadata,
+        rngs=rngs,
+    )
+
+
+class CausalConv3d(nnx.Module):
+    """A 3x3x3 convolution that sees no later frame (diffusers: `CogVideoXCausalConv3d`).
+
+    Rows and columns are padded with zeros; in place of frames before the first one, the first one is repeated.
+
+    Args:
+        in_features: Channels in.
+        out_features: Channels out.
+        rngs: Initialisation keys.
+        dtype: Compute type.
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, rngs: nnx.Rngs, dtype: DTypeLike):
+        self.dtype = dtype
+        self.conv = conv(in_features, out_features, (3, 3, 3), rngs=rngs, dtype=dtype, padding=((0, 0), (1, 1), (1, 1)))
+
+    def __call__(self, x: Float[Array, "b t h w c"], cache: Cache) -> tuple[Float[Array, "b t h w d"], Cache]:
+        """Returns the output and the last two input frames."""
+        x = x.astype(self.dtype)
+        past = jnp.repeat(x[:, :1], _PAST, axis=1) if cache is None else cache
+        x = jnp.concatenate([past, x], axis=1)
+        return self.conv(x), x[:, -_PAST:]
+
+
+class SpatialNorm3D(nnx.Module):
+    """GroupNorm whose scale and shift are read from the latent (diffusers: `CogVideoXSpatialNorm3D`).
+
+    The 1x1x1 convolutions act on the latent before it is enlarged, not after: the numbers are the same, the work is
+    less by the compression of the autoencoder.
+
+    Args:
+        width: Channels of the normalised activations.
+        latent_channels: Channels of the latent.
+        groups: Groups of channels.
+        rngs: Initialisation keys.
+        dtype: Compute type of the convolutions.
+    """
+
+    def __init__(self, width: int, latent_channels: int, groups: int, *, rngs: nnx.Rngs, dtype: DTypeLike):
+        self.norm_layer = group_norm(width, groups, NORM_EPSILON, rngs=rngs)
+        self.conv_y = pointwise_conv(latent_channels, width, rngs=rngs, dtype=dtype)
+        self.conv_b = pointwise_conv(latent_channels, width, rngs=rngs, dtype=dtype)
+
+    def __call__(
+        self, x: Float[Array, "b t h w c"], latents: Float[Array, "b tz hz wz z"]
+    ) -> Float[Array, "b t h w c"]:
+        """Normalises `x`, whose size is a multiple of that of the latents."""
+        size = x.shape[1:4]
+        scale, shift = (enlarge(layer(latents), size) for layer in (self.conv_y, self.conv_b))
+        return self.norm_layer(x) * scale + shift
+
+
+class ResnetBlock3D(nnx.Module):
+    """Twice norm, SiLU, causal convolution, beside a shortcut (diffusers: `CogVideoXResnetBlock3D`).
+
+    Args:
+        in_features: Channels in.
+        out_features: Channels out.
+        groups: Groups of the norms.
+        epsilon: Of the encoder's norms.
+        latent_channels: Channels of the latent that the decoder's norms read; None in the encoder.
+        rngs: Initialisation keys.
+        dtype: Compute type.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        groups: int,
+        epsilon: float,
+        latent_channels: int | None,
+        *,
+        rngs: nnx.Rngs,
+        dtype: DTypeLike,
+    ):
+        def norm(width: int) -> nnx.Module:
+            if latent_channels is None:
+                return group_norm(width, groups, epsilon, rngs=rngs)
+            return SpatialNorm3D(width, latent_channels, groups, rngs=rngs, dtype=dtype)
+
+        self.norm1 = norm(in_features)
+        self.conv1 = CausalConv3d(in_features, out_features, rngs=rngs, dtype=dtype)
+        self.norm2 = norm(out_features)
+        self.conv2 = CausalConv3d(out_features, out_features, rngs=rngs, dtype=dtype)
+        self.projects = in_features != out_features
+        if self.projects:
+            self.conv_shortcut = pointwise_conv(in_features, out_features, rngs=rngs, dtype=dtype)
+
+    def __call__(
+        self, x: Float[Array, "b t h w c"], latents: Float[Array, "b tz hz wz z"] | None, cache: Cache
+    ) -> tuple[Float[Array, "b t h w d"], Cache]:
+        """Returns the output and the new cache; `latents` is None in the encoder."""
+        condition = () if latents is None else (latents,)
+        hidden = jax.nn.silu(self.norm1(x, *condition))
+        hidden, cache1 = self.conv1(hidden, part(cache, "conv1"))
+        hidden = jax.nn.silu(self.norm2(hidden, *condition))
+        hidden, cache2 = self.conv2(hidden, part(cache, "conv2"))
+        shortcut = self.conv_shortcut(x) if self.projects else x
+        return hidden + shortcut, {"conv1": cache1, "conv2": cache2}
+
+
+class Downsample3D(nnx.Module):
+    """Halves rows and columns and, where asked, frames (diffusers: `CogVideoXDownsample3D`).
+
+    Frames are averaged in pairs; the first of an odd number stays alone.
+
+    Args:
+        width: Channels.
+        compress_time: Whether to halve the frames.
+        rngs: Initialisation keys.
+        dtype: Compute type.
+    """
+
+    def __init__(self, width: int, compress_time: bool, *, rngs: nnx.Rngs, dtype: DTypeLike):
+        self.compress_time = compress_time
+        self.conv = conv(width, width, (3, 3), rngs=rngs, dtype=dtype, padding=((0, 1), (0, 1)), strides=2)
+
+    def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t_out h_out w_out c"]:
+        """Returns the smaller activations; an odd last row or column is dropped."""
+        return self.conv(halve_frames(x) if self.compress_time else x)
+
+
+class Upsample3D(nnx.Module):
+    """Doubles rows and columns and, where asked, frames, then smooths (diffusers: `CogVideoXUpsample3D`).
+
+    The first of an odd number of frames is not doubled.
+
+    Args:
+        width: Channels.
+        compress_time: Whether to double the frames.
+        rngs: Initialisation keys.
+        dtype: Compute type.
+    """
+
+    def __init__(self, width: int, compress_time: bool, *, rngs: nnx.Rngs, dtype: DTypeLike):
+        self.compress_time = compress_time
+        self.conv = conv(width, width, (3, 3), rngs=rngs, dtype=dtype, padding=((1, 1), (1, 1)))
+
+    def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t_out h_out w_out c"]:
+        """Returns the larger activations."""
+        t, h, w = x.shape[1:4]
+        frames = 2 * t - t % 2 if self.compress_time else t
+        return self.conv(enlarge(x, (frames, 2 * h, 2 * w)))
+
+
+def halve_frames(x: Float[Array, "b t h w c"]) -> Float[Array, "b t_out h w c"]:
+    """Averages frames in pairs; the first of an odd number stays alone."""
+    b, t, *size = x.shape
+    first, rest = x[:, : t % 2], x[:, t % 2 :]
+    return jnp.concatenate([first, rest.reshape(b, t // 2, 2, *size).mean(axis=2)], axis=1)
+
+
+def enlarge(x: Float[Array, "b t h w c"], size: tuple[int, int, int]) -> Float[Array, "b t_out h_out w_out c"]:
+    """Repeats frames, rows and columns to T, H and W of `size`, multiples of those of `x`.
+
+    Of an odd number of frames the first is not repeated: it stands for one video frame, all others for several.
+    """
+    t, h, w = x.shape[1:4]
+    x = jnp.repeat(jnp.repeat(x, size[1] // h, axis=2), size[2] // w, axis=3)
+    alone = t % 2
+    if t == alone:
+        return x
+    rest = jnp.repeat(x[:, alone:], (size[0] - alone) // (t - alone), axis=1)
+    return jnp.concatenate([x[:, :alone], rest], axis=1)

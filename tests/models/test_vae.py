@@ -1,0 +1,145 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from sr_jax.errors import UserError
+from sr_jax.models.codec import VideoCodec
+from sr_jax.models.vae import CogVideoXVAE
+from sr_jax.models.vae_network import RELEASED
+from tests.models import vae_twin
+from tests.models.vae_twin import DEEP, SMALL, relative_error, their_decode, their_encode
+
+
+@pytest.fixture(scope="module")
+def twins():
+    """A codec and its diffusers model, by name; each compiles its functions once."""
+    models = {"small": vae_twin.diffusers_vae(SMALL), "deep": vae_twin.diffusers_vae(DEEP)}
+    return {name: (vae_twin.our_vae(model), model) for name, model in models.items()}
+
+
+SHAPES = [("small", 3, 1, 3, 5), ("small", 1, 17, 5, 3), ("small", 3, 9, 4, 3), ("deep", 1, 17, 3, 5)]
+"""Twin, batch, video frames, latent rows and columns."""
+
+
+@pytest.mark.parametrize(("name", "batch", "frames", "rows", "columns"), SHAPES)
+def test_encoding_is_that_of_diffusers(twins, name, batch, frames, rows, columns):
+    ours, theirs = twins[name]
+    ratio = ours.spatial_compression_ratio
+    video = vae_twin.video(batch, frames, ratio * rows, ratio * columns)
+    for mine, reference in zip(ours.encode(jnp.asarray(video)), their_encode(theirs, video), strict=True):
+        assert mine.dtype == jnp.float32
+        assert relative_error(mine, reference) < 1e-5
+
+
+@pytest.mark.parametrize(("name", "batch", "frames", "rows", "columns"), SHAPES)
+def test_decoding_is_that_of_diffusers(twins, name, batch, frames, rows, columns):
+    ours, theirs = twins[name]
+    latents = vae_twin.latents(batch, 1 + (frames - 1) // 4, rows, columns)
+    with torch.no_grad():
+        reference = their_decode(theirs, torch.from_numpy(latents))
+    assert reference.shape[1] == frames
+    assert relative_error(ours.decode(jnp.asarray(latents)), reference) < 1e-5
+
+
+def test_an_even_number_of_latent_frames_is_that_of_diffusers(twins):
+    ours, theirs = twins["small"]
+    video, latents = vae_twin.video(1, 16, 12, 8), vae_twin.latents(1, 4, 3, 2)
+    assert relative_error(ours.encode(jnp.asarray(video))[0], their_encode(theirs, video)[0]) < 1e-5
+    with torch.no_grad():
+        reference = their_decode(theirs, torch.from_numpy(latents))
+    assert relative_error(ours.decode_to_host(latents), reference) < 1e-5
+
+
+def test_decoding_to_host_memory_gives_the_same_video(twins):
+    ours, _ = twins["small"]
+    latents = vae_twin.latents(1, 5, 5, 3)
+    streamed = ours.decode_to_host(latents)
+    assert isinstance(streamed, np.ndarray)
+    assert relative_error(streamed, ours.decode(jnp.asarray(latents))) < 1e-6
+
+
+def test_gradients_through_the_decoder_are_those_of_diffusers(twins):
+    ours, theirs = twins["small"]
+    latents = torch.from_numpy(vae_twin.latents(1, 5, 5, 3)).requires_grad_()
+    weights = np.random.default_rng(2).standard_normal((1, 17, 20, 12, 3)).astype(np.float32)
+    (their_decode(theirs, latents) * torch.from_numpy(weights)).sum().backward()
+    gradient = jax.grad(lambda z: (ours.decode(z) * weights).sum())(jnp.asarray(latents.detach().numpy()))
+    assert relative_error(gradient, latents.grad) < 1e-4
+
+
+def test_bfloat16_stays_close(twins):
+    exact, theirs = twins["small"]
+    ours = CogVideoXVAE(exact.config, exact.params, dtype=jnp.bfloat16)
+    video, latents = vae_twin.video(1, 9, 12, 20), vae_twin.latents(1, 3, 3, 5)
+    with torch.no_grad():
+        reference = their_decode(theirs, torch.from_numpy(latents)).numpy()
+    mean, _ = ours.encode(jnp.asarray(video))
+    pairs = [(mean, their_encode(theirs, video)[0]), (ours.decode(jnp.asarray(latents)), reference)]
+    for mine, reference in pairs:
+        assert mine.dtype == jnp.float32
+        error = np.linalg.norm(mine - reference) / np.linalg.norm(reference)
+        # Not 0 either: the compute type must have had an effect.
+        assert 1e-4 < error < 2e-2
+
+
+def test_it_is_a_codec_of_the_released_sizes(twins):
+    ours, _ = twins["deep"]
+    assert isinstance(ours, VideoCodec)
+    sizes = (ours.temporal_compression_ratio, ours.spatial_compression_ratio, ours.latent_channels)
+    assert sizes == (4, 8, 4)
+    assert {name: config.scaling_factor for name, config in RELEASED.items()} == {
+        "2b": 1.15258426,
+        "5b": 0.7,
+        "5b_i2v": 0.7,
+        "1_5_5b": 0.7,
+        "1_5_5b_i2v": 0.7,
+    }
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_a_conditioning_image_is_a_scaled_draw(invert):
+    theirs = vae_twin.diffusers_vae(SMALL | {"invert_scale_latents": invert})
+    ours = vae_twin.our_vae(theirs)
+    image, key = vae_twin.video(3, 1, 12, 20), jax.random.key(3)
+    mean, std = (value / 0.7 for value in their_encode(theirs, image))
+    draw = mean + std * np.asarray(jax.random.normal(key, mean.shape))
+    expected = draw / 0.7 if invert else draw * 0.7
+    assert relative_error(ours.encode_image(jnp.asarray(image[:, 0]), key), expected) < 1e-5
+
+
+def test_the_deviation_is_limited_as_in_diffusers(twins):
+    exact, _ = twins["small"]
+    kernel, channels = exact.params["encoder"]["conv_out"]["conv"]["kernel"], exact.latent_channels
+    bias = jnp.concatenate([jnp.zeros(channels), jnp.full(channels, 50.0)])
+    params = exact.params | {
+        "encoder": exact.params["encoder"] | {"conv_out": {"conv": {"kernel": 0 * kernel, "bias": bias}}}
+    }
+    _, std = CogVideoXVAE(exact.config, params).encode(jnp.zeros((3, 1, 12, 20, 3)))
+    np.testing.assert_allclose(std, 0.7 * np.exp(10.0), rtol=1e-5)
+
+
+def test_the_hash_tells_weights_and_configs_apart(twins):
+    ours, theirs = twins["small"]
+    assert ours.weight_hash == vae_twin.our_vae(theirs).weight_hash
+    assert len(ours.weight_hash) == 16
+    touched = jax.tree.map(lambda leaf: leaf, ours.params)
+    touched["decoder"]["conv_out"]["conv"]["bias"] += 1e-3
+    other_weights = CogVideoXVAE(ours.config, touched)
+    other_config = vae_twin.our_vae(vae_twin.diffusers_vae(SMALL | {"scaling_factor": 0.8}))
+    assert len({ours.weight_hash, other_weights.weight_hash, other_config.weight_hash}) == 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 13, 8, 8, 3), "a clip of 13 frames does not fit .* 1 plus a multiple of 8"),
+        ((1, 0, 8, 8, 3), "a clip of 0 frames"),
+        ((1, 9, 8, 10, 3), "frames of 8x10 pixels do not fit .* multiples of 4"),
+        ((1, 9, 6, 8, 3), "frames of 6x8 pixels"),
+    ],
+)
+def test_videos_that_do_not_fit_are_told(twins, shape, message):
+    with pytest.raises(UserError, match=message):
+        twins["small"][0].encode(jnp.zeros(shape))
