@@ -63,6 +63,21 @@ def to_theirs(array: np.ndarray, layout: str, kernel: tuple[int, ...] = ()) -> n
     return array.transpose(np.argsort(_PERMUTATIONS[layout]))
 
 
+def cast(array: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
+    """The array as another type of number, or itself where it is of that type.
+
+    Raises:
+        UserError: If a finite value becomes infinite, naming the tensor.
+    """
+    if array.dtype == dtype:
+        return array
+    with np.errstate(over="ignore"):
+        result = array.astype(dtype)
+    if np.isinf(result).sum() != np.isinf(array).sum():
+        raise UserError(f"{name} has values too large for {dtype}: use bfloat16 or float32")
+    return result
+
+
 def their_shape(shape: tuple[int, ...], layout: str, kernel: tuple[int, ...] = ()) -> tuple[int, ...]:
     """The shape of `to_theirs` for an array of this shape; allocates nothing."""
     if layout == "patches":

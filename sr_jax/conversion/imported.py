@@ -1,0 +1,105 @@
+"""The folder that an import writes, and how to load from it.
+
+import.json            what was imported, from where
+checkpoints/0/         parameters, as in the workdir of a training run: ema_params (the transformer), vae,
+                       text_encoder, and meta
+source/                every other file of the source, unchanged; of a weight file its header, FILE.header
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jax.typing import DTypeLike
+
+from sr_jax.conversion.components import CONFIG_FILE, KINDS, Kind, read_json
+from sr_jax.conversion.store import StoredParams
+from sr_jax.errors import UserError
+from sr_jax.models.functional import Params
+
+RECORD_FILE = "import.json"
+STEP_FOLDER = Path("checkpoints") / "0"
+SOURCE_FOLDER = Path("source")
+HEADER_SUFFIX = ".header"
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportRecord:
+    """What was imported.
+
+    Attributes:
+        source: Folder or hub name that the user gave.
+        revision: Commit of the hub's repository; empty for a folder.
+        folders: Folder of each imported part, relative to the source.
+        dtype: What the parameters were converted to; empty when they are as in the files.
+        sha256: Of each weight file, by its path in the source.
+        software_version: Version of this package.
+    """
+
+    source: str
+    revision: str
+    folders: dict[str, str]
+    dtype: str
+    sha256: dict[str, str]
+    software_version: str
+
+    def write(self, folder: Path) -> None:
+        """Writes the record into an import's folder."""
+        (folder / RECORD_FILE).write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+
+def is_imported(folder: Path) -> bool:
+    """Whether a folder was written by an import."""
+    return (folder / RECORD_FILE).is_file()
+
+
+def read_record(folder: Path) -> ImportRecord:
+    """Reads what was imported.
+
+    Raises:
+        UserError: If `folder` is no import.
+    """
+    if not is_imported(folder):
+        raise UserError(f"{folder} holds no imported model: make one with python -m sr_jax.convert import")
+    try:
+        return ImportRecord(**read_json(folder / RECORD_FILE))
+    except TypeError as error:
+        raise UserError(f"{folder / RECORD_FILE} is of another version ({error}): import again") from error
+
+
+def load_component(
+    folder: Path, name: str, *, shardings: Mapping[str, Any] | None = None, dtype: DTypeLike | None = None
+) -> tuple[Any, Params]:
+    """Loads one part of an imported model.
+
+    Args:
+        folder: What an import wrote.
+        name: "transformer", "vae" or "text_encoder".
+        shardings: Where each parameter goes (`sr_jax.parallel.sharding.param_shardings`); None for NumPy arrays.
+        dtype: Of the parameters; as stored when None.
+
+    Returns:
+        Our configuration, and the parameters.
+
+    Raises:
+        UserError: If `folder` is no import, or has no such part.
+    """
+    config, stored = open_component(folder, name)
+    abstract = KINDS[name].functional(config).abstract_params()
+    return config, stored.load(abstract, shardings=shardings, dtype=dtype)
+
+
+def open_component(folder: Path, name: str) -> tuple[Any, StoredParams]:
+    """Our configuration of one part of an imported model, and its parameters, of which none is read yet.
+
+    Raises:
+        UserError: If `folder` is no import, or has no such part.
+    """
+    folders = read_record(folder).folders
+    if name not in folders:
+        raise UserError(f"{folder} has no {name}, only {', '.join(folders)}: import it with --components")
+    kind: Kind = KINDS[name]
+    config = kind.conversion.config_from_diffusers(read_json(folder / SOURCE_FOLDER / folders[name] / CONFIG_FILE))
+    return config, StoredParams(folder / STEP_FOLDER / kind.item, name)

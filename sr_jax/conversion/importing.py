@@ -1,0 +1,191 @@
+"""Imports a diffusers folder: all weights into our layout, all other files as they are."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
+
+from sr_jax.conversion.components import Component, component_folders, find_components, read_json
+from sr_jax.conversion.imported import HEADER_SUFFIX, SOURCE_FOLDER, STEP_FOLDER, ImportRecord
+from sr_jax.conversion.schedule import config_from_diffusers as schedule_from_diffusers
+from sr_jax.conversion.store import save_item
+from sr_jax.conversion.streaming import read_params
+from sr_jax.errors import UserError
+
+_PLAN_FILE = "plan.json"
+_SCHEDULER_CONFIG = Path("scheduler") / "scheduler_config.json"
+# What released models compute in; a config that trains or samples may say otherwise.
+_COMPUTE_DTYPE = "bfloat16"
+DTYPES = ("float32", "bfloat16", "float16")
+"""What parameters can be converted to."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where an import comes from.
+
+    Attributes:
+        folder: The files.
+        name: What the user called it: the folder or the hub name.
+        revision: Commit of the hub's repository; empty for a folder.
+    """
+
+    folder: Path
+    name: str
+    revision: str = ""
+
+
+def import_pipeline(
+    source: Source,
+    output: Path,
+    *,
+    components: Sequence[str] = (),
+    dtype: str = "",
+    progress: Callable[[str, int], Callable[[int], None]] = lambda name, total: lambda n: None,
+) -> None:
+    """Imports a pipeline, or one part of one.
+
+    Everything is written beside `output` and moved there at the end. After an interruption the same call keeps the
+    parts that were finished; another call starts anew. Host memory holds one part's parameters and one tensor more.
+
+    Args:
+        source: What to import.
+        output: Folder to write; must not exist.
+        components: Which parts; all when empty.
+        dtype: One of `DTYPES` to convert to; as in the files when empty.
+        progress: Called with the name and the size in bytes of a part before it is read; returns what to call with the
+            size of each tensor.
+
+    Raises:
+        UserError: If `output` exists, the source does not fit, or the disk is too small; nothing is written then.
+    """
+    if dtype and dtype not in DTYPES:
+        raise UserError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
+    if output.exists():
+        raise UserError(f"{output} exists: name a new folder, or remove it")
+    if output.absolute().is_relative_to(source.folder.absolute()):
+        raise UserError(f"{output} lies in the source: name a folder outside of {source.folder}")
+    found = find_components(source.folder, components)
+    _require_space(output, found, dtype)
+    partial = _open_partial(output, source, found, dtype)
+    for component in found:
+        item = partial / STEP_FOLDER / component.kind.item
+        if not item.exists():
+            _import_component(component, item, dtype, progress(component.name, component.nbytes()))
+    _copy_other_files(source.folder, partial / SOURCE_FOLDER, found)
+    _write_meta(source, partial, found, dtype)
+    (partial / _PLAN_FILE).unlink()
+    partial.replace(output)
+
+
+def _require_space(output: Path, components: Sequence[Component], dtype: str) -> None:
+    needed = sum(component.nbytes(dtype) for component in components)
+    parent = next(parent for parent in output.absolute().parents if parent.is_dir())
+    free = shutil.disk_usage(parent).free
+    if free < needed:
+        raise UserError(f"{parent} has {free / 1e9:.1f} GB left, the import needs {needed / 1e9:.1f}: use another disk")
+
+
+def _open_partial(output: Path, source: Source, components: Sequence[Component], dtype: str) -> Path:
+    """The folder to write in, with what an interrupted run of the same import finished, and nothing else."""
+    partial = output.with_name(f".{output.name}.partial")
+    plan = json.dumps({"source": source.name, "dtype": dtype, "files": _fingerprint(components)})
+    plan_file = partial / _PLAN_FILE
+    if not plan_file.is_file() or plan_file.read_text() != plan:
+        shutil.rmtree(partial, ignore_errors=True)
+        (partial / STEP_FOLDER).mkdir(parents=True)
+        plan_file.write_text(plan)
+    items = {component.kind.item for component in components}
+    for leftover in (partial / STEP_FOLDER).iterdir():
+        if leftover.name not in items:
+            shutil.rmtree(leftover)
+    shutil.rmtree(partial / SOURCE_FOLDER, ignore_errors=True)
+    return partial
+
+
+def _fingerprint(components: Sequence[Component]) -> dict[str, Any]:
+    stats = {name: path.stat() for component in components for name, path in _weight_files(component).items()}
+    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
+
+
+def _weight_files(component: Component) -> dict[str, Path]:
+    """The component's weight files, by their path in the source."""
+    return {
+        (Path(component.folder) / file).as_posix(): component.weights.folder / file
+        for file in component.weights.headers
+    }
+
+
+def _import_component(component: Component, item: Path, dtype: str, on_bytes: Callable[[int], None]) -> None:
+    abstract = component.kind.functional(component.config).abstract_params()
+    # The host's memory, whatever accelerators there are.
+    host = SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
+    # A table that diffusers has just made is float64: JAX would round it.
+    with jax.enable_x64(True):
+        params = read_params(
+            component.weights,
+            component.rules,
+            abstract,
+            jax.tree.map(lambda _: host, abstract),
+            dtype=jnp.dtype(dtype) if dtype else None,
+            on_bytes=on_bytes,
+        )
+        save_item(item, component.name, params)
+
+
+def _copy_other_files(source: Path, target: Path, components: Sequence[Component]) -> None:
+    """Copies all but weights; of the imported ones the headers, of parts that are not imported nothing."""
+    headers = {
+        (Path(component.folder) / file).as_posix(): header
+        for component in components
+        for file, header in component.weights.headers.items()
+    }
+    left_out = set(component_folders(source).values()) - {component.folder for component in components}
+    for path in sorted(source.rglob("*")):
+        relative = path.relative_to(source)
+        hidden = any(part.startswith(".") for part in relative.parts[:-1])
+        if not path.is_file() or hidden or relative.parts[0] in left_out:
+            continue
+        copy = target / relative
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if relative.as_posix() in headers:
+            copy.with_name(copy.name + HEADER_SUFFIX).write_bytes(headers[relative.as_posix()])
+        else:
+            shutil.copyfile(path, copy)
+
+
+def _write_meta(source: Source, partial: Path, components: Sequence[Component], dtype: str) -> None:
+    """Writes the record, and what training and sampling ask of a workdir's checkpoint."""
+    package_version = version("sr_jax")
+    record = ImportRecord(
+        source=source.name,
+        revision=source.revision,
+        folders={component.name: component.folder for component in components},
+        dtype=dtype,
+        sha256={name: _sha256(path) for component in components for name, path in _weight_files(component).items()},
+        software_version=package_version,
+    )
+    configs = {component.name: dataclasses.asdict(component.config) for component in components}
+    config: dict[str, Any] = {"dtype": _COMPUTE_DTYPE}
+    if "transformer" in configs:
+        config["model"] = configs["transformer"]
+    if (source.folder / _SCHEDULER_CONFIG).is_file():
+        config["schedule"] = dataclasses.asdict(schedule_from_diffusers(read_json(source.folder / _SCHEDULER_CONFIG)))
+    meta = {"step": 0, "stage": "import", "config": config, "imported": dataclasses.asdict(record)}
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+        checkpointer.save((partial / STEP_FOLDER / "meta").absolute(), args=ocp.args.JsonSave(meta))
+    record.write(partial)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

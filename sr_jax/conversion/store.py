@@ -1,0 +1,118 @@
+"""Parameters in Orbax checkpoints, in the layout of a training workdir, read and written within little memory.
+
+`<folder>/checkpoints/<step>/<item>` holds `{name: parameters}` (see `sr_jax.training.checkpoints`).
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import traverse_util
+from jax.typing import DTypeLike
+
+from sr_jax.conversion.rules import name_list
+from sr_jax.errors import UserError
+from sr_jax.models.functional import Params
+
+# Orbax copies what it is just reading or writing: so much of it at a time, and in pieces of this size on disk.
+_CONCURRENT_GB = 1
+_CHUNK_BYTES = 64 * 2**20
+
+
+def save_item(path: Path, name: str, params: Params) -> None:
+    """Writes JAX arrays as `{name: params}` to `path`, whole or not at all."""
+    tree = {name: params}
+    save_args = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=_CHUNK_BYTES), tree)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(save_concurrent_gb=_CONCURRENT_GB)) as checkpointer:
+        checkpointer.save(path.absolute(), args=ocp.args.PyTreeSave(tree, save_args=save_args))
+
+
+class StoredParams:
+    """The parameters of one module in a checkpoint; opening reads none of them.
+
+    Attributes:
+        leaves: Shape and type of each, by its path of names.
+    """
+
+    def __init__(self, path: Path, name: str):
+        """Opens `path`, an item that holds `{name: parameters}`.
+
+        Raises:
+            UserError: If there is no such item or name.
+        """
+        if not path.is_dir():
+            raise UserError(f"{path} does not exist: this checkpoint has no {name}")
+        self._path, self._name = path.absolute(), name
+        with self._open() as checkpointer:
+            tree = checkpointer.metadata(self._path).item_metadata.tree
+        if name not in tree:
+            raise UserError(f"{path} holds {', '.join(tree)}, not {name}")
+        self.leaves = {
+            keys: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+            for keys, leaf in traverse_util.flatten_dict(tree[name]).items()
+        }
+
+    def groups(self, max_bytes: int) -> Iterator[dict[tuple[str, ...], np.ndarray]]:
+        """All parameters as NumPy arrays, some at a time: as many as fit `max_bytes`, or one that is larger."""
+        group: list[tuple[str, ...]] = []
+        size = 0
+        for keys, leaf in self.leaves.items():
+            nbytes = math.prod(leaf.shape) * leaf.dtype.itemsize
+            if group and size + nbytes > max_bytes:
+                yield self._read(dict.fromkeys(group, ocp.RestoreArgs(restore_type=np.ndarray)))
+                group, size = [], 0
+            group.append(keys)
+            size += nbytes
+        if group:
+            yield self._read(dict.fromkeys(group, ocp.RestoreArgs(restore_type=np.ndarray)))
+
+    def load(
+        self, abstract: Params, *, shardings: Mapping[str, Any] | None = None, dtype: DTypeLike | None = None
+    ) -> Params:
+        """Reads all parameters.
+
+        Args:
+            abstract: The module's abstract parameters: the structure and the shapes wanted.
+            shardings: Where each goes, in the same structure; None for NumPy arrays.
+            dtype: Of the result; as stored when None.
+
+        Raises:
+            UserError: Naming the parameters that do not fit `abstract`.
+        """
+        paths = {_names(path): path for path in traverse_util.flatten_dict(abstract)}
+        self._require_same(traverse_util.flatten_dict(abstract))
+        where = traverse_util.flatten_dict(shardings) if shardings is not None else {}
+        args = {
+            names: ocp.ArrayRestoreArgs(sharding=where[path], dtype=dtype)
+            if where
+            else ocp.RestoreArgs(restore_type=np.ndarray, dtype=dtype)
+            for names, path in paths.items()
+        }
+        return traverse_util.unflatten_dict({paths[names]: leaf for names, leaf in self._read(args).items()})
+
+    def _read(self, args: Mapping[tuple[str, ...], ocp.RestoreArgs]) -> dict[tuple[str, ...], Any]:
+        restore_args = {self._name: traverse_util.unflatten_dict(args)}
+        wanted = ocp.args.PyTreeRestore(
+            item=jax.tree.map(lambda _: 0, restore_args), restore_args=restore_args, partial_restore=True
+        )
+        with self._open() as checkpointer:
+            return traverse_util.flatten_dict(checkpointer.restore(self._path, args=wanted)[self._name])
+
+    def _require_same(self, wanted: Mapping[tuple[str | int, ...], Any]) -> None:
+        shapes = {".".join(_names(path)): tuple(leaf.shape) for path, leaf in wanted.items()}
+        found = {".".join(names): tuple(leaf.shape) for names, leaf in self.leaves.items()}
+        differing = {name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name)}
+        if differing:
+            raise UserError(f"{self._path} does not fit its configuration: {name_list(differing)} differ")
+
+    def _open(self) -> ocp.Checkpointer:
+        return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(restore_concurrent_gb=_CONCURRENT_GB))
+
+
+def _names(path: tuple[str | int, ...]) -> tuple[str, ...]:
+    """Orbax keeps the numbers of a list's modules as words."""
+    return tuple(map(str, path))
