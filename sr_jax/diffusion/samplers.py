@@ -38,22 +38,27 @@ class Steps:
 
 
 def trailing_timesteps(num_train_timesteps: int, num_inference_steps: int) -> Int[np.ndarray, "n"]:
-    """Evenly spaced timesteps that include the last one (`timestep_spacing="trailing"`): 999, 979, ..., 19 for 50.
+    """Evenly spaced timesteps that include the last one: 999, 979, ..., 19 for 50.
+
+    These are diffusers' with `timestep_spacing="trailing"`, down to its rounding, which decides between two timesteps
+    where the spacing is no whole number.
 
     Raises:
         UserError: If there are more steps than training timesteps, or none.
     """
     if not 1 <= num_inference_steps <= num_train_timesteps:
         raise UserError(f"num_inference_steps must be 1 to {num_train_timesteps}, not {num_inference_steps}")
-    spacing = num_train_timesteps / num_inference_steps
-    return np.round(num_train_timesteps - spacing * np.arange(num_inference_steps)).astype(np.int64) - 1
+    spaced = np.arange(num_train_timesteps, 0, -num_train_timesteps / num_inference_steps)
+    # By its rounding `arange` may give one number too many, near 0.
+    return np.round(spaced[:num_inference_steps]).astype(np.int64) - 1
 
 
 def ddim_steps(schedule: NoiseSchedule, num_inference_steps: int) -> Steps:
     """Deterministic DDIM (diffusers: `CogVideoXDDIMScheduler`).
 
-    Every step leads to the timestep of the next one and the last step to the clean latent. Where the steps do not
-    divide the training timesteps, diffusers jumps by the rounded spacing instead and differs slightly.
+    Every step leads `num_train_timesteps // num_inference_steps` timesteps down, and from there below 0 to the clean
+    latent. Where the division leaves a remainder, a step therefore ends a little above the timestep where the next one
+    takes it to be, and the last one may end just short of clean. So do the released pipelines, and so do we.
     """
     timesteps, alpha, alpha_next = _alphas(schedule, num_inference_steps)
     keep = np.sqrt((1 - alpha_next) / (1 - alpha))
@@ -64,7 +69,8 @@ def ddim_steps(schedule: NoiseSchedule, num_inference_steps: int) -> Steps:
 def dpm_steps(schedule: NoiseSchedule, num_inference_steps: int) -> Steps:
     """Stochastic second-order multistep solver (diffusers: `CogVideoXDPMScheduler`; Lu et al. 2022, algorithm 2).
 
-    The first and the last step are of first order. Steps lead where those of `ddim_steps` lead.
+    The first step is of first order, and so is one that leads to the clean latent. Steps lead where those of
+    `ddim_steps` lead.
     """
     timesteps, alpha, alpha_next = _alphas(schedule, num_inference_steps)
     with np.errstate(divide="ignore"):
@@ -72,9 +78,11 @@ def dpm_steps(schedule: NoiseSchedule, num_inference_steps: int) -> Steps:
     gap = log_snr_next - log_snr
     keep = np.sqrt((1 - alpha_next) / (1 - alpha)) * np.exp(-gap)
     clean = -np.expm1(-2 * gap) * np.sqrt(alpha_next)
-    # Half the ratio of this gap to the one before: how far to extrapolate. 0 where either gap is infinite or absent.
+    # Half the ratio of this gap to the one between the last two predictions: how far to extrapolate. 0 where either is
+    # infinite or absent.
     extrapolation = np.zeros_like(gap)
-    extrapolation[1:-1] = gap[1:-1] / (2 * gap[:-2])
+    finite = np.isfinite(gap[1:])
+    extrapolation[1:][finite] = gap[1:][finite] / (2 * np.diff(log_snr)[finite])
     noise = np.sqrt((1 - alpha_next) * -np.expm1(-2 * gap))
     return Steps(timesteps, keep, clean * (1 + extrapolation), -clean * extrapolation, noise)
 
@@ -127,6 +135,9 @@ def sample(
 
 
 def _alphas(schedule: NoiseSchedule, num_inference_steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    timesteps = trailing_timesteps(schedule.config.num_train_timesteps, num_inference_steps)
-    alpha = schedule.alphas_cumprod[timesteps]
-    return timesteps, alpha, np.append(alpha[1:], 1.0)
+    """Timesteps, and the cumulative products of alphas where each step starts and where it leads."""
+    num_train_timesteps = schedule.config.num_train_timesteps
+    timesteps = trailing_timesteps(num_train_timesteps, num_inference_steps)
+    targets = timesteps - num_train_timesteps // num_inference_steps
+    alphas = schedule.alphas_cumprod
+    return timesteps, alphas[timesteps], np.where(targets < 0, 1.0, alphas[targets])

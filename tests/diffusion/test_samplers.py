@@ -17,11 +17,17 @@ OPTIONS = {
     "clip_sample": False,
 }
 SHAPE = (2, 3, 4, 5, 2)
+# 50 divides the 1000 training timesteps. 7 and 30 do not: the last of 7 steps ends short of the clean latent.
+STEPS = (50, 7, 30)
 
 
 def velocity(xp, z, timestep):
     """A stand-in for a network: bounded, and different at every timestep."""
     return xp.tanh(1.7 * z + 0.002 * timestep) - 0.3 * xp.sin(3.0 * z)
+
+
+def relative_error(ours, theirs) -> float:
+    return np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
 
 
 def our_sample(schedule, noise, key, **options):
@@ -36,7 +42,7 @@ def noise_and_key():
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
-@pytest.mark.parametrize("steps", [50, 20])
+@pytest.mark.parametrize("steps", STEPS)
 def test_ddim_trajectory_matches_diffusers(scale, steps):
     noise, key = noise_and_key()
     scheduler = CogVideoXDDIMScheduler(**OPTIONS, snr_shift_scale=scale)
@@ -46,11 +52,11 @@ def test_ddim_trajectory_matches_diffusers(scale, steps):
         z = scheduler.step(velocity(torch, z, t.float()), t, z, return_dict=False)[0]
     schedule = NoiseSchedule(ScheduleConfig(snr_shift_scale=scale))
     got = our_sample(schedule, noise, key, num_inference_steps=steps, sampler="ddim")
-    np.testing.assert_allclose(got, z.numpy(), atol=2e-4)
+    assert relative_error(got, z.numpy()) < 1e-5
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
-@pytest.mark.parametrize("steps", [50, 20])
+@pytest.mark.parametrize("steps", STEPS)
 def test_dpm_trajectory_matches_diffusers(scale, steps, monkeypatch):
     noise, key = noise_and_key()
     scheduler = CogVideoXDPMScheduler(**OPTIONS, snr_shift_scale=scale)
@@ -64,18 +70,19 @@ def test_dpm_trajectory_matches_diffusers(scale, steps, monkeypatch):
         before = t
     schedule = NoiseSchedule(ScheduleConfig(snr_shift_scale=scale))
     got = our_sample(schedule, noise, key, num_inference_steps=steps, sampler="dpm")
-    np.testing.assert_allclose(got, z.numpy(), atol=2e-4)
+    assert relative_error(got, z.numpy()) < 1e-5
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 30, 48, 50, 1000])
 @pytest.mark.parametrize("table", [ddim_steps, dpm_steps])
-def test_every_factor_is_finite_and_the_last_step_returns_the_clean_prediction(table, steps):
+def test_every_factor_is_finite_and_a_step_below_zero_returns_the_clean_prediction(table, steps):
     for zero_snr in (True, False):
         result = table(NoiseSchedule(ScheduleConfig(rescale_betas_zero_snr=zero_snr)), steps)
         factors = np.stack([result.keep, result.clean, result.previous, result.noise])
         assert factors.shape == (4, steps) and np.isfinite(factors).all()
-        np.testing.assert_allclose(factors[:, -1], [0, 1, 0, 0], atol=1e-12)
         assert result.previous[0] == 0
+        if result.timesteps[-1] < 1000 // steps:
+            np.testing.assert_allclose(factors[:, -1], [0, 1, 0, 0], atol=1e-12)
 
 
 @pytest.mark.parametrize("table", [ddim_steps, dpm_steps])
@@ -91,11 +98,12 @@ def test_a_perfect_prediction_stays_on_the_marginal(table):
     np.testing.assert_allclose(variance, 1 - alpha_next, atol=1e-12)
 
 
-@pytest.mark.parametrize("steps", [1, 20, 30, 50, 1000])
-def test_timesteps_match_diffusers(steps):
+def test_timesteps_match_diffusers():
     scheduler = CogVideoXDDIMScheduler(**OPTIONS)
-    scheduler.set_timesteps(steps)
-    np.testing.assert_array_equal(trailing_timesteps(1000, steps), scheduler.timesteps.numpy())
+    for steps in range(1, 1001):
+        scheduler.set_timesteps(steps)
+        # For 62 numbers of steps diffusers adds a timestep -1.
+        np.testing.assert_array_equal(trailing_timesteps(1000, steps), scheduler.timesteps.numpy()[:steps])
 
 
 def test_fifty_steps_are_the_released_ones():
@@ -115,7 +123,7 @@ def test_a_network_that_knows_the_answer_gives_it_from_any_noise(sampler):
         t = timesteps[0]
         return (signal[t] * zt - answer) / spread[t]
 
-    got = sample(denoise, schedule, noise_and_key()[0], jax.random.key(1), num_inference_steps=7, sampler=sampler)
+    got = sample(denoise, schedule, noise_and_key()[0], jax.random.key(1), num_inference_steps=8, sampler=sampler)
     np.testing.assert_allclose(got, answer, atol=1e-5)
 
 
