@@ -20,6 +20,7 @@ CORE = [
     "orbax-checkpoint>=0.12.8,<0.13",
     "safetensors>=0.5",
     "scikit-image>=0.25",
+    "sentencepiece>=0.2",  # reads the tokenizer of the released models
     "tensorboardX>=2.6",
     "tensorflow-datasets>=4.9.10",
     "tokenizers>=0.20",

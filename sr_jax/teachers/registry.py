@@ -14,6 +14,7 @@ from sr_jax.teachers.depth import PrecomputedDepth
 from sr_jax.teachers.dlib_faces import load_centerface_dlib
 from sr_jax.teachers.faces import load_small_faces
 from sr_jax.teachers.silhouette import SilhouetteStandIn
+from sr_jax.teachers.t5_text import T5Text
 from sr_jax.teachers.text import WordLlamaText
 
 _Loaded = TypeVar("_Loaded")
@@ -36,6 +37,10 @@ DEPTHS: dict[str, Callable[[Section], DepthTeacher]] = {
 }
 TEXTS: dict[str, Callable[[Section], TextTeacher]] = {
     "wordllama": lambda section: WordLlamaText(section["num_tokens"]),
+    # The encoder of the released models, from `path`, which `python -m sr_jax.convert import` wrote.
+    "t5": lambda section: T5Text(
+        _path(section), num_tokens=section["num_tokens"], batch_size=section["batch_size"], dtype=section["dtype"]
+    ),
 }
 
 
@@ -67,10 +72,12 @@ def load_depth_teacher(section: Section) -> DepthTeacher:
 
 
 def load_text_teacher(section: Section) -> TextTeacher:
-    """Loads `{"name": "wordllama", "num_tokens": L}`.
+    """Loads `{"name": "wordllama", "num_tokens": L}`, or T5 from an imported CogVideoX model.
+
+    For T5: `{"name": "t5", "path": FOLDER, "num_tokens": 226, "batch_size": 8, "dtype": "bfloat16"}`.
 
     Raises:
-        UserError: For an unknown name or a package that is not installed.
+        UserError: For an unknown name, weights that cannot be read or a package that is not installed.
     """
     return _load("text", TEXTS, section)
 

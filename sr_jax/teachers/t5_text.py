@@ -1,0 +1,107 @@
+"""The text teacher of the released CogVideoX models: T5 v1.1 XXL, from an imported model."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import SingleDeviceSharding
+from jax.typing import DTypeLike
+from jaxtyping import Float, Int
+
+from sr_jax.conversion.imported import SOURCE_FOLDER, open_component, read_record
+from sr_jax.errors import UserError
+from sr_jax.models.functional import Functional
+from sr_jax.models.t5 import T5Encoder
+from sr_jax.teachers.base import file_hash
+
+TEXT_TOKENS = 226
+"""Tokens of a prompt in every released CogVideoX model."""
+
+
+_TOKENIZER = SOURCE_FOLDER / "tokenizer"
+
+
+class T5Text:
+    """Embeds captions as the CogVideoX pipelines do (diffusers: `CogVideoXPipeline._get_t5_prompt_embeds`).
+
+    Captions are padded or cut to one length and embedded without an attention mask: the padding takes part, in the
+    encoder and later in the transformer. The models are trained so.
+
+    Attributes:
+        name: What provenance calls this teacher.
+        weight_hash: Of the encoder's weights and the tokenizer's files.
+    """
+
+    name = "t5"
+
+    def __init__(self, folder: Path, *, num_tokens: int = TEXT_TOKENS, batch_size: int = 8, dtype: DTypeLike):
+        """Loads tokenizer and encoder; no network. The encoder is on the first device.
+
+        Args:
+            folder: What `python -m sr_jax.convert import` wrote; its tokenizer and text encoder are read.
+            num_tokens: Tokens of every caption.
+            batch_size: Captions in one call of the encoder.
+            dtype: Of the parameters and of computing; XXL needs 9.5 GB in bfloat16.
+
+        Raises:
+            UserError: If a file is missing, or tokenizer and encoder do not fit together.
+        """
+        self._num_tokens, self._batch_size = num_tokens, batch_size
+        config, stored = open_component(folder, "text_encoder")
+        self._tokenizer = _load_tokenizer(folder / _TOKENIZER)
+        if len(self._tokenizer) > config.vocab_size:
+            raise UserError(
+                f"the tokenizer in {folder} has {len(self._tokenizer)} tokens, the encoder beside it "
+                f"{config.vocab_size}: use two that belong together"
+            )
+        encoder = Functional(lambda rngs: T5Encoder(config, rngs=rngs, dtype=dtype))
+        abstract = encoder.abstract_params()
+        device = SingleDeviceSharding(jax.local_devices()[0])
+        on_device = jax.tree.map(lambda _: device, abstract)
+        self._params = stored.load(abstract, shardings=on_device, dtype=dtype)
+        self._encode = jax.jit(encoder.apply)
+        self.weight_hash = _hash(folder)
+
+    def __call__(self, prompts: Sequence[str]) -> Float[np.ndarray, "n l d"]:
+        """Returns float32 `[N, num_tokens, D]`; D is 4096 for XXL."""
+        batches = [
+            self._embed(prompts[start : start + self._batch_size]) for start in range(0, len(prompts), self._batch_size)
+        ]
+        return np.concatenate(batches)
+
+    def _embed(self, prompts: Sequence[str]) -> Float[np.ndarray, "n l d"]:
+        # Filled up to one size, so that one shape is compiled.
+        filled = [*prompts, *[""] * (self._batch_size - len(prompts))]
+        embedding = self._encode(self._params, self._tokens(filled))
+        return np.asarray(embedding[: len(prompts)].astype(jnp.float32))
+
+    def _tokens(self, prompts: Sequence[str]) -> Int[np.ndarray, "n l"]:
+        options = {"padding": "max_length", "max_length": self._num_tokens, "truncation": True}
+        return self._tokenizer(list(prompts), **options, return_tensors="np")["input_ids"].astype(np.int32)
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    # Slow to import, and only this teacher needs it.
+    from transformers import T5TokenizerFast
+
+    if not folder.is_dir():
+        raise UserError(f"no tokenizer in {folder}: import a whole CogVideoX folder")
+    # A missing file, a damaged one and a missing package arrive as different exceptions.
+    try:
+        return T5TokenizerFast.from_pretrained(folder)
+    except Exception as error:
+        raise UserError(f"{folder} holds no T5 tokenizer that can be read ({error}): import it again") from error
+
+
+def _hash(folder: Path) -> str:
+    """Of the files that encoder and tokenizer come from, and of the type that the weights are kept in."""
+    record = read_record(folder)
+    prefix = f"{record.folders['text_encoder']}/"
+    weights = [f"{name} {digest}" for name, digest in record.sha256.items() if name.startswith(prefix)]
+    tokenizer = [f"{path.name} {file_hash(path)}" for path in (folder / _TOKENIZER).iterdir()]
+    text = "\n".join([record.dtype, *sorted(weights), *sorted(tokenizer)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
