@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from flax import nnx, traverse_util
+from flax import traverse_util
 
 from sr_jax.conversion.rules import TensorRule
 from sr_jax.errors import UserError

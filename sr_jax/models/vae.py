@@ -116,7 +116,7 @@ class CogVideoXVAE:
 
     @property
     def image_condition_factor(self) -> float:
-        """Multiplies scaled latents of a conditioning image: not 1 where `invert_scale_latents` divides them instead."""
+        """What the scaled latents of a conditioning image are multiplied by: not 1 where `invert_scale_latents`."""
         return self.scaling_factor**-2 if self.config.invert_scale_latents else 1.0
 
     def encode(self, video: Float[Array, "b f h w 3"]) -> tuple[Float[Array, "b t y x c"], Float[Array, "b t y x c"]]:

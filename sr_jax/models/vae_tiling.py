@@ -78,8 +78,8 @@ def _cut(size: int, output_size: int, overlap: float) -> TileAxis:
     # Rounded apart, the two do not always agree, and diffusers then returns a video of another size.
     if stride < 1 or axis.stride * output_size != axis.keep * size:
         raise UserError(
-            f"tiles of {size} that overlap by {overlap:g} give {output_size} of which {axis.keep} are kept for a step of "
-            f"{stride}: choose sizes and overlaps that divide evenly, such as 240x360 with 1/6 and 1/5"
+            f"tiles of {size} that overlap by {overlap:g} give {output_size}, of which {axis.keep} are kept for a step "
+            f"of {stride}: choose sizes and overlaps that divide evenly, such as 240x360 with 1/6 and 1/5"
         )
     return axis
 

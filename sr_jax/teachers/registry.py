@@ -10,6 +10,7 @@ from sr_jax.errors import UserError
 from sr_jax.models.codec import LinearVideoCodec, VideoCodec
 from sr_jax.packages import cache_folder
 from sr_jax.teachers.base import DepthTeacher, FaceTeacher, TextTeacher
+from sr_jax.teachers.cogvideox_codec import load_cogvideox_vae
 from sr_jax.teachers.depth import PrecomputedDepth
 from sr_jax.teachers.dlib_faces import load_centerface_dlib
 from sr_jax.teachers.faces import load_small_faces
@@ -24,6 +25,10 @@ Section = Mapping[str, Any] | ml_collections.ConfigDict
 # Entries import optional packages only when they are called.
 CODECS: dict[str, Callable[[Section], VideoCodec]] = {
     "linear": lambda section: LinearVideoCodec.load(_path(section)),
+    # The autoencoder of the released models, from `path`: an import, or a folder that diffusers saved.
+    "cogvideox_vae": lambda section: load_cogvideox_vae(
+        _path(section), dtype=section.get("dtype", "float32"), tiled=section.get("tiled", False)
+    ),
 }
 FACES: dict[str, Callable[[Section], FaceTeacher]] = {
     "small": lambda section: load_small_faces(_path(section)),
@@ -45,7 +50,10 @@ TEXTS: dict[str, Callable[[Section], TextTeacher]] = {
 
 
 def load_codec(section: Section) -> VideoCodec:
-    """Loads `{"name": "linear", "path": FILE}`.
+    """Loads `{"name": "linear", "path": FILE}`, or the autoencoder of a CogVideoX model.
+
+    For the latter: `{"name": "cogvideox_vae", "path": FOLDER, "dtype": "float32", "tiled": False}`; the last two may be
+    left out.
 
     Raises:
         UserError: For an unknown name or weights that cannot be read.

@@ -49,14 +49,14 @@ def our_vae(model: AutoencoderKLCogVideoX, **options) -> CogVideoXVAE:
 def their_encode(model: AutoencoderKLCogVideoX, video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scaled mean and standard deviation, in our layout."""
     with torch.no_grad():
-        posterior = model.encode(_theirs(torch.from_numpy(video))).latent_dist
+        posterior = model.encode(to_theirs(video)).latent_dist
     scale = model.config.scaling_factor
-    return tuple((scale * _ours(value)).numpy() for value in (posterior.mean, posterior.std))
+    return tuple((scale * to_ours(value)).numpy() for value in (posterior.mean, posterior.std))
 
 
 def their_decode(model: AutoencoderKLCogVideoX, latents: torch.Tensor) -> torch.Tensor:
     """The video of scaled latents, both in our layout, as diffusers' pipelines decode them."""
-    return _ours(model.decode(_theirs(latents / model.config.scaling_factor)).sample)
+    return to_ours(model.decode(to_theirs(latents / model.config.scaling_factor)).sample)
 
 
 def video(batch: int, frames: int, height: int, width: int) -> np.ndarray:
@@ -77,9 +77,11 @@ def relative_error(ours, theirs) -> float:
     return np.abs(ours - theirs).max() / np.abs(theirs).max()
 
 
-def _theirs(x: torch.Tensor) -> torch.Tensor:
-    return x.permute(0, 4, 1, 2, 3)
+def to_theirs(x: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """`[B, T, H, W, C]` to diffusers' `[B, C, T, H, W]`."""
+    return torch.as_tensor(x).permute(0, 4, 1, 2, 3)
 
 
-def _ours(x: torch.Tensor) -> torch.Tensor:
+def to_ours(x: torch.Tensor) -> torch.Tensor:
+    """The inverse of `to_theirs`."""
     return x.permute(0, 2, 3, 4, 1)
