@@ -37,31 +37,31 @@ def imported(pipeline, tmp_path_factory):
     return output
 
 
-def test_the_weights_are_those_of_diffusers(model, pipeline):
-    codec = load_cogvideox_vae(pipeline)
+@pytest.fixture(scope="module")
+def codecs(pipeline, imported):
+    """The codec from every kind of folder, with the options that are taken when none are given."""
+    folders = [pipeline, pipeline / "vae", imported]
+    return [registry.load_codec({"name": "cogvideox_vae", "path": str(folder)}) for folder in folders]
+
+
+def test_every_kind_of_folder_gives_the_codec_of_diffusers(model, codecs):
     video = vae_twin.video(1, 1, 8, 12)
     reference, _ = their_encode(model.float(), video)
-    assert relative_error(codec.encode(jnp.asarray(video))[0], reference) < 1e-5
+    assert relative_error(codecs[0].encode(jnp.asarray(video))[0], reference) < 1e-5
+    assert len({codec.weight_hash for codec in codecs}) == 1
 
 
-def test_every_kind_of_folder_gives_the_same_codec(pipeline, imported):
-    folders = [pipeline, pipeline / "vae", imported]
-    assert len({load_cogvideox_vae(folder).weight_hash for folder in folders}) == 1
-
-
-def test_parameters_are_float32_on_the_first_device(imported):
-    leaves = jax.tree.leaves(load_cogvideox_vae(imported, dtype=jnp.bfloat16).params)
+def test_parameters_are_float32_on_the_first_device(codecs):
+    leaves = jax.tree.leaves([codec.params for codec in codecs])
     assert {(leaf.dtype, *leaf.devices()) for leaf in leaves} == {(jnp.dtype(jnp.float32), jax.devices()[0])}
 
 
-def test_the_registry_reads_options(pipeline):
-    section = {"name": "cogvideox_vae", "path": str(pipeline)}
-    exact = registry.load_codec(ml_collections.ConfigDict(section))
-    assert exact.tiling is None
-    tiled = registry.load_codec(section | {"dtype": "bfloat16", "tiled": True})
-    assert tiled.tiling == Tiling(24, 20)
+def test_options_of_a_config_are_read(pipeline, codecs):
+    section = {"name": "cogvideox_vae", "path": str(pipeline), "dtype": "bfloat16", "tiled": True}
+    tiled = registry.load_codec(ml_collections.ConfigDict(section))
+    assert (codecs[0].tiling, tiled.tiling) == (None, Tiling(24, 20))
     video = jnp.asarray(vae_twin.video(1, 1, 8, 12))
-    assert 1e-4 < relative_error(tiled.encode(video)[0], exact.encode(video)[0]) < 5e-2
+    assert 1e-4 < relative_error(tiled.encode(video)[0], codecs[0].encode(video)[0]) < 5e-2
 
 
 def test_a_folder_without_an_autoencoder_is_told(tmp_path):
