@@ -67,7 +67,8 @@ def get_common_config(size: str) -> ml_collections.ConfigDict:
     config.schedule = {"snr_shift_scale": 1.0}
 
     config.data = {"dir": "", "split": "train", "codec": ""}
-    config.init = {"transformer": ""}
+    # A learned position table fits one size of video: "keep", "drop" or "interpolate" it.
+    config.init = {"transformer": "", "position_table": "keep"}
     config.batch_size = 8
     config.num_train_steps = 1000
     config.ema_decay = 0.99

@@ -150,8 +150,8 @@ def _export_part(
     index = folder / index_name(kind.weights)
     if headers != part.headers:
         index.unlink(missing_ok=True)
-        if len(headers) > 1:
-            index.write_text(index_of(headers))
+    if len(headers) > 1 and not index.is_file():
+        index.write_text(index_of(headers))
     total = sum(file_size(header, Path(file)) - len(header) for file, header in headers.items())
     _write_weights(part, folder, headers, progress(part.name, total))
 

@@ -59,7 +59,7 @@ def read_params(
         else:
             stack = params.get(path)
             if stack is None:
-                stack = _zeros(shapes[path], dtypes[path], flat_shardings[path])
+                stack = _zeros(shapes[path], dtypes[path], flat_shardings[path])()
             row = put(_row_sharding(flat_shardings[path]))
             params[path] = _row_setter(flat_shardings[path])(stack, row, rule.layer)
             # The host runs ahead of the devices: rows that wait for their turn would fill the memory.
@@ -93,8 +93,9 @@ def _row_sharding(sharding: Sharding) -> Sharding:
     return NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]))
 
 
-def _zeros(shape: tuple[int, ...], dtype: np.dtype, sharding: Sharding) -> jax.Array:
-    return jax.jit(functools.partial(jnp.zeros, shape, dtype), out_shardings=sharding)()
+@functools.cache
+def _zeros(shape: tuple[int, ...], dtype: np.dtype, sharding: Sharding) -> Callable[[], jax.Array]:
+    return jax.jit(functools.partial(jnp.zeros, shape, dtype), out_shardings=sharding)
 
 
 @functools.cache

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from sr_jax.conversion.position_table import fit_position_table
 from sr_jax.data.builder import read_empty_prompt
 from sr_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from sr_jax.errors import UserError
@@ -108,25 +109,28 @@ def load_frozen(config: ml_collections.ConfigDict) -> Params:
 def initial_params(config: ml_collections.ConfigDict, stage: Stage, key: jax.Array) -> Params:
     """Where training starts: fresh parameters, then what `config.init` names over them.
 
-    `config.init.transformer` names the workdir of a transformer. The base run and stage two start from its averaged
-    weights; stage one starts its structure module from evenly spaced blocks of it.
+    `config.init.transformer` names the workdir of a transformer, or an import of released weights. The base run and
+    stage two start from its averaged weights; stage one starts its structure module from evenly spaced blocks of it.
+    Weights of another type become float32.
 
     Raises:
-        UserError: When the named transformer has another architecture than `config.model`.
+        UserError: When the named transformer has another architecture than `config.model`, or its learned position
+            table does not fit `config.model` as `config.init.position_table` asks for.
     """
     keys = jax.random.split(key, len(stage.modules))
     params = {name: module.init(keys[i]) for i, (name, module) in enumerate(stage.modules.items())}
     if not config.init.transformer:
         return params
     loaded, meta = checkpoints.load_params(config.init.transformer)
-    pretrained, model = loaded["transformer"], meta["config"]["model"]
+    pretrained, model = loaded["transformer"], CogVideoXConfig(**meta["config"]["model"])
     if "transformer" in params:
-        _require_same_model(config.model.to_dict(), model, config.init.transformer)
-        params["transformer"] = pretrained
+        wanted = CogVideoXConfig(**config.model.to_dict())
+        pretrained, model = fit_position_table(pretrained, model, wanted.sample_size, config.init.position_table)
+        _require_same_model(wanted, model, config.init.transformer)
+        params["transformer"] = _like(params["transformer"], pretrained)
     if "structure" in params:
-        params["structure"] = init_from_transformer(
-            params["structure"], pretrained, model["num_layers"], config.structure.num_layers
-        )
+        started = init_from_transformer(params["structure"], pretrained, model.num_layers, config.structure.num_layers)
+        params["structure"] = _like(params["structure"], started)
     return params
 
 
@@ -143,12 +147,16 @@ def _build_alignment(config: ml_collections.ConfigDict) -> Alignment:
     )
 
 
-def _require_same_model(expected: Mapping[str, Any], found: Mapping[str, Any], workdir: str) -> None:
-    for field in dataclasses.fields(CogVideoXConfig):
-        if expected.get(field.name, field.default) != found.get(field.name, field.default):
+def _like(params: Params, loaded: Params) -> Params:
+    return jax.tree.map(lambda leaf, new: new.astype(leaf.dtype), params, loaded)
+
+
+def _require_same_model(expected: CogVideoXConfig, found: CogVideoXConfig, workdir: str) -> None:
+    for name, value in dataclasses.asdict(expected).items():
+        if value != getattr(found, name):
             raise UserError(
-                f"config.model.{field.name} is {expected.get(field.name, field.default)!r}, but the transformer in "
-                f"{workdir} has {found.get(field.name, field.default)!r}: use its model section, or another workdir"
+                f"config.model.{name} is {value!r}, but the transformer in {workdir} has {getattr(found, name)!r}: use "
+                "its model section, or another workdir"
             )
 
 

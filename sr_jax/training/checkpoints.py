@@ -111,6 +111,21 @@ def load_params(
     return restored[item], restored["meta"]
 
 
+def item_path(workdir: str | Path, *, item: str = "ema_params", step: int | None = None) -> Path:
+    """The folder of one item of a checkpoint, to be read piece by piece.
+
+    Args:
+        workdir: A training workdir.
+        item: "ema_params" (the averaged weights) or "params".
+        step: Which checkpoint; the newest when None.
+
+    Raises:
+        UserError: When the workdir has no (such) checkpoint.
+    """
+    with _open(workdir) as manager:
+        return Path(workdir) / _FOLDER / str(_existing_step(manager, workdir, step)) / item
+
+
 def _open(workdir: str | Path, item_handlers: dict[str, Any] | None = None) -> ocp.CheckpointManager:
     path = Path(workdir).absolute() / _FOLDER
     if not path.is_dir():

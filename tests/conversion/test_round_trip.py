@@ -1,17 +1,131 @@
+"""Import and export: what comes back is what went in."""
+
+import json
+
+import diffusers
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
-from sr_jax.conversion.exporting import export, imported_parts
-from sr_jax.conversion.imported import SOURCE_FOLDER
+from sr_jax.conversion.exporting import Part, export, imported_parts
+from sr_jax.conversion.imported import SOURCE_FOLDER, load_component, open_component, read_record
 from sr_jax.conversion.importing import Source, import_pipeline
-from tests.conversion.folders import VARIANTS, contents, save_transformer
+from sr_jax.errors import UserError
+from tests.conversion.folders import VARIANTS, contents, save_pipeline, save_transformer, stored_tensors
+from tests.models.diffusers_twin import run_diffusers
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_every_file_comes_back_bit_by_bit(tmp_path, variant, dtype):
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    """A tiny pipeline as diffusers saves it, and its import."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    source = save_pipeline(folder / "theirs")
+    import_pipeline(Source(source, "theirs"), folder / "ours")
+    return source, folder / "ours"
+
+
+def export_all(imported, output, **options):
+    export(imported_parts(imported), output, other_files=imported / SOURCE_FOLDER, **options)
+    return output
+
+
+@pytest.mark.parametrize(
+    ("variant", "dtype"),
+    [*((variant, None) for variant in VARIANTS), ("5b_i2v", torch.bfloat16), ("2b", torch.float16)],
+)
+def test_every_file_of_a_transformer_comes_back_bit_by_bit(tmp_path, variant, dtype):
     source = save_transformer(tmp_path / "theirs", variant, dtype)
     assert len(list(source.glob("*.safetensors"))) > 1
     import_pipeline(Source(source, "theirs"), tmp_path / "ours")
-    export(imported_parts(tmp_path / "ours"), tmp_path / "back", other_files=tmp_path / "ours" / SOURCE_FOLDER)
-    assert contents(tmp_path / "back") == contents(source)
+    assert contents(export_all(tmp_path / "ours", tmp_path / "back")) == contents(source)
+
+
+def test_every_file_of_a_pipeline_comes_back_bit_by_bit(tmp_path, pipeline):
+    source, imported = pipeline
+    assert contents(export_all(imported, tmp_path / "back")) == contents(source)
+    assert not list(imported.rglob("*.safetensors"))
+
+
+def test_numbers_do_not_depend_on_the_kept_headers(tmp_path, pipeline):
+    source, imported = pipeline
+    parts = [
+        Part(part.name, part.folder, part.config, part.stored, {}, unchanged=True) for part in imported_parts(imported)
+    ]
+    export(parts, tmp_path / "back", max_shard_bytes=10_000)
+    for part in parts:
+        theirs, ours = stored_tensors(source / part.name), stored_tensors(tmp_path / "back" / part.name)
+        assert theirs.keys() == ours.keys()
+        assert all(np.array_equal(theirs[name], ours[name]) for name in theirs)
+        sizes = [path.stat().st_size for path in (tmp_path / "back" / part.name).glob("*.safetensors")]
+        assert len(sizes) > 1 and max(sizes) < 30_000
+    model = diffusers.CogVideoXTransformer3DModel.from_pretrained(tmp_path / "back" / "transformer")
+    assert np.array_equal(
+        model.state_dict()["proj_out.weight"].numpy(), stored_tensors(source / "transformer")["proj_out.weight"]
+    )
+
+
+@pytest.mark.parametrize("variant", ["2b", "1_5_5b_i2v"])
+def test_an_export_computes_the_same_in_diffusers(tmp_path, variant):
+    config, source = VARIANTS[variant], save_transformer(tmp_path / "theirs", variant)
+    import_pipeline(Source(source, "theirs"), tmp_path / "ours")
+    export(imported_parts(tmp_path / "ours"), tmp_path / "back", other_files=None)
+    size = (2, *config.sample_size[1:]) if config.patch_size_t else config.sample_size
+    batch = torch.randn(1, *size, config.in_channels), torch.randn(1, 5, config.text_embed_dim), torch.tensor([7])
+    outputs = []
+    for folder in (source, tmp_path / "back"):
+        model = diffusers.CogVideoXTransformer3DModel.from_pretrained(folder)
+        with torch.no_grad():
+            outputs.append(run_diffusers(model, config, *batch))
+    assert torch.equal(*outputs)
+
+
+def test_other_types_of_numbers(tmp_path, pipeline):
+    source, imported = pipeline
+    folder = export_all(imported, tmp_path / "back", dtype="bfloat16") / "transformer"
+    theirs, ours = stored_tensors(source / "transformer"), stored_tensors(folder)
+    assert all(np.array_equal(ours[name], theirs[name].astype(ours[name].dtype)) for name in theirs)
+    index = json.loads((folder / "diffusion_pytorch_model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_size"] == sum(tensor.nbytes for tensor in ours.values())
+    # The same division into files as before, and an order that the safetensors library would choose.
+    before = json.loads((source / "transformer" / "diffusion_pytorch_model.safetensors.index.json").read_text())
+    assert index["weight_map"] == before["weight_map"]
+    for path in folder.glob("*.safetensors"):
+        safetensors.torch.save_file(safetensors.torch.load_file(path), tmp_path / "again", metadata={"format": "pt"})
+        assert path.read_bytes() == (tmp_path / "again").read_bytes()
+
+
+def test_import_converts_on_request(tmp_path, pipeline):
+    source, _ = pipeline
+    import_pipeline(Source(source, "theirs"), tmp_path / "ours", components=["transformer"], dtype="bfloat16")
+    _, params = load_component(tmp_path / "ours", "transformer")
+    theirs = stored_tensors(source / "transformer")["proj_out.weight"]
+    assert params["proj_out"]["kernel"].dtype == "bfloat16"
+    assert np.array_equal(params["proj_out"]["kernel"].T, theirs.astype("bfloat16"))
+    back = stored_tensors(export_all(tmp_path / "ours", tmp_path / "back") / "transformer")
+    assert back["proj_out.weight"].dtype == "bfloat16"
+    assert not (tmp_path / "back" / "vae").exists()
+    assert (tmp_path / "back" / "scheduler").is_dir()
+
+
+def test_too_large_for_float16_is_refused_by_name(tmp_path):
+    source = save_transformer(tmp_path / "theirs", "2b", shard="10GB")
+    path = source / "diffusion_pytorch_model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    tensors["norm_final.bias"][3] = 1e6
+    safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"norm_final\.bias"):
+        import_pipeline(Source(source, "theirs"), tmp_path / "half", dtype="float16")
+    import_pipeline(Source(source, "theirs"), tmp_path / "ours")
+    with pytest.raises(UserError, match=r"norm_final\.bias"):
+        export_all(tmp_path / "ours", tmp_path / "back", dtype="float16")
+    assert not (tmp_path / "half").exists() and not (tmp_path / "back").exists()
+
+
+def test_the_record_says_what_was_imported(pipeline):
+    _, imported = pipeline
+    record = read_record(imported)
+    assert record.folders == {name: name for name in ("transformer", "vae", "text_encoder")}
+    assert all(len(digest) == 64 for digest in record.sha256.values()) and len(record.sha256) > 4
+    with pytest.raises(UserError, match="has no sound"):
+        open_component(imported, "sound")

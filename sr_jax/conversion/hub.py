@@ -1,0 +1,43 @@
+"""Models by folder or by their name on the Hugging Face hub."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import huggingface_hub
+
+from sr_jax.conversion.components import KINDS
+from sr_jax.conversion.importing import Source
+from sr_jax.errors import UserError
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_SMALL_FILES = ("*.json", "*.txt", "*.md", "*.model", "LICENSE")
+
+
+def locate(name: str, components: Sequence[str] = (), revision: str = "") -> Source:
+    """The folder of a model; downloads it into the hub's cache when it is none of this machine's folders.
+
+    Args:
+        name: A folder, or a name such as "THUDM/CogVideoX-5b-I2V".
+        components: Which parts' weights are needed; all when empty.
+        revision: Branch, tag or commit on the hub; the newest when empty.
+
+    Raises:
+        UserError: If there is neither such a folder nor, or not within reach, such a model.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        return Source(folder, name)
+    if not _HUB_NAME.fullmatch(name):
+        raise UserError(f"no folder {name}, nor is it a hub name such as THUDM/CogVideoX-5b-I2V")
+    patterns = [*_SMALL_FILES, *(f"{part}/*.safetensors" for part in components or KINDS)]
+    try:
+        snapshot = Path(huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=patterns))
+    # No network, no such model, no permission and a full disk arrive as many kinds of exceptions.
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{name} is no folder here, and its download failed ({type(error).__name__}: {reason[:200]}): check its "
+            "name and the network, or download it elsewhere and name the folder"
+        ) from error
+    return Source(snapshot, name, snapshot.name)

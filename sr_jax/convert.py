@@ -1,0 +1,112 @@
+r"""Brings released CogVideoX weights in and takes trained ones out, weight for weight.
+
+A folder that diffusers saved, or a name on the hub, with all its parts (transformer, vae, text_encoder):
+  python -m sr_jax.convert import --source THUDM/CogVideoX-5b-I2V --output MODEL
+
+Only the transformer, for training from prepared data; then train from it:
+  python -m sr_jax.convert import --source CogVideoX-5b-I2V --output MODEL --components transformer
+  python -m sr_jax.train --config configs/base.py ... --config.init.transformer=MODEL
+
+Back to a folder that diffusers loads with from_pretrained; of an untouched import it is the same, bit by bit:
+  python -m sr_jax.convert export --checkpoint MODEL --output BACK
+
+A trained transformer, with the other parts of the model it started from:
+  python -m sr_jax.convert export --checkpoint W2 --base MODEL --output TRAINED --dtype bfloat16
+
+An interrupted run leaves nothing under the name of --output; the same command again completes it.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import tqdm
+from absl import flags
+
+from sr_jax import command_line
+from sr_jax.conversion import exporting, hub
+from sr_jax.conversion.imported import SOURCE_FOLDER, is_imported
+from sr_jax.conversion.importing import DTYPES, import_pipeline
+from sr_jax.errors import UserError
+from sr_jax.models.cogvideox import CogVideoXConfig
+from sr_jax.training.checkpoints import item_path, read_meta
+
+IMPORT = flags.FlagValues()
+flags.DEFINE_string("source", None, "Folder that diffusers saved, or a hub name.", flag_values=IMPORT, required=True)
+flags.DEFINE_string("output", None, "Folder to write; must not exist.", flag_values=IMPORT, required=True)
+flags.DEFINE_list("components", "", "transformer, vae, text_encoder; all that are there.", flag_values=IMPORT)
+flags.DEFINE_enum("dtype", "", ["", *DTYPES], "Type of the parameters; as in the files.", flag_values=IMPORT)
+flags.DEFINE_string("revision", "", "Branch, tag or commit on the hub; the newest.", flag_values=IMPORT)
+
+EXPORT = flags.FlagValues()
+flags.DEFINE_string("checkpoint", None, "An import, or a training workdir.", flag_values=EXPORT, required=True)
+flags.DEFINE_string("output", None, "Folder to write; must not exist.", flag_values=EXPORT, required=True)
+flags.DEFINE_string("base", "", "An import: the other parts of a trained transformer's pipeline.", flag_values=EXPORT)
+flags.DEFINE_enum("dtype", "", ["", *DTYPES], "Type of the weights; as they are stored.", flag_values=EXPORT)
+flags.DEFINE_float("max_shard_gb", 5.0, "Weights in one new file.", flag_values=EXPORT, lower_bound=0.001)
+
+
+def run_import(args: flags.FlagValues) -> None:
+    """Imports what the flags name.
+
+    Raises:
+        UserError: As `hub.locate` and `import_pipeline`.
+    """
+    source = hub.locate(args.source, args.components, args.revision)
+    with _progress() as progress:
+        import_pipeline(source, Path(args.output), components=args.components, dtype=args.dtype, progress=progress)
+
+
+def run_export(args: flags.FlagValues) -> None:
+    """Exports the import or the newest averaged weights that the flags name.
+
+    Raises:
+        UserError: If there are no such weights, and as `exporting.export`.
+    """
+    checkpoint, base = Path(args.checkpoint), Path(args.base or args.checkpoint)
+    if args.base and is_imported(checkpoint):
+        raise UserError(f"{checkpoint} is an import, which is whole by itself: leave out --base")
+    parts = exporting.imported_parts(base) if args.base or is_imported(base) else []
+    if not is_imported(checkpoint):
+        config = CogVideoXConfig(**read_meta(checkpoint)["config"]["model"])
+        trained = exporting.trained_transformer(item_path(checkpoint), config, parts)
+        parts = [part for part in parts if part.name != trained.name] + [trained]
+    with _progress() as progress:
+        exporting.export(
+            parts,
+            Path(args.output),
+            other_files=base / SOURCE_FOLDER if is_imported(base) else None,
+            dtype=args.dtype,
+            max_shard_bytes=int(args.max_shard_gb * 1e9),
+            progress=progress,
+        )
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """One bar after the other."""
+    with contextlib.ExitStack() as bars:
+
+        def start(name: str, total: int) -> Callable[[int], None]:
+            bar = tqdm.tqdm(total=total, desc=name, unit="B", unit_scale=True)
+            return bars.enter_context(bar).update
+
+        yield start
+
+
+def choose(argv: Sequence[str]) -> tuple[Callable[[flags.FlagValues], None], flags.FlagValues, list[str]]:
+    """The command that the first argument names, its flags, and the other arguments."""
+    commands = {"import": (run_import, IMPORT), "export": (run_export, EXPORT)}
+    if len(argv) > 1 and argv[1] in commands:
+        return *commands[argv[1]], [argv[0], *argv[2:]]
+
+    def refuse(_: flags.FlagValues) -> None:
+        raise UserError("say what to do: import or export, see --help")
+
+    return refuse, flags.FlagValues(), [argv[0], *(word for word in argv if word in ("--help", "-h"))]
+
+
+if __name__ == "__main__":
+    main, flag_values, sys.argv = choose(sys.argv)
+    command_line.run(main, flag_values, __doc__)

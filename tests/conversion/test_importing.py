@@ -1,0 +1,185 @@
+"""Bad sources and interrupted runs."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from sr_jax.conversion import importing
+from sr_jax.conversion.hub import locate
+from sr_jax.conversion.imported import is_imported
+from sr_jax.conversion.importing import Source, import_pipeline
+from sr_jax.conversion.safetensors_file import build_header
+from sr_jax.errors import UserError
+from sr_jax.training.checkpoints import read_meta
+from tests.conversion.folders import contents, save_pipeline
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    return save_pipeline(tmp_path_factory.mktemp("source") / "theirs")
+
+
+@pytest.fixture
+def transformer(tmp_path, pipeline):
+    """A copy of the transformer's folder, to damage."""
+    return shutil.copytree(pipeline / "transformer", tmp_path / "theirs")
+
+
+def run(source, output, **options):
+    import_pipeline(Source(source, str(source)), output, **options)
+
+
+def edit_json(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_tensors_that_do_not_fit_are_all_named(tmp_path, transformer):
+    edit_json(transformer / "config.json", num_layers=3, text_embed_dim=11, use_learned_positional_embeddings=False)
+    with pytest.raises(UserError) as error:
+        run(transformer, tmp_path / "ours")
+    message = str(error.value)
+    assert "missing: transformer_blocks.2.attn1.norm_k.bias, " in message
+    assert "unexpected: patch_embed.pos_embedding;" in message
+    assert "misshapen: patch_embed.text_proj.weight (32, 10) instead of (32, 11)" in message
+    assert list(tmp_path.iterdir()) == [transformer]
+
+
+def cut_off(folder):
+    path = next(folder.glob("*00002-of*"))
+    path.write_bytes(path.read_bytes()[:-8])
+
+
+def no_header(folder):
+    next(folder.glob("*00002-of*")).write_bytes(b"<!DOCTYPE html>")
+
+
+def other_numbers(folder):
+    header = build_header({"proj_out.bias": (np.dtype(np.float32), (16,))}, {}).replace(b"F32", b"I32")
+    next(folder.glob("*00002-of*")).write_bytes(header + bytes(64))
+
+
+def twice(folder):
+    path = next(folder.glob("*00002-of*"))
+    shutil.copyfile(path, path.with_name(path.name.replace("00002", "00003")))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (cut_off, "bytes, its header tells of"),
+        (no_header, "no safetensors file"),
+        (other_numbers, "weights of F64, F32, F16, BF16 are supported"),
+        (twice, "both .*00002-of-.* and .*00003-of-.* hold transformer_blocks.0"),
+        (lambda folder: next(folder.glob("*00003-of*")).unlink(), "lacks .*00003-of-.* download the rest"),
+        (lambda folder: next(folder.glob("*.index.json")).unlink(), "neither diffusion_pytorch_model.safetensors nor"),
+        (lambda folder: next(folder.glob("*.index.json")).write_text("{}"), "index.json cannot be read"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "config.json holds no JSON object"),
+        (lambda folder: (folder / "config.json").unlink(), "neither model_index.json nor config.json"),
+        (lambda folder: edit_json(folder / "config.json", _class_name="WanTransformer3DModel"), "holds none of"),
+    ],
+)
+def test_damaged_sources_are_refused(tmp_path, transformer, damage, words):
+    damage(transformer)
+    with pytest.raises(UserError, match=words):
+        run(transformer, tmp_path / "ours")
+    assert list(tmp_path.iterdir()) == [transformer]
+
+
+def test_other_pipelines_and_parts_are_refused(tmp_path, pipeline):
+    with pytest.raises(UserError, match="has no sound: it has transformer, vae, text_encoder"):
+        run(pipeline, tmp_path / "ours", components=["sound"])
+    with pytest.raises(UserError, match="lies in the source"):
+        run(pipeline, pipeline / "ours")
+    (tmp_path / "ours").mkdir()
+    with pytest.raises(UserError, match="exists"):
+        run(pipeline, tmp_path / "ours")
+
+
+def test_a_full_disk_is_noticed_before(tmp_path, pipeline, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6 - 1000, 1000))
+    with pytest.raises(UserError, match="GB left, the import needs"):
+        run(pipeline, tmp_path / "ours")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def interrupted(tmp_path, pipeline, monkeypatch):
+    """An import that stopped in the middle of its second part; and what it read."""
+    read = []
+
+    def progress(name, total):
+        read.append(name)
+
+        def on_bytes(n):
+            if len(read) == 2:
+                raise KeyboardInterrupt
+
+        return on_bytes
+
+    with pytest.raises(KeyboardInterrupt):
+        run(pipeline, tmp_path / "ours", progress=progress)
+    # What a killed save leaves.
+    leftover = next(tmp_path.glob(".ours.partial/checkpoints/0")) / "vae.orbax-checkpoint-tmp"
+    leftover.mkdir()
+    assert read == ["transformer", "vae"] and not (tmp_path / "ours").exists()
+    return tmp_path
+
+
+def test_an_interrupted_import_is_no_import_and_is_completed(interrupted, pipeline):
+    assert not any(is_imported(folder) for folder in interrupted.iterdir())
+    read = []
+    run(pipeline, interrupted / "ours", progress=lambda name, total: read.append(name) or (lambda n: None))
+    assert read == ["vae", "text_encoder"]
+    assert [path.name for path in interrupted.iterdir()] == ["ours"]
+    items = {path.name for path in (interrupted / "ours" / "checkpoints" / "0").iterdir()}
+    assert items == {"ema_params", "vae", "text_encoder", "meta"}
+    assert not (interrupted / "ours" / "plan.json").exists()
+
+
+def test_what_another_import_left_is_not_used(interrupted, pipeline):
+    read = []
+    run(
+        pipeline,
+        interrupted / "ours",
+        components=["vae", "transformer"],
+        dtype="bfloat16",
+        progress=lambda name, total: read.append(name) or (lambda n: None),
+    )
+    assert read == ["vae", "transformer"]
+
+
+def test_stopped_at_the_very_end(tmp_path, pipeline, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(importing.ImportRecord, "write", lambda record, folder: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(pipeline, tmp_path / "ours")
+    read = []
+    run(pipeline, tmp_path / "ours", progress=lambda name, total: read.append(name) or (lambda n: None))
+    assert not read
+    assert read_meta(tmp_path / "ours")["imported"]["folders"].keys() == {"transformer", "vae", "text_encoder"}
+    theirs = {f"{name}.header" if name.endswith(".safetensors") else name for name in contents(pipeline)}
+    assert contents(tmp_path / "ours" / "source").keys() == theirs
+
+
+def test_hub_names(tmp_path, monkeypatch):
+    calls = []
+
+    def download(name, *, revision, allow_patterns):
+        calls.append((name, revision, allow_patterns))
+        if name == "nobody/nothing":
+            raise ConnectionError("no\nroute to host")
+        return str(tmp_path / "0123abc")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    source = locate("THUDM/CogVideoX-5b-I2V", ["vae"], "main")
+    assert source == Source(tmp_path / "0123abc", "THUDM/CogVideoX-5b-I2V", "0123abc")
+    assert calls[0][:2] == ("THUDM/CogVideoX-5b-I2V", "main")
+    assert "vae/*.safetensors" in calls[0][2] and "transformer/*.safetensors" not in calls[0][2]
+    with pytest.raises(UserError, match=r"nobody/nothing .*ConnectionError: no route to host.*check its name") as error:
+        locate("nobody/nothing")
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=r"no folder .*nowhere"):
+        locate("./nowhere/at/all")
+    assert locate(str(tmp_path)) == Source(tmp_path, str(tmp_path))
