@@ -1,12 +1,48 @@
-"""Sampling.
+r"""Sampling.
 
   python -m sr_jax.sample --config configs/sample.py:people --checkpoint W2 --data DATA --split test --output SAMPLES \
       --config.codec.path=TEACHERS/codec.npz
 
-Sizes: `people` for the small codec and text teacher of the demo, with or without real clips.
+Sizes: `people` for the small codec and text teacher of the demo, with or without real clips; `cogvideox` for the
+released image-to-video models and what is trained from them. One clip with released weights:
+
+  python -m sr_jax.convert import --source THUDM/CogVideoX-5b-I2V --output MODEL
+  python -m sr_jax.sample --config configs/sample.py:cogvideox --checkpoint MODEL --image face.png \
+      --prompt "a woman waves" --output clip.mp4
 """
 
 import ml_collections
+
+_SIZES = {
+    "people": {
+        # As the dataset was prepared: the checkpoint refuses any other.
+        "codec": {"name": "linear", "path": ""},
+        "text": {"name": "wordllama", "num_tokens": 24},
+        # "dpm" or "ddim".
+        "sampler": "ddim",
+        "num_inference_steps": 20,
+        # 1.0: no guidance, and half the cost.
+        "guidance_scale": 1.0,
+        # "", "released" or "cosine".
+        "dynamic_guidance": "",
+        # An image of another aspect: "crop" it, or "stretch" it.
+        "image_fit": "crop",
+        "batch_size": 8,
+    },
+    "cogvideox": {
+        # An empty path is that of the checkpoint, where it is an import of released weights.
+        "codec": {"name": "cogvideox_vae", "path": "", "dtype": "bfloat16", "tiled": False},
+        "text": {"name": "t5", "path": "", "num_tokens": 226, "batch_size": 1, "dtype": "bfloat16"},
+        # What the authors recommend for the 5B models.
+        "sampler": "dpm",
+        "num_inference_steps": 50,
+        "guidance_scale": 6.0,
+        "dynamic_guidance": "released",
+        # As the released pipelines do.
+        "image_fit": "stretch",
+        "batch_size": 1,
+    },
+}
 
 
 def get_config(size: str = "people") -> ml_collections.ConfigDict:
@@ -15,19 +51,15 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     Raises:
         ValueError: For an unknown size.
     """
-    if size != "people":
-        raise ValueError(f"unknown size {size!r}: choose people")
+    if size not in _SIZES:
+        raise ValueError(f"unknown size {size!r}: choose one of {', '.join(_SIZES)}")
     config = ml_collections.ConfigDict()
-    # As the dataset was prepared: the checkpoint refuses any other.
-    config.codec = {"name": "linear", "path": ""}
-    config.text = {"name": "wordllama", "num_tokens": 24}
-    # "dpm" or "ddim".
-    config.sampler = "ddim"
-    config.num_inference_steps = 20
-    # 1.0: no guidance, and half the cost.
-    config.guidance_scale = 1.0
-    # "", "released" or "cosine".
-    config.dynamic_guidance = ""
+    # 0: as the checkpoint was trained.
+    config.clip = {"num_frames": 0, "height": 0, "width": 0, "fps": 0.0}
+    # "keep", "drop" or "interpolate" a learned position table, which fits one size of clip.
+    config.position_table = "keep"
+    # Compute type of the transformer; empty: as the checkpoint was trained.
+    config.dtype = ""
     config.seed = 0
-    config.batch_size = 8
+    config.update(_SIZES[size])
     return config

@@ -1,4 +1,4 @@
-"""Generates clips with a trained checkpoint: for the records of a dataset, or for one image and one prompt."""
+"""Generates clips with a checkpoint: for the records of a dataset, or for one image and one prompt."""
 
 import dataclasses
 import itertools
@@ -9,26 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import tqdm
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Float, UInt8
 
+from sr_jax.conversion.imported import is_imported
 from sr_jax.data.builder import open_dataset, read_provenance
 from sr_jax.data.pipeline import eval_examples
 from sr_jax.data.records import Provenance
-from sr_jax.data.video import resize_and_crop, to_unit_range, write_video
+from sr_jax.data.video import write_video
 from sr_jax.errors import UserError
-from sr_jax.evaluation.sampling import Sampler, SamplingSettings, clip_key, make_sampler
-from sr_jax.models.codec import VideoCodec, latent_frames
-from sr_jax.models.functional import Params
+from sr_jax.evaluation.pipeline import ClipSize, ImageToVideo, make_pipeline, released_clip_size, sampling_settings
+from sr_jax.evaluation.sampling import clip_key
+from sr_jax.models.codec import VideoCodec
+from sr_jax.models.cogvideox import CogVideoXConfig
 from sr_jax.teachers.base import TextTeacher
 from sr_jax.teachers.registry import load_codec, load_text_teacher
-from sr_jax.training.builders import build_schedule, build_transformer
 from sr_jax.training.checkpoints import load_params
 
+_SIZES = tuple(field.name for field in dataclasses.fields(ClipSize))
 SETTINGS_FILE = "sampling.json"
 """Beside the generated clips: what made them."""
 
@@ -38,21 +39,15 @@ class Generator:
     """A checkpoint, ready to sample.
 
     Attributes:
-        sampler: The compiled sampler.
-        params: The transformer's averaged weights.
-        codec: Decodes latents.
-        text: Embeds prompts.
-        provenance: Of the dataset that the checkpoint was trained on.
+        pipeline: From images and prompts to videos.
+        provenance: Of the dataset that the checkpoint was trained on; None for released weights.
         made_by: What made the clips, for `sampling.json`.
         seed: Of all noise.
         batch_size: Clips in one call of the sampler.
     """
 
-    sampler: Sampler
-    params: Params
-    codec: VideoCodec
-    text: TextTeacher
-    provenance: Provenance
+    pipeline: ImageToVideo
+    provenance: Provenance | None
     made_by: dict[str, Any]
     seed: int
     batch_size: int
@@ -63,7 +58,7 @@ class Generator:
         images: Float[np.ndarray, "n 1 h w c"],
         texts: Float[np.ndarray, "n l d"],
     ) -> Float[np.ndarray, "n t h w c"]:
-        """Samples up to `batch_size` clips; a smaller number is filled up, so that one shape is compiled.
+        """Clean latents of up to `batch_size` clips; fewer are filled up, so that one shape is compiled.
 
         Args:
             clip_ids: Name of each clip, which its noise follows from.
@@ -74,41 +69,55 @@ class Generator:
         images, texts = (np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) for rows in (images, texts))
         keys = [clip_key(self.seed, clip_id) for clip_id in clip_ids]
         keys = jnp.stack(keys + keys[-1:] * missing)
-        no_text = jnp.asarray(self.text([""])[0])
-        return np.asarray(self.sampler(self.params, keys, images, texts, no_text))[: len(clip_ids)]
+        return np.asarray(self.pipeline.sample(keys, jnp.asarray(images), jnp.asarray(texts)))[: len(clip_ids)]
+
+    def require_fitting(self, data_dir: Path) -> None:
+        """Checks that a dataset is of the kind that the checkpoint was trained on.
+
+        For released weights, which know of no dataset: that it was made with the same codec and text teacher.
+
+        Raises:
+            UserError: Naming what differs.
+        """
+        found = read_provenance(data_dir)
+        if self.provenance is None:
+            _require_same("codec", self.pipeline.codec, found.codec, data_dir)
+            _require_same("text", self.pipeline.text, found.teachers["text"], data_dir)
+        elif differences := found.differences(self.provenance):
+            raise UserError(
+                f"the dataset in {data_dir} is not of the kind the checkpoint was trained on: {differences[0]}"
+            )
 
 
 def load_generator(checkpoint: Path, config: ml_collections.ConfigDict) -> Generator:
-    """Loads the newest checkpoint of a training run.
+    """Loads the newest checkpoint of a training run, or an import of released weights.
 
     Args:
-        checkpoint: Workdir of a base or stage two run.
+        checkpoint: Workdir of a base or stage two run, or what `python -m sr_jax.convert import` wrote.
         config: Of `configs/sample.py`.
 
     Raises:
-        UserError: When the checkpoint holds no transformer, or was trained on latents of another codec or on captions
-            of another text teacher than the config names.
+        UserError: When the checkpoint holds no transformer for image to video, or was trained on latents of another
+            codec or on captions of another text teacher than the config names.
     """
     params, meta = load_params(checkpoint)
     if "transformer" not in params:
         raise UserError(f"{checkpoint} is a {meta['stage']} run, which generates nothing: name a base or stage two run")
-    provenance = Provenance.from_json(json.dumps(meta["provenance"]))
-    codec, text = load_codec(config.codec), load_text_teacher(config.text)
-    _require_same("codec", codec, provenance.codec, checkpoint)
-    _require_same("text", text, provenance.teachers["text"], checkpoint)
-    settings = SamplingSettings(
-        config.sampler, config.num_inference_steps, float(config.guidance_scale), config.dynamic_guidance or None
-    )
-    trained = meta["config"]
-    sampler = make_sampler(
-        build_transformer(trained["model"], dtype=trained["dtype"]),
-        build_schedule(trained["schedule"]),
-        settings,
-        latent_frames=latent_frames(provenance.clip["num_frames"], codec.temporal_compression_ratio),
-    )
+    codec = load_codec(_with_path(config.codec, checkpoint))
+    text = load_text_teacher(_with_path(config.text, checkpoint))
+    trained, provenance = meta["config"], None
+    if meta["stage"] == "import":
+        size = released_clip_size(CogVideoXConfig(**trained["model"]), codec.spatial_compression_ratio)
+    else:
+        provenance = Provenance.from_json(json.dumps(meta["provenance"]))
+        _require_same("codec", codec, provenance.codec, checkpoint)
+        _require_same("text", text, provenance.teachers["text"], checkpoint)
+        size = ClipSize(**{name: provenance.clip[name] for name in _SIZES})
+    size = dataclasses.replace(size, **{name: config.clip[name] for name in _SIZES if config.clip[name]})
+    pipeline = make_pipeline(config, params["transformer"], trained, codec, text, size)
     made_by = {"checkpoint": str(checkpoint), "stage": meta["stage"], "step": meta["step"], "seed": config.seed}
-    made_by |= dataclasses.asdict(settings) | {"frozen": trained.get("frozen", {})}
-    return Generator(sampler, params["transformer"], codec, text, provenance, made_by, config.seed, config.batch_size)
+    made_by |= dataclasses.asdict(sampling_settings(config)) | {"frozen": trained.get("frozen", {})}
+    return Generator(pipeline, provenance, made_by, config.seed, config.batch_size)
 
 
 def generate_split(generator: Generator, data_dir: Path, split: str, output: Path, *, limit: int | None) -> None:
@@ -128,12 +137,9 @@ def generate_split(generator: Generator, data_dir: Path, split: str, output: Pat
         UserError: When the dataset was made otherwise than the one that the checkpoint was trained on, or `output`
             holds clips made with other settings.
     """
-    differences = read_provenance(data_dir).differences(generator.provenance)
-    if differences:
-        raise UserError(f"the dataset in {data_dir} is not of the kind the checkpoint was trained on: {differences[0]}")
+    generator.require_fitting(data_dir)
     _claim(output, generator.made_by | {"data": str(data_dir), "split": split})
     total = len(open_dataset(data_dir, split))
-    decode = jax.jit(generator.codec.decode)
     with tqdm.tqdm(total=total if limit is None else min(limit, total), unit="clip", desc=output.name) as bar:
         missing = _missing(itertools.islice(eval_examples(data_dir, split), limit), output, bar)
         # Records are read as they are needed: at full size they are large.
@@ -144,7 +150,7 @@ def generate_split(generator: Generator, data_dir: Path, split: str, output: Pat
                 np.stack([example["text_embedding"] for example in batch]),
             )
             for example, clip in zip(batch, latents, strict=True):
-                _write_clip(output / f"{example['clip_id']}.mp4", clip, decode, example["fps"])
+                _write_clip(output / f"{example['clip_id']}.mp4", clip, generator.pipeline.codec, example["fps"])
                 bar.update()
 
 
@@ -154,12 +160,10 @@ def generate_one(generator: Generator, image: Path, prompt: str, output: Path) -
     Raises:
         UserError: When the image cannot be read.
     """
-    clip = generator.provenance.clip
-    pixels = resize_and_crop(read_image(image)[None], clip["height"], clip["width"])
-    image_latents, _ = generator.codec.encode(to_unit_range(pixels)[None])
-    latents = generator.latents([prompt], np.asarray(image_latents), generator.text([prompt]))
+    pipeline = generator.pipeline
+    latents = pipeline.latents(read_image(image), prompt, clip_key(generator.seed, prompt))
     output.parent.mkdir(parents=True, exist_ok=True)
-    _write_clip(output, latents[0], generator.codec.decode, clip["fps"])
+    _write_clip(output, np.asarray(latents), pipeline.codec, pipeline.clip.fps)
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
@@ -217,20 +221,28 @@ def _missing(examples: Iterable[dict[str, Any]], output: Path, bar: tqdm.tqdm) -
             yield example
 
 
-def _write_clip(path: Path, latents: Float[np.ndarray, "t h w c"], decode: Any, fps: float) -> None:
+def _write_clip(path: Path, latents: Float[np.ndarray, "t h w c"], codec: VideoCodec, fps: float) -> None:
     """Latents first: a clip whose mp4 is there is complete."""
     temporary = path.with_suffix(".npz.partial")
     with temporary.open("wb") as file:
         np.savez(file, latents=latents.astype(np.float16))
     os.replace(temporary, path.with_suffix(".npz"))
-    frames: Float[Array, "1 f y x 3"] = decode(latents[None])
+    frames = codec.decode(jnp.asarray(latents[None]))
     write_video(path, np.asarray(frames[0]), fps)
 
 
-def _require_same(kind: str, loaded: VideoCodec | TextTeacher, trained: Mapping[str, Any], checkpoint: Path) -> None:
+def _with_path(section: ml_collections.ConfigDict, checkpoint: Path) -> dict[str, Any]:
+    """A config section; where it has an empty path, codec or teacher are looked for in the checkpoint's folder."""
+    given = section.to_dict()
+    if given.get("path") == "" and is_imported(checkpoint):
+        given["path"] = str(checkpoint)
+    return given
+
+
+def _require_same(kind: str, loaded: VideoCodec | TextTeacher, made_with: Mapping[str, Any], what: Path) -> None:
     for field in ("name", "weight_hash"):
-        if getattr(loaded, field) != trained[field]:
+        if getattr(loaded, field) != made_with[field]:
             raise UserError(
-                f"config.{kind} has the {field} {getattr(loaded, field)!r}, but {checkpoint} was trained with "
-                f"{trained[field]!r}: name the {kind} that its dataset was prepared with"
+                f"config.{kind} has the {field} {getattr(loaded, field)!r}, but {what} was made with "
+                f"{made_with[field]!r}: name the {kind} that the dataset was prepared with"
             )

@@ -45,12 +45,20 @@ clean latents."""
 
 
 def make_sampler(
-    transformer: Functional, schedule: NoiseSchedule, settings: SamplingSettings, *, latent_frames: int
+    transformer: Functional,
+    schedule: NoiseSchedule,
+    settings: SamplingSettings,
+    *,
+    latent_frames: int,
+    temporal_patch: int = 1,
 ) -> Sampler:
     """Builds the compiled sampler of one batch size (CogVideoX I2V: diffusers `CogVideoXImageToVideoPipeline`).
 
     The condition is the image latent on frame 0 and zeros on the other frames, concatenated on the channels after the
-    noisy latents. Guidance keeps the image on its unconditional side.
+    noisy latents. Guidance keeps the image on its unconditional side. Latents stay float32 between the steps.
+
+    Where T is no multiple of the temporal patch (1.5), frames are added in front, so that the image is the condition of
+    the first added one; they are cut off at the end. So do the released pipelines.
 
     Each clip has its own key for all its noise, so what it becomes does not depend on the batch it is in.
 
@@ -59,7 +67,9 @@ def make_sampler(
         schedule: The noise schedule it was trained with.
         settings: How to sample.
         latent_frames: T.
+        temporal_patch: Latent frames in a patch of the transformer.
     """
+    added_frames = -latent_frames % temporal_patch
 
     def sample_clip(
         params: Params,
@@ -68,7 +78,7 @@ def make_sampler(
         text: Float[Array, "l d"],
         no_text: Float[Array, "l d"],
     ) -> Float[Array, "t h w c"]:
-        condition = image_condition(image[None], latent_frames)
+        condition = image_condition(image[None], added_frames + latent_frames)
 
         def denoise(zt: Array, timesteps: Array, conditioning: tuple[Array, Array]) -> Array:
             image_latents, text_embedding = conditioning
@@ -90,7 +100,7 @@ def make_sampler(
         start_key, steps_key = jax.random.split(key)
         noise = jax.random.normal(start_key, condition.shape)
         steps = {"num_inference_steps": settings.num_inference_steps, "sampler": settings.sampler}
-        return sample(velocity, schedule, noise, steps_key, **steps)[0]
+        return sample(velocity, schedule, noise, steps_key, **steps)[0, added_frames:]
 
     return jax.jit(jax.vmap(sample_clip, in_axes=(None, 0, 0, 0, None)))
 

@@ -34,6 +34,10 @@ class VideoCodec(Protocol):
         """Returns mean and standard deviation of the scaled latents of a video in [-1, 1]."""
         ...
 
+    def encode_image(self, image: Float[Array, "b h w 3"], key: jax.Array) -> Float[Array, "b 1 y x c"]:
+        """Returns a draw of the latents of an image in [-1, 1], as an image-to-video model takes them."""
+        ...
+
     def decode(self, latents: Float[Array, "b t y x c"]) -> Float[Array, "b f h w 3"]:
         """Returns the video, about in [-1, 1], of scaled latents."""
         ...
@@ -139,6 +143,11 @@ class LinearVideoCodec:
         patches = to_patches(video, self.temporal_compression_ratio, self.spatial_compression_ratio)
         latents = (patches - self.mean) @ self.encoder
         return latents, jnp.zeros_like(latents)
+
+    def encode_image(self, image: Float[Array, "b h w 3"], key: jax.Array) -> Float[Array, "b 1 y x c"]:
+        """Encodes an image in [-1, 1] as the one frame of a video; the key is without effect."""
+        del key
+        return self.encode(image[:, None])[0]
 
     def decode(self, latents: Float[Array, "b t y x c"]) -> Float[Array, "b f h w 3"]:
         """Decodes scaled latents to a video about in [-1, 1] (not clipped, so that gradients flow everywhere)."""

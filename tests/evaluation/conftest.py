@@ -10,12 +10,22 @@ import pytest
 from sr_jax.diffusion.schedule import NoiseSchedule
 from sr_jax.evaluation import judging
 from sr_jax.evaluation.generation import Generator, generate_split
+from sr_jax.evaluation.pipeline import ClipSize, ImageToVideo
 from sr_jax.evaluation.results import write_results
 from sr_jax.evaluation.sampling import SamplingSettings, make_sampler
 from sr_jax.evaluation.structure import depth_reader
 from sr_jax.models.functional import Functional
 from tests.data.synthetic import provenance, write_synthetic_dataset
-from tests.evaluation.fakes import FRAMES, LetterText, PatchCodec, PullingNetwork, colour_faces, write_reference
+from tests.evaluation.fakes import (
+    FRAMES,
+    HEIGHT,
+    WIDTH,
+    LetterText,
+    PatchCodec,
+    PullingNetwork,
+    colour_faces,
+    write_reference,
+)
 
 CLIPS = 5
 
@@ -35,11 +45,16 @@ def make_generator(*, strength: float = 0.1, checkpoint: str = "w2", seed: int =
     settings = SamplingSettings("ddim", 2, 1.0, None)
     made_by = {"checkpoint": checkpoint, "stage": "stage_two", "step": 7, "seed": seed, "frozen": {"structure": "w1"}}
     made_by |= {"sampler": "ddim", "num_inference_steps": 2, "guidance_scale": 1.0, "dynamic_guidance": None}
-    return Generator(
+    pipeline = ImageToVideo(
         sampler=make_sampler(network, NoiseSchedule(), settings, latent_frames=1 + (FRAMES - 1) // 4),
         params={"strength": np.float32(strength)},
         codec=PatchCodec(),
         text=LetterText(),
+        clip=ClipSize(FRAMES, HEIGHT, WIDTH, 8.0),
+        image_fit="crop",
+    )
+    return Generator(
+        pipeline=pipeline,
         provenance=provenance(latent_channels=PatchCodec.latent_channels),
         made_by=made_by,
         seed=seed,

@@ -28,6 +28,9 @@ class PatchCodec:
         latents = to_patches(jnp.asarray(video), 4, 4)
         return latents, jnp.zeros_like(latents)
 
+    def encode_image(self, image, key):
+        return self.encode(image[:, None])[0]
+
     def decode(self, latents):
         return from_patches(jnp.asarray(latents), 4, 4)
 

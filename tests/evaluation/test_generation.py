@@ -8,7 +8,7 @@ import pytest
 from sr_jax.data.pipeline import eval_examples
 from sr_jax.data.video import read_video
 from sr_jax.errors import UserError
-from sr_jax.evaluation import generation
+from sr_jax.evaluation import generation, pipeline
 from sr_jax.evaluation.generation import generate_one, generate_split, load_generator, read_image, read_settings
 from sr_jax.models.functional import Functional
 from tests.data.synthetic import provenance
@@ -89,7 +89,12 @@ def _checkpoint(monkeypatch, *, params=None, **text):
     meta = {
         "stage": "stage_two",
         "step": 3,
-        "config": {"model": {}, "dtype": "float32", "schedule": {}, "frozen": {"structure": "w1"}},
+        "config": {
+            "model": {"in_channels": 384, "out_channels": 192},
+            "dtype": "float32",
+            "schedule": {},
+            "frozen": {"structure": "w1"},
+        },
         "provenance": json.loads(provenance().to_json()),
     }
     network = Functional(lambda rngs: PullingNetwork())
@@ -98,14 +103,16 @@ def _checkpoint(monkeypatch, *, params=None, **text):
     monkeypatch.setattr(
         generation, "load_params", lambda workdir: (params or {"transformer": {"strength": np.float32(0.1)}}, meta)
     )
-    monkeypatch.setattr(generation, "build_transformer", lambda model, dtype: network)
+    monkeypatch.setattr(pipeline, "build_transformer", lambda model, dtype: network)
     monkeypatch.setattr(generation, "load_codec", lambda section: PatchCodec())
     monkeypatch.setattr(generation, "load_text_teacher", lambda section: teacher)
 
 
 def _config() -> ml_collections.ConfigDict:
     values = {"codec": {}, "text": {}, "sampler": "ddim", "num_inference_steps": 1, "guidance_scale": 1}
-    return ml_collections.ConfigDict(values | {"dynamic_guidance": "", "seed": 5, "batch_size": 2})
+    values |= {"dynamic_guidance": "", "seed": 5, "batch_size": 2, "image_fit": "crop", "dtype": ""}
+    values |= {"position_table": "keep", "clip": {"num_frames": 0, "height": 0, "width": 0, "fps": 0.0}}
+    return ml_collections.ConfigDict(values)
 
 
 def test_a_loaded_generator_says_what_made_it(monkeypatch, tmp_path):

@@ -34,6 +34,9 @@ class MeanCodec:
         mean = jnp.concatenate([pixels[:, :1], later], axis=1) * self.scaling_factor
         return mean, jnp.abs(mean) / 10
 
+    def encode_image(self, image, key):
+        raise NotImplementedError
+
     def decode(self, latents):
         raise NotImplementedError
 
