@@ -1,0 +1,178 @@
+"""The command, and training from what it writes."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from diffusers import CogVideoXTransformer3DModel
+
+from configs import base, stage_one
+from sr_jax import command_line, convert
+from sr_jax.errors import UserError
+from sr_jax.training import builders
+from sr_jax.training.checkpoints import load_params, read_meta
+from sr_jax.training.loop import train
+from tests.conversion.folders import VARIANTS, contents, save_pipeline, stored_tensors
+from tests.data.synthetic import write_synthetic_dataset
+from tests.models.diffusers_twin import run_diffusers
+
+
+def run(*argv: str) -> None:
+    """Runs the command in this process."""
+    main, flag_values, rest = convert.choose(["convert", *map(str, argv)])
+    flag_values.unparse_flags()
+    command_line.parse(flag_values, rest)
+    main(flag_values)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pipeline")
+    source = save_pipeline(folder / "theirs")
+    run("import", "--source", source, "--output", folder / "ours")
+    return source, folder / "ours"
+
+
+def test_there_and_back(tmp_path, pipeline, capsys):
+    source, imported = pipeline
+    run("export", "--checkpoint", imported, "--output", tmp_path / "back")
+    assert contents(tmp_path / "back") == contents(source)
+    assert "text_encoder: 100%" in capsys.readouterr().err
+
+
+def test_help_and_bad_input(tmp_path):
+    command = [sys.executable, "-m", "sr_jax.convert"]
+    done = subprocess.run([*command, "import", "--help"], capture_output=True, text=True, check=True)
+    assert "--source THUDM/CogVideoX-5b-I2V" in done.stdout and "--components" in done.stdout
+    done = subprocess.run(
+        [*command, "import", f"--source={tmp_path}", f"--output={tmp_path}/x"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("argv", [[], ["--source=x"], ["convert"]])
+def test_without_a_command(argv):
+    with pytest.raises(UserError, match="import or export"):
+        run(*argv)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_synthetic_dataset(
+        tmp_path_factory.mktemp("data"), clips=4, frames=9, height=32, width=48, latent_channels=4, text_shape=(5, 10)
+    )
+
+
+@pytest.fixture
+def config(dataset, pipeline):
+    """The base stage, from the import."""
+    config = base.get_config("tiny")
+    config.model.update(read_meta(pipeline[1])["config"]["model"])
+    config.optimizer.update(name="adamw", learning_rate=1e-2, warmup_steps=0, schedule="constant")
+    config.update(batch_size=4, num_train_steps=2, ema_decay=0.0)
+    config.data.dir = str(dataset)
+    config.init.transformer = str(pipeline[1])
+    return config
+
+
+def starting_params(config):
+    stage = builders.build_stage(config)
+    return builders.initial_params(config, stage, jax.random.key(0))
+
+
+def test_training_starts_from_an_import(config, pipeline, tmp_path):
+    params = starting_params(config)["transformer"]
+    theirs = stored_tensors(pipeline[0] / "transformer")
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
+    kernel = params["transformer_blocks"]["ff"]["proj_in"]["kernel"]
+    assert np.array_equal(kernel[1], theirs["transformer_blocks.1.ff.net.0.proj.weight"].T)
+    # The table that diffusers makes is float64.
+    table = theirs["patch_embed.pos_embedding"][0]
+    assert table.dtype == np.float64
+    assert np.array_equal(params["patch_embed"]["pos_embedding"], table.astype(np.float32))
+
+
+def test_the_structure_module_starts_from_an_import(config, dataset, pipeline):
+    one = stage_one.get_config("tiny")
+    one.model.update(config.model)
+    one.structure.update(config.model, in_channels=4, num_layers=1, use_learned_positional_embeddings=False)
+    one.identity.update(latent_channels=4, widths=(8,), blocks_per_stage=1, embedding_dim=8)
+    one.init.transformer = str(pipeline[1])
+    params = starting_params(one)["structure"]["transformer"]
+    theirs = stored_tensors(pipeline[0] / "transformer")["patch_embed.proj.weight"]
+    assert np.array_equal(params["patch_embed"]["proj"]["kernel"], theirs[:, :4].reshape(len(theirs), -1).T)
+
+
+def test_a_trained_transformer_goes_to_diffusers(config, pipeline, tmp_path):
+    source, imported = pipeline
+    train(config, tmp_path / "run", jax.devices()[:1])
+    options = ("--base", imported, "--output", tmp_path / "back")
+    run("export", "--checkpoint", tmp_path / "run", *options)
+    model_config = VARIANTS["5b_i2v"]
+    rng = np.random.default_rng(0)
+    latents = rng.standard_normal((1, *model_config.sample_size, 8), np.float32)
+    text, timesteps = rng.standard_normal((1, 5, 10), np.float32), np.array([70], np.int32)
+    module = builders.build_transformer(config.model.to_dict())
+    params = load_params(tmp_path / "run")[0]["transformer"]
+    ours = np.asarray(jax.jit(module.apply)(params, *map(jnp.asarray, (latents, text, timesteps))))
+    theirs, untrained = (
+        run_diffusers(
+            CogVideoXTransformer3DModel.from_pretrained(folder / "transformer"),
+            model_config,
+            *map(torch.from_numpy, (latents, text, timesteps)),
+        )
+        .detach()
+        .numpy()
+        for folder in (tmp_path / "back", source)
+    )
+    assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()
+    assert np.abs(ours - untrained).max() > 1e-2 * np.abs(theirs).max()
+    # All else is the base's, and the division into files too.
+    before, after = contents(source), contents(tmp_path / "back")
+    assert before.keys() == after.keys()
+    changed = {name for name in before if before[name] != after[name]}
+    assert all(name.startswith("transformer/diffusion_pytorch_model") for name in changed)
+    with pytest.raises(UserError, match="is an import"):
+        run("export", "--checkpoint", imported, "--base", imported, "--output", tmp_path / "no")
+
+
+def test_a_trained_transformer_alone(config, tmp_path):
+    config.num_train_steps = 0
+    config.init.position_table = "drop"
+    config.model.use_learned_positional_embeddings = False
+    train(config, tmp_path / "run", jax.devices()[:1])
+    run("export", "--checkpoint", tmp_path / "run", "--output", tmp_path / "back", "--dtype", "bfloat16")
+    assert {path.name for path in (tmp_path / "back").rglob("*") if path.is_file()} == {
+        "config.json",
+        "diffusion_pytorch_model.safetensors",
+    }
+    model = CogVideoXTransformer3DModel.from_pretrained(tmp_path / "back" / "transformer")
+    assert "patch_embed.pos_embedding" not in model.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("changes", "how", "words"),
+    [
+        ({"sample_frames": 17}, "keep", "position_table=drop"),
+        ({"sample_frames": 17}, "shorten", "position_table is 'shorten'"),
+        ({"num_layers": 3}, "keep", "config.model.num_layers is 3"),
+        ({}, "drop", "config.model.use_learned_positional_embeddings is True"),
+        ({"sample_width": 13}, "interpolate", "not whole patches"),
+    ],
+)
+def test_another_model_is_refused(config, changes, how, words):
+    config.model.update(changes)
+    config.init.position_table = how
+    with pytest.raises(UserError, match=words):
+        starting_params(config)
+
+
+def test_another_size_of_video(config):
+    config.model.update(sample_frames=17, sample_height=12, sample_width=8)
+    config.init.position_table = "interpolate"
+    assert starting_params(config)["transformer"]["patch_embed"]["pos_embedding"].shape == (5 + 5 * 6 * 4, 32)
