@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
-from sr_jax.models.vae_frames import scan_frames, stream_frames
+from sr_jax.models.vae_frames import run_frames
 from sr_jax.models.vae_layers import Cache
 from sr_jax.models.vae_network import TEMPORAL_COMPRESSION_RATIO, Autoencoder, CogVideoXVAEConfig
 from sr_jax.models.vae_tiling import TileAxis, Tiling, run_tiled
@@ -33,7 +33,9 @@ class CogVideoXVAE:
 
     Clips go through the networks a few frames at a time, each batch of frames with what the causal convolutions
     remember of the last, in the same cuts as in diffusers: 8 video frames, 2 latent frames, and the remainder in the
-    first batch. Everything is compiled here; `encode` and `decode` may also be traced into other computations.
+    first batch. One batch of frames is compiled here, whatever the length of a clip. `encode` and `decode` can be
+    differentiated; a `jit` around them would only build the weights and a copy of the network for each batch into one
+    large program.
 
     Attributes:
         name: What provenance calls this codec.
@@ -82,13 +84,8 @@ class CogVideoXVAE:
             frames, cache = nnx.merge(graphdef, params).decoder(latents.astype(dtype), cache)
             return frames.astype(jnp.float32), cache
 
+        self._encode_step = jax.jit(encode_step)
         self._decode_step = jax.jit(decode_step)
-        self._encode_clip = jax.jit(
-            lambda params, x: scan_frames(functools.partial(encode_step, params), x, _VIDEO_FRAMES)
-        )
-        self._decode_clip = jax.jit(
-            lambda params, x: scan_frames(functools.partial(decode_step, params), x, _LATENT_FRAMES)
-        )
 
     @property
     def spatial_compression_ratio(self) -> int:
@@ -133,7 +130,8 @@ class CogVideoXVAE:
             UserError: If the number of frames or the size does not fit the networks.
         """
         self._check_video(video.shape)
-        moments = _in_tiles(functools.partial(self._encode_clip, self.params), video, self._encode_tiles)
+        step = functools.partial(self._encode_step, self.params)
+        moments = _in_tiles(lambda x: _joined(run_frames(step, x, _VIDEO_FRAMES)), video, self._encode_tiles)
         mean, log_variance = jnp.split(moments, 2, axis=-1)
         std = jnp.exp(0.5 * jnp.clip(log_variance, *_LOG_VARIANCE_RANGE))
         return mean * self.scaling_factor, std * self.scaling_factor
@@ -160,8 +158,9 @@ class CogVideoXVAE:
         Returns:
             The video, about in [-1, 1], float32.
         """
-        run = functools.partial(self._decode_clip, self.params)
-        return _in_tiles(run, latents / self.scaling_factor, self._decode_tiles)
+        step = functools.partial(self._decode_step, self.params)
+        latents = latents / self.scaling_factor
+        return _in_tiles(lambda x: _joined(run_frames(step, x, _LATENT_FRAMES)), latents, self._decode_tiles)
 
     def decode_to_host(
         self, latents: Float[Array, "b t y x c"] | Float[np.ndarray, "b t y x c"]
@@ -172,7 +171,7 @@ class CogVideoXVAE:
         def run(tile: Array | np.ndarray) -> np.ndarray:
             video = np.empty(self._video_shape(tile.shape), np.float32)
             start = 0
-            for frames in stream_frames(step, tile, _LATENT_FRAMES):
+            for frames in run_frames(step, tile, _LATENT_FRAMES):
                 video[:, start : start + frames.shape[1]] = frames
                 start += frames.shape[1]
             return video
@@ -197,6 +196,10 @@ class CogVideoXVAE:
                 f"frames of {height}x{width} pixels do not fit the CogVideoX autoencoder: both sides must be multiples "
                 f"of {ratio}"
             )
+
+
+def _joined(outputs: Iterable[Array]) -> Array:
+    return jnp.concatenate(list(outputs), axis=1)
 
 
 def _in_tiles(run: Callable[[Any], Any], x: Any, tiles: tuple[TileAxis, TileAxis] | None) -> Any:
