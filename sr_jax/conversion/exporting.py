@@ -7,15 +7,15 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax.numpy as jnp
 import numpy as np
 
 from sr_jax.conversion.components import CONFIG_FILE, KINDS
 from sr_jax.conversion.imported import HEADER_SUFFIX, SOURCE_FOLDER, open_component, read_record
-from sr_jax.conversion.rules import TensorRule, cast, their_shape, to_theirs
-from sr_jax.conversion.safetensors_file import file_size, parse_header
+from sr_jax.conversion.rules import TensorRule, cast, name_list, their_shape, to_theirs
+from sr_jax.conversion.safetensors_file import StoredTensor, file_size, parse_header
 from sr_jax.conversion.shards import as_before, index_of, new_files
 from sr_jax.conversion.store import StoredParams
 from sr_jax.conversion.weight_files import index_name
@@ -53,7 +53,15 @@ class Part:
         return KINDS[self.name].conversion.rules(self.config)
 
     def tensors(self, dtype: np.dtype | None) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-        """Type and shape of each tensor to write: of `dtype`, or as it was in the files, or as it is stored."""
+        """Type and shape of each tensor to write: of `dtype`, or as it was in the files, or as it is stored.
+
+        Raises:
+            UserError: Naming the parameters by which what is stored differs from the configuration.
+        """
+        wanted = {_names(rule) for rule in self.rules()}
+        differing = {".".join(names) for names in wanted ^ self.stored.leaves.keys()}
+        if differing:
+            raise UserError(f"the stored {self.name} does not fit its configuration: {name_list(differing)} differ")
         before = {}
         if self.unchanged:
             for file, header in self.headers.items():
@@ -167,22 +175,27 @@ def _write_weights(part: Part, folder: Path, headers: Mapping[str, bytes], on_by
     rules = defaultdict(list)
     for rule in part.rules():
         rules[_names(rule)].append(rule)
-    places = {
-        name: (file, place) for file, header in headers.items() for name, place in parse_header(header, folder).items()
-    }
     with contextlib.ExitStack() as stack:
-        files = {file: stack.enter_context((folder / file).open("wb")) for file in headers}
-        for file, header in headers.items():
-            files[file].write(header)
+        places = {}
+        for name, header in headers.items():
+            file = stack.enter_context((folder / name).open("wb"))
+            file.write(header)
+            places |= {tensor: (file, place) for tensor, place in parse_header(header, folder / name).items()}
         for group in part.stored.groups(_GROUP_BYTES):
-            for names, array in group.items():
+            # Emptied, so that a group is gone before the next one is read.
+            while group:
+                names, array = group.popitem()
                 for rule in rules[names]:
-                    file, place = places[rule.source]
-                    row = array if rule.layer is None else array[rule.layer]
-                    tensor = cast(to_theirs(row, rule.layout, rule.kernel), place.dtype, rule.source)
-                    files[file].seek(place.offset)
-                    files[file].write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
-                    on_bytes(place.nbytes)
+                    on_bytes(_write_tensor(rule, array, *places[rule.source]))
+                del array
+
+
+def _write_tensor(rule: TensorRule, array: np.ndarray, file: BinaryIO, place: StoredTensor) -> int:
+    """Writes one tensor at its place and returns its size."""
+    row = array if rule.layer is None else array[rule.layer]
+    tensor = cast(to_theirs(row, rule.layout, rule.kernel), place.dtype, rule.source)
+    file.seek(place.offset)
+    return file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
 
 
 def _names(rule: TensorRule) -> tuple[str, ...]:

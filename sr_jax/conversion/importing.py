@@ -5,7 +5,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
+import sr_jax
 from sr_jax.conversion.components import Component, component_folders, find_components, read_json
 from sr_jax.conversion.imported import HEADER_SUFFIX, SOURCE_FOLDER, STEP_FOLDER, ImportRecord
 from sr_jax.conversion.schedule import config_from_diffusers as schedule_from_diffusers
@@ -165,14 +165,13 @@ def _copy_other_files(source: Path, target: Path, components: Sequence[Component
 
 def _write_meta(source: Source, partial: Path, components: Sequence[Component], dtype: str) -> None:
     """Writes the record, and what training and sampling ask of a workdir's checkpoint."""
-    package_version = version("sr_jax")
     record = ImportRecord(
         source=source.name,
         revision=source.revision,
         folders={component.name: component.folder for component in components},
         dtype=dtype,
         sha256={name: _sha256(path) for component in components for name, path in _weight_files(component).items()},
-        software_version=package_version,
+        software_version=sr_jax.__version__,
     )
     configs = {component.name: dataclasses.asdict(component.config) for component in components}
     config: dict[str, Any] = {"dtype": _COMPUTE_DTYPE}

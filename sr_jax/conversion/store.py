@@ -58,17 +58,16 @@ class StoredParams:
 
     def groups(self, max_bytes: int) -> Iterator[dict[tuple[str, ...], np.ndarray]]:
         """All parameters as NumPy arrays, some at a time: as many as fit `max_bytes`, or one that is larger."""
-        group: list[tuple[str, ...]] = []
+        groups: list[dict[tuple[str, ...], ocp.RestoreArgs]] = [{}]
         size = 0
-        for keys, leaf in self.leaves.items():
+        for names, leaf in self.leaves.items():
             nbytes = math.prod(leaf.shape) * leaf.dtype.itemsize
-            if group and size + nbytes > max_bytes:
-                yield self._read(dict.fromkeys(group, ocp.RestoreArgs(restore_type=np.ndarray)))
-                group, size = [], 0
-            group.append(keys)
+            if groups[-1] and size + nbytes > max_bytes:
+                groups.append({})
+                size = 0
+            groups[-1][names] = ocp.RestoreArgs(restore_type=np.ndarray)
             size += nbytes
-        if group:
-            yield self._read(dict.fromkeys(group, ocp.RestoreArgs(restore_type=np.ndarray)))
+        yield from map(self._read, groups)
 
     def load(
         self, abstract: Params, *, shardings: Mapping[str, Any] | None = None, dtype: DTypeLike | None = None

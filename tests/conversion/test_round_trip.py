@@ -1,5 +1,6 @@
 """Import and export: what comes back is what went in."""
 
+import dataclasses
 import json
 
 import diffusers
@@ -129,3 +130,10 @@ def test_the_record_says_what_was_imported(pipeline):
     assert all(len(digest) == 64 for digest in record.sha256.values()) and len(record.sha256) > 4
     with pytest.raises(UserError, match="has no sound"):
         open_component(imported, "sound")
+
+
+def test_parameters_of_another_configuration_are_refused(tmp_path, pipeline):
+    [part] = [part for part in imported_parts(pipeline[1]) if part.name == "transformer"]
+    part = dataclasses.replace(part, config=dataclasses.replace(part.config, use_learned_positional_embeddings=False))
+    with pytest.raises(UserError, match=r"patch_embed\.pos_embedding differ"):
+        export([part], tmp_path / "back")
