@@ -1,8 +1,12 @@
-r"""Generates clips from a first frame and a prompt, with a trained checkpoint. Nothing else is needed at inference.
+r"""Generates clips from a first frame and a prompt, with a trained checkpoint or with released weights.
 
 One clip:
   python -m sr_jax.sample --checkpoint W2 --image face.png --prompt "a woman waves" --output clip.mp4 \
       --config.codec.path=TEACHERS/codec.npz
+
+One clip with released weights (see configs/sample.py):
+  python -m sr_jax.sample --config configs/sample.py:cogvideox --checkpoint MODEL --image face.png \
+      --prompt "a woman waves" --output clip.mp4
 
 All clips of a dataset's split, from their first frames and captions:
   python -m sr_jax.sample --checkpoint W2 --data DATA --split test --output SAMPLES \
@@ -22,7 +26,9 @@ from sr_jax.evaluation.generation import generate_one, generate_split, load_gene
 
 FLAGS = flags.FlagValues()
 config_flags.DEFINE_config_file("config", "configs/sample.py:people", "How to sample.", flag_values=FLAGS)
-flags.DEFINE_string("checkpoint", None, "Workdir of a base or stage two run.", flag_values=FLAGS, required=True)
+flags.DEFINE_string(
+    "checkpoint", None, "Workdir of a base or stage two run, or an import.", flag_values=FLAGS, required=True
+)
 flags.DEFINE_string("output", None, "The mp4 file (one clip) or folder to write.", flag_values=FLAGS, required=True)
 flags.DEFINE_string("image", None, "First frame of one clip: a PNG or JPEG file.", flag_values=FLAGS)
 flags.DEFINE_string("prompt", None, "What happens in the one clip.", flag_values=FLAGS)
