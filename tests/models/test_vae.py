@@ -53,6 +53,21 @@ def test_decoding_to_host_memory_gives_the_same_video(twins):
     assert relative_error(streamed, ours.decode(jnp.asarray(latents))) < 1e-6
 
 
+def test_decoding_to_host_memory_holds_one_batch_of_frames(twins, monkeypatch):
+    ours, _ = twins["small"]
+    step, in_use = ours._decode_step, []
+
+    def watched(*args):
+        in_use.append(sum(array.nbytes for array in jax.live_arrays()))
+        return step(*args)
+
+    monkeypatch.setattr(ours, "_decode_step", watched)
+    ours.decode_to_host(vae_twin.latents(1, 13, 5, 3))
+    # The first two calls have no cache, and the output of a longer batch, behind them.
+    assert len(in_use) == 6
+    assert len(set(in_use[2:])) == 1
+
+
 def test_an_even_number_of_latent_frames_is_that_of_diffusers(twins):
     ours, theirs = twins["small"]
     latents = vae_twin.latents(1, 4, 5, 3)

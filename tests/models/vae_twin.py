@@ -16,6 +16,7 @@ SMALL = {
     "latent_channels": 4,
     "layers_per_block": 1,
     "norm_num_groups": 2,
+    "norm_eps": 1e-2,
     "sample_height": 48,
     "sample_width": 40,
     "scaling_factor": 0.7,
