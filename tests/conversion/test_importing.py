@@ -121,7 +121,7 @@ def interrupted(tmp_path, pipeline, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(pipeline, tmp_path / "ours", progress=progress)
     # What a killed save leaves.
-    leftover = next(tmp_path.glob(".ours.partial/checkpoints/0")) / "vae.orbax-checkpoint-tmp"
+    leftover = next(tmp_path.glob(".ours.partial/checkpoints/0")) / "vae.orbax-checkpoint-tmp-17"
     leftover.mkdir()
     assert read == ["transformer", "vae"] and not (tmp_path / "ours").exists()
     return tmp_path
