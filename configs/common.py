@@ -19,7 +19,7 @@ def _transformer(size: str) -> dict[str, Any]:
         "attention_head_dim": 64,
         "in_channels": 2 * TINY_LATENT_CHANNELS,
         "out_channels": TINY_LATENT_CHANNELS,
-        "num_layers": 6,
+        "num_layers": 4,
         "time_embed_dim": 192,
         "text_embed_dim": 256,
         "max_text_seq_length": 24,
@@ -46,8 +46,12 @@ def size_names() -> list[str]:
     return sorted(_LATENT_WIDTHS)
 
 
-def get_common_config(size: str) -> ml_collections.ConfigDict:
+def get_common_config(size: str, num_train_steps: dict[str, int]) -> ml_collections.ConfigDict:
     """The fields that all stages have, at a named size.
+
+    Args:
+        size: One of `size_names()`.
+        num_train_steps: The stage's optimizer steps at each size.
 
     Raises:
         ValueError: For an unknown size.
@@ -63,14 +67,17 @@ def get_common_config(size: str) -> ml_collections.ConfigDict:
         "num_layers": _STRUCTURE_LAYERS[size],
     }
     config.identity = _identity(size)
-    # Released values of CogVideoX-5B and 5B-I2V; the betas and the zero terminal SNR are the schedule's defaults.
-    config.schedule = {"snr_shift_scale": 1.0}
+    # The betas and the zero terminal SNR are the released ones. CogVideoX-2B shifts by 3 and 5B by 1. Small clips of
+    # flat colours are decided at far more noise: with a shift of 1, each patch chooses its own place for an arm.
+    config.schedule = {"snr_shift_scale": 100.0}
 
     config.data = {"dir": "", "split": "train", "codec": ""}
     # A learned position table fits one size of video: "keep", "drop" or "interpolate" it.
     config.init = {"transformer": "", "position_table": "keep"}
+    # A rank of 0 trains the whole model; base and stage two can train low-rank factors of the layers named instead.
+    config.lora = {"rank": 0, "alpha": 64.0, "targets": ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out")}
     config.batch_size = 8
-    config.num_train_steps = 1000
+    config.num_train_steps = num_train_steps[size]
     config.ema_decay = 0.99
     # A model this small learns from scratch about twice as fast with Muon as with AdamW, sample for sample.
     config.optimizer = {

@@ -10,7 +10,7 @@ import ml_collections
 # `stride`: frames from one clip's start to the next one's, at `fps`.
 _SIZES = {
     "people": {
-        "clip": {"num_frames": 13, "fps": 16.0, "height": 64, "width": 48, "stride": 13},
+        "clip": {"num_frames": 13, "fps": 24.0, "height": 64, "width": 48, "stride": 13},
         "depth": {"name": "precomputed"},
         "faces": {"name": "small", "path": ""},
     },

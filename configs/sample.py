@@ -20,7 +20,7 @@ _SIZES = {
         "text": {"name": "wordllama", "num_tokens": 24},
         # "dpm" or "ddim".
         "sampler": "ddim",
-        "num_inference_steps": 20,
+        "num_inference_steps": 10,
         # 1.0: no guidance, and half the cost.
         "guidance_scale": 1.0,
         # "", "released" or "cosine".

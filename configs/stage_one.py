@@ -11,9 +11,8 @@ from configs.common import get_common_config
 
 def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     """Stage one at a named size."""
-    config = get_common_config(size)
+    config = get_common_config(size, num_train_steps={"tiny": 220, "real": 300})
     config.stage = "stage_one"
-    config.num_train_steps = 250
     config.train_modules = ("structure", "identity")
     # "clean" is the paper's choice; "noisy" is its ablation.
     config.structure_input = "clean"

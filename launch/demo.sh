@@ -11,8 +11,8 @@ source launch/environment.sh
 source launch/steps.sh
 
 people_records() {
-  step "Render clips to train on" people --output "$out/videos" --split train --clips 500 --fps 16
-  step "Render held-out clips" people --output "$out/videos" --split test --clips 64 --fps 16
+  step "Render clips to train on" people --output "$out/videos" --split train --clips 800 --fps 24
+  step "Render held-out clips" people --output "$out/videos" --split test --clips 64 --fps 24
   fit_face_teachers
   step "Prepare the records" prepare --config configs/prepare.py:people --input "$out/videos" --output "$out/data" \
     --config.codec.path="$out/teachers/codec.npz" --config.faces.path="$out/teachers/faces"

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from jaxtyping import Float, Int, Shaped, UInt8
 
 from sr_jax.errors import UserError
@@ -62,7 +64,8 @@ def _opened(path: Path) -> Iterator[tuple[Iterator[np.ndarray], float]]:
                 raise UserError(f"{path} holds no video stream")
             stream = container.streams.video[0]
             fps = float(stream.average_rate or stream.guessed_rate or 0)
-            frames = map(_upright, container.decode(stream))
+            # One converter for all frames: setting one up takes longer than converting a small frame.
+            frames = map(functools.partial(_upright, VideoReformatter()), container.decode(stream))
             first = next(frames, None)
             if first is None or fps <= 0:
                 raise UserError(f"{path} holds no video frames")
@@ -71,9 +74,9 @@ def _opened(path: Path) -> Iterator[tuple[Iterator[np.ndarray], float]]:
         raise UserError(f"cannot read the video {path}: {error.strerror}") from error
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
+def _upright(reformatter: VideoReformatter, frame: av.VideoFrame) -> np.ndarray:
     # Phones store upright video as turned frames plus an angle.
-    return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+    return np.rot90(reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray(), frame.rotation // 90)
 
 
 def clip_indices(

@@ -86,9 +86,9 @@ def from_patches(patches: Float[Array, "b t y x values"], temporal: int, spatial
 class LinearVideoCodec:
     """A linear codec for small videos: principal components in, least squares over neighbours out.
 
-    Encoding: latent channel c is a patch's coordinate on the c-th principal component, divided by the square root of
-    its standard deviation, and all channels multiplied by one number (`scaling_factor`) so that latents have unit
-    variance overall. This half whitening keeps the order of importance (a mean squared error on latents still cares
+    Encoding: latent channel c is a patch's coordinate on the c-th principal component, divided by the fourth root
+    of its standard deviation, and all channels multiplied by one number (`scaling_factor`) so that latents have unit
+    variance overall. This part whitening keeps the order of importance (a mean squared error on latents still cares
     more for what matters more in pixels) without leaving the last channels so faint that the schedule's noise drowns
     them at once. It is deterministic, so the standard deviation of its latents is 0.
 

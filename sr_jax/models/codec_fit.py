@@ -16,6 +16,8 @@ WeightedVideos = tuple[float, UInt8[np.ndarray, "n f h w 3"]]
 _BATCH = 16
 # Added to the diagonal of the decoder's normal equations, as a part of its mean: keeps faint channels harmless.
 _RIDGE = 1e-5
+# Channels are divided by this power of their standard deviation.
+_WHITENING = 0.25
 
 
 def fit_linear_codec(
@@ -53,9 +55,10 @@ def fit_linear_codec(
     moments = _mean_products(patches_twice, videos)
     mean = moments[0, 1:]
     components, deviations = _principal_components(moments[1:, 1:] - np.outer(mean, mean), latent_channels)
-    # A channel has variance `deviations` after division by the square root of its deviation.
-    scaling_factor = 1 / np.sqrt(deviations.mean())
-    encoder = (components * scaling_factor / np.sqrt(deviations)).astype(np.float32)
+    # The power between 0 (a channel counts by its pixels) and 1 (all channels count the same) that trained best.
+    weights = deviations**-_WHITENING
+    scaling_factor = 1 / np.sqrt(np.mean((weights * deviations) ** 2))
+    encoder = (components * scaling_factor * weights).astype(np.float32)
     mean = mean.astype(np.float32)
 
     def neighbours_and_patches(video: Array) -> tuple[Array, Array]:

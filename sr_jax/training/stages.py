@@ -112,7 +112,7 @@ class Denoising:
         """
         keys = iter(jax.random.split(key, 6))
         latents = sample_posterior(batch["latent_mean"], batch["latent_std"], next(keys))
-        timesteps = jax.random.randint(next(keys), latents.shape[:1], 0, self.schedule.config.num_train_timesteps)
+        timesteps = sample_timesteps(len(latents), self.schedule.config.num_train_timesteps, next(keys))
         noise = jax.random.normal(next(keys), latents.shape)
         noisy = self.schedule.add_noise(latents, noise, timesteps)
         image = image_condition(batch["image_latents"], latents.shape[1], next(keys))
@@ -156,7 +156,7 @@ class AlignmentModules:
             inputs = latents
             if self.structure_input == "noisy":
                 num_timesteps = self.schedule.config.num_train_timesteps
-                timesteps = jax.random.randint(timestep_key, latents.shape[:1], 0, num_timesteps)
+                timesteps = sample_timesteps(len(latents), num_timesteps, timestep_key)
                 noise = jax.random.normal(noise_key, latents.shape)
                 inputs = self.schedule.add_noise(latents, noise, timesteps)
             depth_latents = self.modules["structure"].apply(params["structure"], inputs, timesteps)
@@ -167,6 +167,18 @@ class AlignmentModules:
             value = identity_loss(embeddings, batch["face_embedding"], batch["face_mask"])
             losses["identity"] = (1.0, value)
         return total_and_metrics(losses, batch, timesteps, self.schedule.config.num_train_timesteps)
+
+
+def sample_timesteps(batch_size: int, num_train_timesteps: int, key: jax.Array) -> Int[Array, "{batch_size}"]:
+    """Draws uniform timesteps that are spread evenly over the batch.
+
+    Each one is uniform on `0 .. num_train_timesteps - 1`, as in the CogVideoX trainers. One random shift of an even
+    grid gives the batch's mean loss less variance than independent draws do (Kingma et al. 2021, Variational
+    Diffusion Models, appendix I.1).
+    """
+    grid = (jax.random.uniform(key) + jnp.arange(batch_size) / batch_size) % 1.0
+    # The product can round up to num_train_timesteps.
+    return jnp.minimum((grid * num_train_timesteps).astype(jnp.int32), num_train_timesteps - 1)
 
 
 def sample_posterior(
