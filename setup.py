@@ -32,7 +32,8 @@ DEMO = ["wordllama==0.4.0.post1"]
 # Runs the person mask of the depth stand-in for real clips; its weights are fetched from a package at run time.
 REAL = ["ai-edge-litert>=2.1"]
 TORCH = ["torch>=2.6"]
-# Without PyTorch, which the tests need too: launch/environment.sh installs it without its CUDA libraries.
+# Without PyTorch, which the tests need too, and peft, with which diffusers loads LoRA files and which asks for PyTorch:
+# launch/environment.sh installs them without PyTorch's CUDA libraries.
 TEST = ["diffusers>=0.35", "beartype>=0.19", "hypothesis>=6", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"]
 
 setup(

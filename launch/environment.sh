@@ -31,7 +31,8 @@ make_environment() {
 
 install_torch() {
   # Tests compare with PyTorch on the CPU: without --no-deps, pip would add several GB of CUDA libraries.
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -c launch/constraints.txt --no-deps torch
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -c launch/constraints.txt --no-deps \
+    torch peft accelerate
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -c launch/constraints.txt \
-    filelock fsspec jinja2 networkx "setuptools>=77" sympy typing-extensions
+    filelock fsspec jinja2 networkx psutil "setuptools>=77" sympy typing-extensions
 }

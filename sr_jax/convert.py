@@ -13,6 +13,11 @@ Back to a folder that diffusers loads with from_pretrained; of an untouched impo
 A trained transformer, with the other parts of the model it started from:
   python -m sr_jax.convert export --checkpoint W2 --base MODEL --output TRAINED --dtype bfloat16
 
+A LoRA, as a file that load_lora_weights of diffusers takes, or merged into what it adapts; the result samples, trains
+on and exports like a model that was trained whole:
+  python -m sr_jax.convert lora --checkpoint W2 --output LORA
+  python -m sr_jax.convert merge --checkpoint W2 --output MERGED
+
 An interrupted run leaves nothing under the name of --output; the same command again completes it.
 """
 
@@ -25,12 +30,13 @@ import tqdm
 from absl import flags
 
 from sr_jax import command_line
-from sr_jax.conversion import exporting, hub
+from sr_jax.conversion import exporting, hub, lora
 from sr_jax.conversion.imported import SOURCE_FOLDER, is_imported
 from sr_jax.conversion.importing import DTYPES, import_pipeline
 from sr_jax.errors import UserError
 from sr_jax.models.cogvideox import CogVideoXConfig
 from sr_jax.training.checkpoints import item_path, read_meta
+from sr_jax.training.transformers import load_transformer, trained_lora
 
 IMPORT = flags.FlagValues()
 flags.DEFINE_string("source", None, "Folder that diffusers saved, or a hub name.", flag_values=IMPORT, required=True)
@@ -45,6 +51,10 @@ flags.DEFINE_string("output", None, "Folder to write; must not exist.", flag_val
 flags.DEFINE_string("base", "", "An import: the other parts of a trained transformer's pipeline.", flag_values=EXPORT)
 flags.DEFINE_enum("dtype", "", ["", *DTYPES], "Type of the weights; as they are stored.", flag_values=EXPORT)
 flags.DEFINE_float("max_shard_gb", 5.0, "Weights in one new file.", flag_values=EXPORT, lower_bound=0.001)
+
+LORA = flags.FlagValues()
+flags.DEFINE_string("checkpoint", None, "Workdir that trained a LoRA.", flag_values=LORA, required=True)
+flags.DEFINE_string("output", None, "Folder to write; must not exist.", flag_values=LORA, required=True)
 
 
 def run_import(args: flags.FlagValues) -> None:
@@ -69,8 +79,11 @@ def run_export(args: flags.FlagValues) -> None:
         raise UserError(f"{checkpoint} is an import, which is whole by itself: leave out --base")
     parts = exporting.imported_parts(base) if args.base or is_imported(base) else []
     if not is_imported(checkpoint):
-        config = CogVideoXConfig(**read_meta(checkpoint)["config"]["model"])
-        trained = exporting.trained_transformer(item_path(checkpoint), config, parts)
+        config = read_meta(checkpoint)["config"]
+        if config.get("lora", {}).get("rank"):
+            raise UserError(f"{checkpoint} holds a LoRA: use lora instead of export, or merge first and export that")
+        model = CogVideoXConfig(**config["model"])
+        trained = exporting.trained_transformer(item_path(checkpoint), model, parts)
         parts = [part for part in parts if part.name != trained.name] + [trained]
     with _progress() as progress:
         exporting.export(
@@ -81,6 +94,27 @@ def run_export(args: flags.FlagValues) -> None:
             max_shard_bytes=int(args.max_shard_gb * 1e9),
             progress=progress,
         )
+
+
+def run_lora(args: flags.FlagValues) -> None:
+    """Exports the newest averaged factors of a LoRA.
+
+    Raises:
+        UserError: If the checkpoint has none, or the output exists.
+    """
+    factors, config, meta = trained_lora(args.checkpoint)
+    tensors = lora.lora_tensors(factors, config, CogVideoXConfig(**meta["config"]["model"]))
+    lora.save_lora(tensors, Path(args.output))
+
+
+def run_merge(args: flags.FlagValues) -> None:
+    """Merges the newest averaged factors of a LoRA into what they adapt.
+
+    Raises:
+        UserError: If the checkpoint has none, what it adapts is not there, or the output exists.
+    """
+    trained_lora(args.checkpoint)
+    lora.save_merged(*load_transformer(args.checkpoint), Path(args.output))
 
 
 @contextlib.contextmanager
@@ -97,12 +131,17 @@ def _progress() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
 
 def choose(argv: Sequence[str]) -> tuple[Callable[[flags.FlagValues], None], flags.FlagValues, list[str]]:
     """The command that the first argument names, its flags, and the other arguments."""
-    commands = {"import": (run_import, IMPORT), "export": (run_export, EXPORT)}
+    commands = {
+        "import": (run_import, IMPORT),
+        "export": (run_export, EXPORT),
+        "lora": (run_lora, LORA),
+        "merge": (run_merge, LORA),
+    }
     if len(argv) > 1 and argv[1] in commands:
         return *commands[argv[1]], [argv[0], *argv[2:]]
 
     def refuse(_: flags.FlagValues) -> None:
-        raise UserError("say what to do: import or export, see --help")
+        raise UserError("say what to do: import or export, lora or merge, see --help")
 
     return refuse, flags.FlagValues(), [argv[0], *(word for word in argv if word in ("--help", "-h"))]
 

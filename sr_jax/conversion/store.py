@@ -24,7 +24,7 @@ _CHUNK_BYTES = 64 * 2**20
 
 
 def save_item(path: Path, name: str, params: Params) -> None:
-    """Writes JAX arrays as `{name: params}` to `path`, whole or not at all."""
+    """Writes JAX or NumPy arrays as `{name: params}` to `path`, whole or not at all."""
     tree = {name: params}
     save_args = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=_CHUNK_BYTES), tree)
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(save_concurrent_gb=_CONCURRENT_GB)) as checkpointer:

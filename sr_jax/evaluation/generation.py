@@ -27,7 +27,7 @@ from sr_jax.models.codec import VideoCodec
 from sr_jax.models.cogvideox import CogVideoXConfig
 from sr_jax.teachers.base import TextTeacher
 from sr_jax.teachers.registry import load_codec, load_text_teacher
-from sr_jax.training.checkpoints import load_params
+from sr_jax.training.transformers import load_transformer
 
 _SIZES = tuple(field.name for field in dataclasses.fields(ClipSize))
 SETTINGS_FILE = "sampling.json"
@@ -100,9 +100,7 @@ def load_generator(checkpoint: Path, config: ml_collections.ConfigDict) -> Gener
         UserError: When the checkpoint holds no transformer for image to video, or was trained on latents of another
             codec or on captions of another text teacher than the config names.
     """
-    params, meta = load_params(checkpoint)
-    if "transformer" not in params:
-        raise UserError(f"{checkpoint} is a {meta['stage']} run, which generates nothing: name a base or stage two run")
+    params, meta = load_transformer(checkpoint)
     codec = load_codec(_with_path(config.codec, checkpoint))
     text = load_text_teacher(_with_path(config.text, checkpoint))
     trained, provenance = meta["config"], None
@@ -114,7 +112,7 @@ def load_generator(checkpoint: Path, config: ml_collections.ConfigDict) -> Gener
         _require_same("text", text, provenance.teachers["text"], checkpoint)
         size = ClipSize(**{name: provenance.clip[name] for name in _SIZES})
     size = dataclasses.replace(size, **{name: config.clip[name] for name in _SIZES if config.clip[name]})
-    pipeline = make_pipeline(config, params["transformer"], trained, codec, text, size)
+    pipeline = make_pipeline(config, params, trained, codec, text, size)
     made_by = {"checkpoint": str(checkpoint), "stage": meta["stage"], "step": meta["step"], "seed": config.seed}
     made_by |= dataclasses.asdict(sampling_settings(config)) | {"frozen": trained.get("frozen", {})}
     return Generator(pipeline, provenance, made_by, config.seed, config.batch_size)

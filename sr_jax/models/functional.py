@@ -16,17 +16,18 @@ class Functional:
     Building one allocates no array, whatever the size of the module.
 
     Attributes:
+        build: Builds the module.
         abstract: `nnx.State` of `jax.ShapeDtypeStruct` leaves with their metadata (`logical_axes`).
     """
 
     def __init__(self, build: Callable[[nnx.Rngs], nnx.Module]):
         """Traces `build` for the module's graph and shapes; `build` must create `nnx.Param` variables only."""
-        self._build = build
+        self.build = build
         self._graphdef, self.abstract = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param)
 
     def init(self, key: jax.Array) -> Params:
         """Draws fresh parameters; pure, so it can be jitted with `out_shardings`."""
-        return nnx.to_pure_dict(nnx.state(self._build(nnx.Rngs(params=key)), nnx.Param))
+        return nnx.to_pure_dict(nnx.state(self.build(nnx.Rngs(params=key)), nnx.Param))
 
     def apply(self, params: Params, *args: Any, **kwargs: Any) -> Any:
         """Calls the module with `params`: `apply(params, *args)` is `module(*args)`."""

@@ -35,6 +35,7 @@ class ShardingRules:
     kernel: str | None = None
     norm: str | None = None
     embedding: str | None = None
+    lora_rank: str | None = None
 
     def spec(self, logical_axes: tuple[str, ...], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
         """The partition of one parameter.

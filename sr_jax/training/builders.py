@@ -1,23 +1,27 @@
 """From a config to modules, stages and their starting parameters."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
+from jax.sharding import Mesh
 
-from sr_jax.conversion.position_table import fit_position_table
 from sr_jax.data.builder import read_empty_prompt
 from sr_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from sr_jax.errors import UserError
 from sr_jax.models.cogvideox import CogVideoXConfig, CogVideoXTransformer3D
 from sr_jax.models.functional import Functional, Params
 from sr_jax.models.identity import IdentityConfig, IdentityModule
+from sr_jax.models.lora import AdaptedFunctional
 from sr_jax.models.structure import StructureModule, init_from_transformer
+from sr_jax.parallel import mesh as meshes
+from sr_jax.parallel import sharding
 from sr_jax.training import checkpoints
+from sr_jax.training.lora import LoraStage, lora_config
 from sr_jax.training.stages import Alignment, AlignmentModules, Denoising, Stage
+from sr_jax.training.transformers import fitted_transformer, load_transformer
 
 STAGES = ("base", "stage_one", "stage_two")
 
@@ -48,13 +52,15 @@ def build_schedule(schedule: Mapping[str, Any]) -> NoiseSchedule:
 def build_stage(config: ml_collections.ConfigDict) -> Stage:
     """The stage that `config` describes.
 
-    Stage two with both weights 0 is plain fine-tuning: it is built, and compiled, without the frozen modules.
+    Stage two with both weights 0 is plain fine-tuning: it is built, and compiled, without the frozen modules. With a
+    LoRA, either trains the factors of that and nothing else.
 
     Raises:
         UserError: For an unknown stage or an option that is none of its values.
     """
     precision = {"dtype": config.dtype, "remat": config.remat}
     schedule = build_schedule(config.schedule.to_dict())
+    lora = lora_config(config)
     if config.stage == "stage_one":
         modules = {}
         if "structure" in config.train_modules:
@@ -65,13 +71,17 @@ def build_stage(config: ml_collections.ConfigDict) -> Stage:
         _choose("structure_input", config.structure_input, ("clean", "noisy"))
         return AlignmentModules(modules, schedule, config.structure_input, config.identity.use_depth)
     _choose("stage", config.stage, STAGES)
-    return Denoising(
-        modules={"transformer": build_transformer(config.model.to_dict(), **precision)},
+    transformer = build_transformer(config.model.to_dict(), **precision)
+    if lora is not None:
+        transformer = AdaptedFunctional(transformer, lora)
+    denoising = Denoising(
+        modules={"transformer": transformer},
         schedule=schedule,
         image_dropout=config.image_dropout,
         text_dropout=config.text_dropout,
         alignment=_build_alignment(config) if frozen_workdirs(config) else None,
     )
+    return denoising if lora is None else LoraStage({"lora": transformer}, denoising)
 
 
 def frozen_workdirs(config: ml_collections.ConfigDict) -> dict[str, str]:
@@ -94,16 +104,34 @@ def frozen_workdirs(config: ml_collections.ConfigDict) -> dict[str, str]:
 def load_frozen(config: ml_collections.ConfigDict) -> Params:
     """What the stage's loss reads and never changes; `{}` when that is nothing.
 
-    Parameters of the frozen modules, from the averaged weights of their workdirs; and for text dropout the dataset's
-    `empty_prompt`.
+    Parameters of the frozen modules, from the averaged weights of their workdirs; with a LoRA the transformer that it
+    adapts; and for text dropout the dataset's `empty_prompt`.
 
     Raises:
         UserError: When a workdir or the dataset lacks what the stage needs.
     """
     frozen = {name: checkpoints.load_params(workdir)[0][name] for name, workdir in frozen_workdirs(config).items()}
+    if lora_config(config) is not None:
+        frozen["transformer"] = fitted_transformer(config)
     if config.stage != "stage_one" and config.text_dropout:
         frozen["empty_prompt"] = read_empty_prompt(config.data.dir)
     return frozen
+
+
+def frozen_steps(config: ml_collections.ConfigDict) -> dict[str, int]:
+    """Which checkpoint of its workdir each part of `load_frozen` is, by name."""
+    workdirs = frozen_workdirs(config)
+    if lora_config(config) is not None:
+        workdirs = workdirs | {"transformer": config.init.transformer}
+    return {name: checkpoints.read_meta(workdir)["step"] for name, workdir in workdirs.items()}
+
+
+def frozen_shardings(stage: Stage, frozen: Params, mesh: Mesh, rules: sharding.ShardingRules) -> dict[str, Any]:
+    """Where each part of `load_frozen` goes: a transformer is split as if it were trained, all else is replicated."""
+    shardings: dict[str, Any] = dict.fromkeys(frozen, meshes.replicated(mesh))
+    if isinstance(stage, LoraStage):
+        shardings["transformer"] = sharding.param_shardings(stage.modules["lora"].frozen, mesh, rules)
+    return shardings
 
 
 def initial_params(config: ml_collections.ConfigDict, stage: Stage, key: jax.Array) -> Params:
@@ -114,22 +142,18 @@ def initial_params(config: ml_collections.ConfigDict, stage: Stage, key: jax.Arr
     Weights of another type become float32.
 
     Raises:
-        UserError: When the named transformer has another architecture than `config.model`, or its learned position
-            table does not fit `config.model` as `config.init.position_table` asks for.
+        UserError: As `fitted_transformer`.
     """
     keys = jax.random.split(key, len(stage.modules))
     params = {name: module.init(keys[i]) for i, (name, module) in enumerate(stage.modules.items())}
     if not config.init.transformer:
         return params
-    loaded, meta = checkpoints.load_params(config.init.transformer)
-    pretrained, model = loaded["transformer"], CogVideoXConfig(**meta["config"]["model"])
     if "transformer" in params:
-        wanted = CogVideoXConfig(**config.model.to_dict())
-        pretrained, model = fit_position_table(pretrained, model, wanted.sample_size, config.init.position_table)
-        _require_same_model(wanted, model, config.init.transformer)
-        params["transformer"] = _like(params["transformer"], pretrained)
+        params["transformer"] = _like(params["transformer"], fitted_transformer(config))
     if "structure" in params:
-        started = init_from_transformer(params["structure"], pretrained, model.num_layers, config.structure.num_layers)
+        pretrained, meta = load_transformer(config.init.transformer)
+        num_layers = meta["config"]["model"]["num_layers"]
+        started = init_from_transformer(params["structure"], pretrained, num_layers, config.structure.num_layers)
         params["structure"] = _like(params["structure"], started)
     return params
 
@@ -149,15 +173,6 @@ def _build_alignment(config: ml_collections.ConfigDict) -> Alignment:
 
 def _like(params: Params, loaded: Params) -> Params:
     return jax.tree.map(lambda leaf, new: new.astype(leaf.dtype), params, loaded)
-
-
-def _require_same_model(expected: CogVideoXConfig, found: CogVideoXConfig, workdir: str) -> None:
-    for name, value in dataclasses.asdict(expected).items():
-        if value != getattr(found, name):
-            raise UserError(
-                f"config.model.{name} is {value!r}, but the transformer in {workdir} has {getattr(found, name)!r}: use "
-                "its model section, or another workdir"
-            )
 
 
 def _choose(name: str, value: str, choices: tuple[str, ...]) -> None:

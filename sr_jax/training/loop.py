@@ -48,6 +48,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
     stage = builders.build_stage(config)
     data = make_data(config, mesh)
     frozen = builders.load_frozen(config)
+    frozen_shardings = builders.frozen_shardings(stage, frozen, mesh, sharding.ShardingRules(**config.sharding))
     optimizer = make_optimizer(config.optimizer, config.num_train_steps)
     state, shardings = make_state(config, stage, mesh, optimizer)
     workdirs.write_config(config, workdir)
@@ -57,10 +58,12 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
         "stage": config.stage,
         "config": json.loads(config.to_json()),
         "provenance": json.loads(provenance.to_json()),
+        "frozen_steps": builders.frozen_steps(config),
     }
     if saved.latest_step() is None:
         saved.save(0, state, data, meta, force=True)
     else:
+        _require_same_frozen(workdir, meta["frozen_steps"])
         state = saved.restore(_abstract(state), data)
     first_step = int(state.step)
     for name, params in state.params.items():
@@ -70,10 +73,10 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
     train_step = jax.jit(
         make_train_step(stage.loss, optimizer, config.ema_decay, config.seed),
         donate_argnums=0,
-        in_shardings=(shardings, everywhere, meshes.batch_sharding(mesh)),
+        in_shardings=(shardings, frozen_shardings, meshes.batch_sharding(mesh)),
         out_shardings=(shardings, everywhere),
     )
-    frozen = jax.device_put(frozen, everywhere)
+    frozen = jax.device_put(frozen, frozen_shardings)
     log = MetricLog(workdir, first_step=first_step, num_steps=config.num_train_steps, enabled=jax.process_index() == 0)
     window = _Window()
     for step in range(first_step + 1, config.num_train_steps + 1):
@@ -157,6 +160,16 @@ def checked_provenance(config: ml_collections.ConfigDict) -> Provenance:
                 f"the dataset in {config.data.dir} does not fit the checkpoint in {workdir}: {differences[0]}"
             )
     return provenance
+
+
+def _require_same_frozen(workdir: Path, steps: dict[str, int]) -> None:
+    started = checkpoints.read_meta(workdir)["frozen_steps"]
+    for name, step in steps.items():
+        if step != started[name]:
+            raise UserError(
+                f"{workdir} was started with the frozen {name} at step {started[name]}, now that is at step {step}: "
+                "use another --workdir"
+            )
 
 
 def _abstract(state: TrainState) -> TrainState:

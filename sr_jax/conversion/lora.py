@@ -1,0 +1,95 @@
+"""Low-rank factors as diffusers and PEFT keep them, and checkpoints with the factors merged in."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orbax.checkpoint as ocp
+import safetensors.numpy
+
+from sr_jax.conversion import transformer
+from sr_jax.conversion.rules import TensorRule, to_theirs
+from sr_jax.conversion.store import save_item
+from sr_jax.errors import UserError
+from sr_jax.models.cogvideox import CogVideoXConfig
+from sr_jax.models.functional import Params
+from sr_jax.models.lora import LoraConfig, adapted_layers
+
+WEIGHTS_FILE = "pytorch_lora_weights.safetensors"
+"""What `load_lora_weights` looks for in a folder."""
+
+
+def lora_tensors(lora: Params, config: LoraConfig, model: CogVideoXConfig) -> dict[str, np.ndarray]:
+    """The factors under the names that `CogVideoXLoraLoaderMixin.load_lora_weights` of diffusers takes.
+
+    `alpha / rank` is multiplied into `lora_B`: a file that names no alpha counts its product once, in every version of
+    diffusers and in other programs, while not all of them read an alpha from a file's metadata.
+
+    Args:
+        lora: The factors.
+        config: What they were trained with.
+        model: The transformer that they adapt.
+
+    Returns:
+        `transformer.LAYER.lora_A.weight` `[rank, in]` and `transformer.LAYER.lora_B.weight` `[out, rank]`; of a
+        convolution `[rank, in, kh, kw]` and `[out, rank, 1, 1]`.
+    """
+    layers = adapted_layers(lora)
+    tensors = {}
+    for rule in transformer.rules(model):
+        if rule.target[-1] == "kernel" and rule.target[:-1] in layers:
+            a, b = (np.asarray(factor, np.float32) for factor in layers[rule.target[:-1]])
+            name = f"transformer.{rule.source.removesuffix('.weight')}"
+            tensors[f"{name}.lora_A.weight"], tensors[f"{name}.lora_B.weight"] = _theirs(rule, a, config.scale * b)
+    return tensors
+
+
+def save_lora(tensors: dict[str, np.ndarray], output: Path) -> None:
+    """Writes a folder that `load_lora_weights` takes, whole or not at all.
+
+    Raises:
+        UserError: If `output` exists.
+    """
+    partial = _new_folder(output)
+    safetensors.numpy.save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
+    partial.replace(output)
+
+
+def save_merged(params: Params, meta: dict[str, Any], output: Path) -> None:
+    """Writes merged weights as a checkpoint that samples, trains on and exports like one that was trained whole.
+
+    Args:
+        params: Of the transformer.
+        meta: Of the checkpoint that held the factors.
+        output: Folder to write; must not exist.
+
+    Raises:
+        UserError: If `output` exists.
+    """
+    partial = _new_folder(output)
+    checkpoint = partial / "checkpoints" / str(meta["step"])
+    save_item(checkpoint / "ema_params", "transformer", params)
+    whole = meta | {"config": meta["config"] | {"lora": meta["config"]["lora"] | {"rank": 0}}}
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+        checkpointer.save((checkpoint / "meta").absolute(), args=ocp.args.JsonSave(whole))
+    partial.replace(output)
+
+
+def _theirs(rule: TensorRule, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if rule.layer is not None:
+        a, b = a[rule.layer], b[rule.layer]
+    a, b = to_theirs(a, rule.layout, rule.kernel), b.T
+    # After the convolution with A one with B, of one pixel.
+    b = b.reshape(*b.shape, *(1 for _ in rule.kernel))
+    return np.ascontiguousarray(a), np.ascontiguousarray(b)
+
+
+def _new_folder(output: Path) -> Path:
+    """A new folder beside `output`, without what an interrupted run left."""
+    if output.exists():
+        raise UserError(f"{output} exists: name a new folder, or remove it")
+    partial = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    return partial

@@ -1,0 +1,156 @@
+"""Low-rank adaptation of linear layers (LoRA, Hu et al. 2021, https://arxiv.org/abs/2106.09685, section 4.1).
+
+An adapted layer computes `x W + b + (alpha / rank) (x A) B`, where `W` and `b` are frozen. The product is added to what
+the layer returns and not to `W`: a training step then holds neither a second copy of the kernels nor their gradients,
+which of the stacked blocks of a large model would be gigabytes. `merge` adds it to `W`, for sampling and export.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx, traverse_util
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from sr_jax.errors import UserError
+from sr_jax.models.functional import Functional, Params
+
+_FACTORS = ("lora_a", "lora_b")
+
+
+@dataclasses.dataclass(frozen=True)
+class LoraConfig:
+    """Which layers are adapted, and how much.
+
+    Attributes:
+        rank: Width of the bottleneck, at least 1.
+        alpha: The product counts `alpha / rank` times.
+        targets: Names of layers, or of parts of their paths: "attn1.to_q" is one layer of every block, "attn1" are all
+            linear layers of the attention.
+    """
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...]
+
+    @property
+    def scale(self) -> float:
+        """What the product of the factors is multiplied by."""
+        return self.alpha / self.rank
+
+
+class LoraLinear(nnx.Module):
+    """A linear layer beside a low-rank one; its own kernel and bias keep their names.
+
+    `A` starts uniform within `1 / sqrt(in)` (PEFT's default: Kaiming-uniform with `a = sqrt(5)`), `B` starts at 0, so
+    that a new layer computes what the old one did.
+
+    Args:
+        linear: The layer to adapt; its kernel may be stacked, `[layers, in, out]`.
+        config: Rank and alpha.
+        rngs: Initialisation keys.
+    """
+
+    def __init__(self, linear: nnx.Linear, config: LoraConfig, rngs: nnx.Rngs):
+        self.kernel, self.bias = linear.kernel, linear.bias
+        self.dtype = linear.dtype
+        self.scale = config.scale
+        *stack, in_features, out_features = linear.kernel.get_value().shape
+        in_axis, out_axis = linear.kernel.get_metadata()["logical_axes"]
+        bound = in_features**-0.5
+        a = jax.random.uniform(rngs.params(), (*stack, in_features, config.rank), minval=-bound, maxval=bound)
+        self.lora_a = nnx.LoRAParam(a, logical_axes=(in_axis, "lora_rank"))
+        b = jnp.zeros((*stack, config.rank, out_features))
+        self.lora_b = nnx.LoRAParam(b, logical_axes=("lora_rank", out_axis))
+
+    def __call__(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch e"]:
+        """Applies both layers."""
+        x, kernel, a, b = (value.astype(self.dtype) for value in (x, self.kernel, self.lora_a, self.lora_b))
+        y = x @ kernel
+        if self.bias is not None:
+            y = y + self.bias.astype(self.dtype)
+        return y + self.scale * ((x @ a) @ b)
+
+
+class AdaptedFunctional(Functional):
+    """A module whose low-rank factors alone are trained.
+
+    `abstract`, `abstract_params` and `init` are of the factors, so that a trainer has nothing else to train, average
+    and save. `apply` takes them joined with the module's own parameters (`join`).
+
+    Attributes:
+        frozen: As `abstract`, of the module's own parameters, in the structure that they have without factors.
+    """
+
+    def __init__(self, module: Functional, config: LoraConfig):
+        """Adapts the layers of `module` that `config` names.
+
+        Raises:
+            UserError: As `adapt`.
+        """
+        super().__init__(lambda rngs: adapt(module.build(rngs), config, rngs))
+        self.frozen = module.abstract
+        self.abstract = nnx.filter_state(self.abstract, nnx.LoRAParam)
+
+    def init(self, key: jax.Array) -> Params:
+        """Draws fresh factors; jitted, so that the module's own parameters are never made."""
+
+        def factors(key: jax.Array) -> Params:
+            return nnx.to_pure_dict(nnx.state(self.build(nnx.Rngs(params=key)), nnx.LoRAParam))
+
+        return jax.jit(factors)(key)
+
+
+def adapt(module: nnx.Module, config: LoraConfig, rngs: nnx.Rngs) -> nnx.Module:
+    """Replaces, in place, the linear layers that `config` names.
+
+    Raises:
+        UserError: If a target names no layer, or there is none.
+    """
+    linears = {path: layer for path, layer in nnx.iter_modules(module) if isinstance(layer, nnx.Linear)}
+    for path in _chosen(linears, config.targets):
+        parent = functools.reduce(getattr, path[:-1], module)
+        setattr(parent, path[-1], LoraLinear(linears[path], config, rngs))
+    return module
+
+
+def _chosen(linears: dict[tuple[Any, ...], nnx.Linear], targets: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    names = {path: ".".join(map(str, path)) for path in linears}
+    unknown = [target for target in targets if not any(_names(target, name) for name in names.values())]
+    if unknown or not targets:
+        raise UserError(
+            f"config.lora.targets {', '.join(unknown) or 'is empty and'} names no linear layer: choose among "
+            f"{', '.join(sorted(names.values()))}, or parts of these names"
+        )
+    return [path for path, name in names.items() if any(_names(target, name) for target in targets)]
+
+
+def _names(target: str, name: str) -> bool:
+    return f".{target}." in f".{name}."
+
+
+def join(params: Params, lora: Params) -> Params:
+    """One tree of a module's own parameters and the factors of its adapted layers, for `AdaptedFunctional.apply`."""
+    return traverse_util.unflatten_dict(traverse_util.flatten_dict(params) | traverse_util.flatten_dict(lora))
+
+
+def adapted_layers(lora: Params) -> dict[tuple[Any, ...], tuple[ArrayLike, ArrayLike]]:
+    """`A` `[..., in, rank]` and `B` `[..., rank, out]` of every adapted layer, by its path."""
+    flat = traverse_util.flatten_dict(lora)
+    paths = dict.fromkeys(path[:-1] for path in flat)
+    return {path: tuple(flat[*path, factor] for factor in _FACTORS) for path in paths}
+
+
+def merge(params: Params, lora: Params, config: LoraConfig) -> Params:
+    """The parameters of a module without factors that computes what the adapted one does.
+
+    Every adapted kernel becomes `W + (alpha / rank) A B`, in the wider type of the two; the arrays that came in stay as
+    they are, and all else is shared with `params`. Works on JAX and on NumPy arrays.
+    """
+    flat = dict(traverse_util.flatten_dict(params))
+    for path, (a, b) in adapted_layers(lora).items():
+        flat[*path, "kernel"] = flat[*path, "kernel"] + config.scale * (a @ b)
+    return traverse_util.unflatten_dict(flat)

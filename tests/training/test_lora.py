@@ -1,0 +1,186 @@
+"""Training low-rank factors: what is trained, what stays, resuming, sampling and bad input."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from sr_jax.data.pipeline import train_batches
+from sr_jax.errors import UserError
+from sr_jax.models.lora import LoraConfig, join, merge
+from sr_jax.training import builders
+from sr_jax.training.checkpoints import load_params
+from sr_jax.training.loop import train
+from sr_jax.training.optimizers import make_optimizer
+from sr_jax.training.state import TrainState, make_train_step
+from sr_jax.training.transformers import load_transformer
+from tests.training.helpers import assert_close, assert_same_bits
+
+LORA = {"lora.rank": 2, "lora.alpha": 4.0, "optimizer.learning_rate": 0.03}
+CONFIG = LoraConfig(2, 4.0, ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out"))
+
+
+@pytest.fixture(scope="module")
+def lora_run(stage_two, one_device, tmp_path_factory):
+    """Workdir of a finished SemanticREPA stage two with a LoRA."""
+    workdir = tmp_path_factory.mktemp("runs") / "lora"
+    train(stage_two(**LORA), workdir, one_device)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def batch(dataset):
+    return {name: jnp.asarray(value) for name, value in next(train_batches(dataset, batch_size=4, seed=0)).items()}
+
+
+def without_alignment(stage_two, **overrides):
+    return stage_two(structure_weight=0.0, identity_weight=0.0, **LORA, **overrides)
+
+
+def test_fresh_factors_have_the_loss_of_the_frozen_transformer(stage_two, batch):
+    config = stage_two(**LORA)
+    stage, frozen = builders.build_stage(config), builders.load_frozen(config)
+    params = builders.initial_params(config, stage, jax.random.key(0))
+    whole = stage_two()
+    plain, started = (
+        builders.build_stage(whole),
+        builders.initial_params(whole, builders.build_stage(whole), jax.random.key(0)),
+    )
+    assert_same_bits(frozen["transformer"], started["transformer"])
+    ours, theirs = (
+        jax.jit(s.loss)(p, frozen, batch, jax.random.key(5))[1] for s, p in ((stage, params), (plain, started))
+    )
+    assert ours.keys() == theirs.keys()
+    assert_close(ours, theirs, rtol=1e-5)
+    assert "loss/identity" in ours
+
+
+def test_a_step_changes_the_factors_and_nothing_else(stage_two, batch):
+    config = without_alignment(stage_two)
+    stage, frozen = builders.build_stage(config), builders.load_frozen(config)
+    optimizer = make_optimizer(config.optimizer, 4)
+    params = builders.initial_params(config, stage, jax.random.key(0))
+    state = TrainState.create(params, optimizer)
+    before = jax.tree.map(np.copy, frozen)
+    step = jax.jit(make_train_step(stage.loss, optimizer, 0.5, 0))
+    frozen = jax.device_put(frozen)
+    for _ in range(3):
+        state, _ = step(state, frozen, batch)
+    assert_same_bits(jax.device_get(frozen), before)
+    assert jax.tree.structure(state.params) == jax.tree.structure(state.ema_params) == jax.tree.structure(params)
+    # The optimizer too holds two moments of the factors and no others.
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert sum(leaf.size for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim) == 2 * count
+    assert all(np.all(a != b) for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(params)))
+
+
+def test_a_checkpoint_holds_the_factors_alone(lora_run):
+    for item in ("params", "ema_params"):
+        params = load_params(lora_run, item=item)[0]
+        assert set(params) == {"lora"}
+        attention = params["lora"]["transformer_blocks"]["attn1"]
+        assert set(attention) == {"to_q", "to_k", "to_v", "to_out"}
+        assert {name: leaf.shape for name, leaf in attention["to_q"].items()} == {
+            "lora_a": (2, 32, 2),
+            "lora_b": (2, 2, 32),
+        }
+        assert all(np.any(leaf) for leaf in jax.tree.leaves(params))
+
+
+def test_loading_merges(lora_run, base_run):
+    merged, meta = load_transformer(lora_run)
+    lora, base = load_params(lora_run)[0]["lora"], load_params(base_run)[0]["transformer"]
+    assert_same_bits(merged, merge(base, lora, CONFIG))
+    assert np.any(
+        merged["transformer_blocks"]["attn1"]["to_v"]["kernel"] != base["transformer_blocks"]["attn1"]["to_v"]["kernel"]
+    )
+    assert meta["stage"] == "stage_two" and meta["frozen_steps"]["transformer"] == 4
+
+
+def test_a_resumed_run_ends_like_a_run_in_one(lora_run, stage_two, one_device, tmp_path):
+    train(stage_two(num_train_steps=2, **LORA), tmp_path / "run", one_device)
+    train(stage_two(**LORA), tmp_path / "run", one_device)
+    for item in ("params", "ema_params"):
+        assert_same_bits(load_params(tmp_path / "run", item=item)[0], load_params(lora_run, item=item)[0])
+
+
+def test_on_a_mesh_it_trains_the_same(lora_run, stage_two, tmp_path):
+    config = stage_two(**LORA, **{"mesh.fsdp": 2, "mesh.tensor": 2})
+    state = train(config, tmp_path / "run", jax.devices()[:4])
+    assert_close(
+        load_params(tmp_path / "run", item="params")[0], load_params(lora_run, item="params")[0], rtol=0, atol=2e-3
+    )
+    factors = state.params["lora"]["transformer_blocks"]["attn1"]["to_q"]
+    assert not factors["lora_a"].sharding.is_fully_replicated
+    assert not factors["lora_b"].sharding.is_fully_replicated
+
+
+def test_the_frozen_transformer_is_split_over_a_mesh(stage_two):
+    config = stage_two(**LORA)
+    stage, frozen = builders.build_stage(config), builders.load_frozen(config)
+    mesh = builders.meshes.make_mesh({"fsdp": 2, "tensor": 2}, jax.devices()[:4])
+    shardings = builders.frozen_shardings(stage, frozen, mesh, builders.sharding.ShardingRules())
+    assert jax.tree.structure(shardings["transformer"]) == jax.tree.structure(frozen["transformer"])
+    kernel = shardings["transformer"]["transformer_blocks"]["ff"]["proj_in"]["kernel"]
+    assert kernel.spec == P(None, "fsdp", "tensor")
+    assert shardings["structure"].is_fully_replicated
+
+
+def test_plain_fine_tuning_and_another_optimizer(stage_two, one_device, tmp_path):
+    config = without_alignment(stage_two, **{"optimizer.name": "muon"})
+    config.frozen.structure = config.frozen.identity = ""
+    state = train(config, tmp_path / "run", one_device)
+    assert set(state.params) == {"lora"}
+    assert np.any(state.params["lora"]["transformer_blocks"]["attn1"]["to_q"]["lora_b"])
+
+
+def test_a_run_starts_from_an_adapted_transformer(lora_run, tiny):
+    config = tiny("base", **{"init.transformer": str(lora_run)})
+    started = builders.initial_params(config, builders.build_stage(config), jax.random.key(0))
+    assert_same_bits(jax.device_get(started["transformer"]), load_transformer(lora_run)[0])
+
+
+def test_factors_fit_the_checkpoint_that_they_were_trained_on(lora_run, tiny, stage_two, one_device, tmp_path):
+    """The base run goes on: what was trained on its older checkpoint neither samples nor resumes with the newer one."""
+    base = tmp_path / "base"
+    train(tiny("base", num_train_steps=2), base, one_device)
+    config = without_alignment(stage_two, num_train_steps=2)
+    config.init.transformer = str(base)
+    train(config, tmp_path / "run", one_device)
+    merged = load_transformer(tmp_path / "run")[0]
+    train(tiny("base", num_train_steps=4), base, one_device)
+    assert_same_bits(load_transformer(tmp_path / "run")[0], merged)
+    config.num_train_steps = 4
+    with pytest.raises(UserError, match=r"frozen transformer at step 2, now .* step 4"):
+        train(config, tmp_path / "run", one_device)
+    train(tiny("base", num_train_steps=8), base, one_device)
+    with pytest.raises(UserError, match=r"adapts the transformer in .* no checkpoint at step 2"):
+        load_transformer(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("stage", "overrides", "words"),
+    [
+        ("base", {"lora.rank": 2}, r"config\.init\.transformer is empty"),
+        ("base", {"lora.rank": -1}, r"config\.lora\.rank is -1"),
+        ("stage_one", {"lora.rank": 2}, "stage one trains no transformer"),
+        ("base", {"lora.rank": 2, "lora.targets": ("to_w",), "init.transformer": "x"}, "to_w names no linear layer"),
+    ],
+)
+def test_bad_options_are_refused(tiny, stage, overrides, words):
+    with pytest.raises(UserError, match=words):
+        builders.build_stage(tiny(stage, **overrides))
+
+
+def test_factors_of_another_model_are_refused(stage_two):
+    config = stage_two(**LORA, **{"model.num_layers": 3})
+    with pytest.raises(UserError, match=r"config\.model\.num_layers is 3"):
+        builders.load_frozen(config)
+
+
+def test_the_whole_is_one_tree(lora_run, base_run):
+    lora, base = load_params(lora_run)[0]["lora"], load_params(base_run)[0]["transformer"]
+    whole = join(base, lora)
+    assert set(whole["transformer_blocks"]["attn1"]["to_q"]) == {"kernel", "bias", "lora_a", "lora_b"}
+    assert set(whole["transformer_blocks"]["ff"]["proj_in"]) == {"kernel", "bias"}
