@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,19 @@ from sr_jax.conversion.rules import name_list
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
 
-# Orbax copies what it is just reading or writing: so much of it at a time, and in pieces of this size on disk.
-_CONCURRENT_GB = 1
+# Pieces on disk: what is read at least for a part of a parameter, and what Orbax holds back before it writes a file.
 _CHUNK_BYTES = 64 * 2**20
+_FILE_BYTES = 512 * 2**20
 
 
 def save_item(path: Path, name: str, params: Params) -> None:
     """Writes JAX or NumPy arrays as `{name: params}` to `path`, whole or not at all."""
     tree = {name: params}
     save_args = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=_CHUNK_BYTES), tree)
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(save_concurrent_gb=_CONCURRENT_GB)) as checkpointer:
-        checkpointer.save(path.absolute(), args=ocp.args.PyTreeSave(tree, save_args=save_args))
+    arguments = ocp.args.PyTreeSave(tree, save_args=save_args, ocdbt_target_data_file_size=_FILE_BYTES)
+    limit = concurrent_gb(jax.tree.leaves(params))
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(save_concurrent_gb=limit)) as checkpointer:
+        checkpointer.save(path.absolute(), args=arguments)
 
 
 class StoredParams:
@@ -47,7 +49,7 @@ class StoredParams:
         if not path.is_dir():
             raise UserError(f"{path} does not exist: this checkpoint has no {name}")
         self._path, self._name = path.absolute(), name
-        with self._open() as checkpointer:
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
             tree = checkpointer.metadata(self._path).item_metadata.tree
         if name not in tree:
             raise UserError(f"{path} holds {', '.join(tree)}, not {name}")
@@ -61,12 +63,11 @@ class StoredParams:
         groups: list[dict[tuple[str, ...], ocp.RestoreArgs]] = [{}]
         size = 0
         for names, leaf in self.leaves.items():
-            nbytes = math.prod(leaf.shape) * leaf.dtype.itemsize
-            if groups[-1] and size + nbytes > max_bytes:
+            if groups[-1] and size + _nbytes(leaf) > max_bytes:
                 groups.append({})
                 size = 0
             groups[-1][names] = ocp.RestoreArgs(restore_type=np.ndarray)
-            size += nbytes
+            size += _nbytes(leaf)
         yield from map(self._read, groups)
 
     def load(
@@ -98,7 +99,8 @@ class StoredParams:
         wanted = ocp.args.PyTreeRestore(
             item=jax.tree.map(lambda _: 0, restore_args), restore_args=restore_args, partial_restore=True
         )
-        with self._open() as checkpointer:
+        limit = concurrent_gb([self.leaves[names] for names in args])
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(restore_concurrent_gb=limit)) as checkpointer:
             return traverse_util.flatten_dict(checkpointer.restore(self._path, args=wanted)[self._name])
 
     def _require_same(self, wanted: Mapping[tuple[str | int, ...], Any]) -> None:
@@ -108,8 +110,14 @@ class StoredParams:
         if differing:
             raise UserError(f"{self._path} does not fit its configuration: {name_list(differing)} differ")
 
-    def _open(self) -> ocp.Checkpointer:
-        return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(restore_concurrent_gb=_CONCURRENT_GB))
+
+def concurrent_gb(leaves: Iterable[Any]) -> int:
+    """What Orbax may read or write at once: one parameter at least must fit."""
+    return max(map(_nbytes, leaves), default=0) // 10**9 + 1
+
+
+def _nbytes(leaf: Any) -> int:
+    return math.prod(leaf.shape) * leaf.dtype.itemsize
 
 
 def _names(path: tuple[str | int, ...]) -> tuple[str, ...]:

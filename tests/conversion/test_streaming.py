@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from sr_jax.conversion import store
 from sr_jax.conversion.components import find_components
 from sr_jax.conversion.imported import load_component
 from sr_jax.conversion.importing import Source, import_pipeline
@@ -77,3 +78,10 @@ def test_a_config_that_was_changed_afterwards_is_noticed(tmp_path, source):
     path.write_text(path.read_text().replace('"time_embed_dim": 12', '"time_embed_dim": 13'))
     with pytest.raises(UserError, match=r"time_embedding\.linear_1\.bias, .* differ"):
         load_component(tmp_path / "ours", "transformer")
+
+
+@pytest.mark.parametrize(("layers", "limit"), [(1, 1), (13, 1), (14, 2), (42, 4)])
+def test_orbax_is_allowed_the_largest_parameter(layers, limit):
+    """Orbax refuses an array that is not smaller than what it may hold; one layer of the 5B model has 75 MB."""
+    largest = jax.ShapeDtypeStruct((layers, 3072, 12288), jnp.bfloat16)
+    assert store.concurrent_gb([jax.ShapeDtypeStruct((3,), jnp.float32), largest]) == limit
