@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
@@ -122,10 +122,9 @@ def generated_clips(generated: Path, reference: Path, clip_ids: Sequence[str]) -
 
 def real_clips(reference: Path, clip_ids: Sequence[str], codec: VideoCodec) -> Iterator[Clip]:
     """The real clips as the codec encodes them: what a perfect generator would score."""
-    encode = jax.jit(lambda video: codec.encode(video)[0])
     for clip_id in clip_ids:
         real, disparity = _read_real(reference, clip_id)
-        yield Clip(clip_id, real, disparity, np.asarray(encode(to_unit_range(real)[None])[0]))
+        yield Clip(clip_id, real, disparity, np.asarray(codec.encode(jnp.asarray(to_unit_range(real)[None]))[0][0]))
 
 
 def score_clips(clips: Iterator[Clip], judges: Judges, *, batch_size: int) -> Iterator[tuple[str, ClipScores]]:
@@ -137,15 +136,14 @@ def score_clips(clips: Iterator[Clip], judges: Judges, *, batch_size: int) -> It
     Raises:
         UserError: When a clip differs in size from the real one.
     """
-    decode, read_depth = jax.jit(judges.codec.decode), jax.jit(judges.read_depth)
     while batch := list(itertools.islice(clips, batch_size)):
         latents = np.stack([clip.latents for clip in batch])
         # The last batch is filled up: one shape, one compilation.
-        latents = np.concatenate([latents, np.repeat(latents[-1:], batch_size - len(batch), axis=0)])
-        frames = to_uint8(np.asarray(decode(latents))[: len(batch)])
+        latents = jnp.concatenate([latents, np.repeat(latents[-1:], batch_size - len(batch), axis=0)])
+        frames = to_uint8(np.asarray(judges.codec.decode(latents))[: len(batch)])
         if frames.shape[1:] != batch[0].real.shape:
             raise UserError(f"generated clips are {_size(frames[0])}, the real ones {_size(batch[0].real)}")
-        colours = np.asarray(read_depth(latents))
+        colours = np.asarray(judges.read_depth(latents))
         similarity, shown = _identity(batch, frames, judges.faces)
         for row, clip in enumerate(batch):
             depth = invert_colour(colours[row])

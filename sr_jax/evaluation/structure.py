@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -18,9 +19,10 @@ def depth_reader(
         codec: Decodes depth latents to colours in [-1, 1].
 
     Returns:
-        The function; compile it with `jax.jit`. `teachers.depth.invert_colour` turns its colours into disparity.
+        The function; both its parts are compiled. `teachers.depth.invert_colour` turns its colours into disparity.
     """
-    return lambda latents: codec.decode(structure(latents))
+    compiled = jax.jit(structure)
+    return lambda latents: codec.decode(compiled(latents))
 
 
 def structure_error(predicted: Float[np.ndarray, "f h w"], true: Float[np.ndarray, "f h w"]) -> Float[np.ndarray, " f"]:

@@ -1,5 +1,6 @@
 """Video codecs: pixels to latents and back. The interface, and a linear codec that is fitted in closed form."""
 
+import functools
 import hashlib
 import os
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ class VideoCodec(Protocol):
     A video of F frames has T = 1 + (F - 1) / temporal_compression_ratio latent frames: latent frame 0 covers video
     frame 0, latent frame k covers the next `temporal_compression_ratio` frames. Latents are scaled: they are what the
     transformer sees, of about unit variance.
+
+    A codec compiles its own work. Call its methods from Python and leave out `jax.jit`, which would make the weights of
+    a large codec constants of one more program.
     """
 
     name: str
@@ -82,6 +86,19 @@ def from_patches(patches: Float[Array, "b t y x values"], temporal: int, spatial
     return jnp.concatenate([video[:, :temporal].mean(axis=1, keepdims=True), video[:, temporal:]], axis=1)
 
 
+@functools.partial(jax.jit, static_argnames=("temporal", "spatial"))
+def _encode(video: Array, mean: Array, encoder: Array, *, temporal: int, spatial: int) -> Array:
+    return (to_patches(video, temporal, spatial) - mean) @ encoder
+
+
+@functools.partial(jax.jit, static_argnames=("temporal", "spatial"))
+def _decode(latents: Array, decoder: Array, offset: Array, *, temporal: int, spatial: int) -> Array:
+    b, t, y, x, c = latents.shape
+    padded = repeat_border(latents.reshape(b * t, y, x, c))
+    patches = jax.lax.conv_general_dilated(padded, decoder, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return from_patches(patches.reshape(b, t, y, x, -1) + offset, temporal, spatial)
+
+
 @dataclass(frozen=True)
 class LinearVideoCodec:
     """A linear codec for small videos: principal components in, least squares over neighbours out.
@@ -140,8 +157,8 @@ class LinearVideoCodec:
         Raises:
             UserError: If the number of frames or the size does not fit the codec.
         """
-        patches = to_patches(video, self.temporal_compression_ratio, self.spatial_compression_ratio)
-        latents = (patches - self.mean) @ self.encoder
+        sizes = {"temporal": self.temporal_compression_ratio, "spatial": self.spatial_compression_ratio}
+        latents = _encode(video, self.mean, self.encoder, **sizes)
         return latents, jnp.zeros_like(latents)
 
     def encode_image(self, image: Float[Array, "b h w 3"], key: jax.Array) -> Float[Array, "b 1 y x c"]:
@@ -151,13 +168,8 @@ class LinearVideoCodec:
 
     def decode(self, latents: Float[Array, "b t y x c"]) -> Float[Array, "b f h w 3"]:
         """Decodes scaled latents to a video about in [-1, 1] (not clipped, so that gradients flow everywhere)."""
-        b, t, y, x, c = latents.shape
-        padded = repeat_border(latents.reshape(b * t, y, x, c))
-        patches = jax.lax.conv_general_dilated(
-            padded, jnp.asarray(self.decoder), (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        patches = patches.reshape(b, t, y, x, -1) + self.offset
-        return from_patches(patches, self.temporal_compression_ratio, self.spatial_compression_ratio)
+        sizes = {"temporal": self.temporal_compression_ratio, "spatial": self.spatial_compression_ratio}
+        return _decode(latents, self.decoder, self.offset, **sizes)
 
     def save(self, path: Path) -> None:
         """Writes the codec as `.npz`: whole, or not at all."""

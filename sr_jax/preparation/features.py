@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 
 import sr_jax
 from sr_jax.data import video
@@ -100,7 +101,6 @@ class FeatureExtractor:
             UserError: When the codec cannot encode clips of this length or size.
         """
         self._codec, self._faces, self._text, self._seed = codec, faces, text, seed
-        self._encode = jax.jit(codec.encode)
         self.empty_prompt = text([""])[0]
         self.spec = RecordSpec(
             latent_shape=_latent_shape(codec, num_frames, height, width),
@@ -159,6 +159,10 @@ class FeatureExtractor:
         }
         batch = jax.device_get(batch)
         return [self.spec.to_float16({name: array[row] for name, array in batch.items()}) for row in range(len(plans))]
+
+    def _encode(self, pixels: Float[np.ndarray, "b f h w 3"]) -> tuple[Float[Array, "b t y x c"], ...]:
+        """Mean and standard deviation of the latents."""
+        return self._codec.encode(jnp.asarray(pixels))
 
     def _noisy_images(self, clip_id: str, image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "k 1 h w 3"]:
         """The clean first frame and its noisy draws, which depend on the clip's id and the seed alone."""
