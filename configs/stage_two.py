@@ -6,6 +6,11 @@ r"""Stage two: fine-tunes the transformer with L_t + 0.01 L_S + 1 L_ID through t
 The control is the same run with both weights 0:
 
   ... --config.structure_weight=0 --config.identity_weight=0
+
+Either trains low-rank factors of the transformer alone with a rank (see `python -m sr_jax.convert --help` for their
+export):
+
+  ... --config.lora.rank=64 --config.optimizer.name=adamw --config.optimizer.learning_rate=1e-4
 """
 
 import ml_collections

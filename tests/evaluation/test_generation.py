@@ -11,6 +11,7 @@ from sr_jax.errors import UserError
 from sr_jax.evaluation import generation, pipeline
 from sr_jax.evaluation.generation import generate_one, generate_split, load_generator, read_image, read_settings
 from sr_jax.models.functional import Functional
+from sr_jax.training import checkpoints, transformers
 from tests.data.synthetic import provenance
 from tests.evaluation.conftest import CLIPS, make_generator
 from tests.evaluation.fakes import FRAMES, HEIGHT, WIDTH, LetterText, PatchCodec, PullingNetwork
@@ -94,15 +95,16 @@ def _checkpoint(monkeypatch, *, params=None, **text):
             "dtype": "float32",
             "schedule": {},
             "frozen": {"structure": "w1"},
+            "lora": {"rank": 2, "alpha": 4.0, "targets": ["layer"]},
         },
+        "frozen_steps": {"transformer": 9},
         "provenance": json.loads(provenance().to_json()),
     }
     network = Functional(lambda rngs: PullingNetwork())
     teacher = LetterText()
     vars(teacher).update(text)
-    monkeypatch.setattr(
-        generation, "load_params", lambda workdir: (params or {"transformer": {"strength": np.float32(0.1)}}, meta)
-    )
+    params = params or {"transformer": {"strength": np.float32(0.1)}}
+    monkeypatch.setattr(checkpoints, "load_params", lambda workdir, step: (params, meta))
     monkeypatch.setattr(pipeline, "build_transformer", lambda model, dtype: network)
     monkeypatch.setattr(generation, "load_codec", lambda section: PatchCodec())
     monkeypatch.setattr(generation, "load_text_teacher", lambda section: teacher)
@@ -122,6 +124,16 @@ def test_a_loaded_generator_says_what_made_it(monkeypatch, tmp_path):
     assert generator.made_by["dynamic_guidance"] is None and generator.seed == 5
     latents = generator.latents(["a"], np.zeros((1, 1, 4, 4, 192), np.float32), np.zeros((1, 4, 12), np.float32))
     assert latents.shape == (1, 2, 4, 4, 192)
+
+
+def test_a_lora_is_merged_before_sampling(monkeypatch, tmp_path):
+    factors = {"lora_a": np.ones((3, 2), np.float32), "lora_b": np.full((2, 4), 0.5, np.float32)}
+    _checkpoint(monkeypatch, params={"lora": {"layer": factors}})
+    base = {9: {"layer": {"kernel": np.ones((3, 4), np.float32)}}}
+    monkeypatch.setattr(transformers, "fitted_transformer", lambda config, step: base[step])
+    params = load_generator(tmp_path / "w2", _config()).pipeline.params
+    assert params.keys() == {"layer"} and params["layer"].keys() == {"kernel"}
+    np.testing.assert_array_equal(params["layer"]["kernel"], np.full((3, 4), 1 + 4 / 2 * 2 * 0.5))
 
 
 def test_a_checkpoint_of_other_teachers_or_of_stage_one_is_refused(monkeypatch, tmp_path):
