@@ -12,7 +12,7 @@ from configs.common import get_common_config
 
 def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     """The base run at a named size."""
-    config = get_common_config(size, num_train_steps={"tiny": 1400, "real": 600})
+    config = get_common_config(size, num_train_steps={"tiny": 1000, "real": 300})
     config.stage = "base"
     config.image_dropout = 0.0
     config.text_dropout = 0.1

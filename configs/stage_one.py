@@ -11,7 +11,7 @@ from configs.common import get_common_config
 
 def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     """Stage one at a named size."""
-    config = get_common_config(size, num_train_steps={"tiny": 220, "real": 300})
+    config = get_common_config(size, num_train_steps={"tiny": 160, "real": 200})
     config.stage = "stage_one"
     config.train_modules = ("structure", "identity")
     # "clean" is the paper's choice; "noisy" is its ablation.

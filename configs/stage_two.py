@@ -20,7 +20,7 @@ from configs.common import get_common_config
 
 def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     """Stage two at a named size."""
-    config = get_common_config(size, num_train_steps={"tiny": 160, "real": 300})
+    config = get_common_config(size, num_train_steps={"tiny": 120, "real": 200})
     config.stage = "stage_two"
     # Fine-tuning: a third of the base run's rates.
     config.optimizer.update(learning_rate=1e-3, muon_learning_rate=0.013)

@@ -11,7 +11,7 @@ source launch/environment.sh
 source launch/steps.sh
 
 people_records() {
-  step "Render clips to train on" people --output "$out/videos" --split train --clips 800 --fps 24
+  step "Render clips to train on" people --output "$out/videos" --split train --clips 700 --fps 24
   step "Render held-out clips" people --output "$out/videos" --split test --clips 64 --fps 24
   fit_face_teachers
   step "Prepare the records" prepare --config configs/prepare.py:people --input "$out/videos" --output "$out/data" \
