@@ -16,7 +16,7 @@ from sr_jax.errors import UserError
 from sr_jax.training import builders
 from sr_jax.training.checkpoints import load_params, read_meta
 from sr_jax.training.loop import train
-from tests.conversion.folders import VARIANTS, contents, save_pipeline, stored_tensors
+from tests.conversion.folders import VARIANTS, contents, stored_tensors
 from tests.data.synthetic import write_synthetic_dataset
 from tests.models.diffusers_twin import run_diffusers
 
@@ -29,18 +29,10 @@ def run(*argv: str) -> None:
     main(flag_values)
 
 
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pipeline")
-    source = save_pipeline(folder / "theirs")
-    run("import", "--source", source, "--output", folder / "ours")
-    return source, folder / "ours"
-
-
 def test_there_and_back(tmp_path, pipeline, capsys):
-    source, imported = pipeline
-    run("export", "--checkpoint", imported, "--output", tmp_path / "back")
-    assert contents(tmp_path / "back") == contents(source)
+    run("import", "--source", pipeline, "--output", tmp_path / "ours")
+    run("export", "--checkpoint", tmp_path / "ours", "--output", tmp_path / "back")
+    assert contents(tmp_path / "back") == contents(pipeline)
     assert "text_encoder: 100%" in capsys.readouterr().err
 
 
@@ -69,14 +61,14 @@ def dataset(tmp_path_factory):
 
 
 @pytest.fixture
-def config(dataset, pipeline):
+def config(dataset, imported):
     """The base stage, from the import."""
     config = base.get_config("tiny")
-    config.model.update(read_meta(pipeline[1])["config"]["model"])
+    config.model.update(read_meta(imported)["config"]["model"])
     config.optimizer.update(name="adamw", learning_rate=1e-2, warmup_steps=0, schedule="constant")
     config.update(batch_size=4, num_train_steps=2, ema_decay=0.0)
     config.data.dir = str(dataset)
-    config.init.transformer = str(pipeline[1])
+    config.init.transformer = str(imported)
     return config
 
 
@@ -85,9 +77,9 @@ def starting_params(config):
     return builders.initial_params(config, stage, jax.random.key(0))
 
 
-def test_training_starts_from_an_import(config, pipeline, tmp_path):
+def test_training_starts_from_an_import(config, pipeline):
     params = starting_params(config)["transformer"]
-    theirs = stored_tensors(pipeline[0] / "transformer")
+    theirs = stored_tensors(pipeline / "transformer")
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
     kernel = params["transformer_blocks"]["ff"]["proj_in"]["kernel"]
     assert np.array_equal(kernel[1], theirs["transformer_blocks.1.ff.net.0.proj.weight"].T)
@@ -97,19 +89,18 @@ def test_training_starts_from_an_import(config, pipeline, tmp_path):
     assert np.array_equal(params["patch_embed"]["pos_embedding"], table.astype(np.float32))
 
 
-def test_the_structure_module_starts_from_an_import(config, dataset, pipeline):
+def test_the_structure_module_starts_from_an_import(config, imported, pipeline):
     one = stage_one.get_config("tiny")
     one.model.update(config.model)
     one.structure.update(config.model, in_channels=4, num_layers=1, use_learned_positional_embeddings=False)
     one.identity.update(latent_channels=4, widths=(8,), blocks_per_stage=1, embedding_dim=8)
-    one.init.transformer = str(pipeline[1])
+    one.init.transformer = str(imported)
     params = starting_params(one)["structure"]["transformer"]
-    theirs = stored_tensors(pipeline[0] / "transformer")["patch_embed.proj.weight"]
+    theirs = stored_tensors(pipeline / "transformer")["patch_embed.proj.weight"]
     assert np.array_equal(params["patch_embed"]["proj"]["kernel"], theirs[:, :4].reshape(len(theirs), -1).T)
 
 
-def test_a_trained_transformer_goes_to_diffusers(config, pipeline, tmp_path):
-    source, imported = pipeline
+def test_a_trained_transformer_goes_to_diffusers(config, pipeline, imported, tmp_path):
     train(config, tmp_path / "run", jax.devices()[:1])
     options = ("--base", imported, "--output", tmp_path / "back")
     run("export", "--checkpoint", tmp_path / "run", *options)
@@ -128,12 +119,12 @@ def test_a_trained_transformer_goes_to_diffusers(config, pipeline, tmp_path):
         )
         .detach()
         .numpy()
-        for folder in (tmp_path / "back", source)
+        for folder in (tmp_path / "back", pipeline)
     )
     assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()
     assert np.abs(ours - untrained).max() > 1e-2 * np.abs(theirs).max()
     # All else is the base's, and the division into files too.
-    before, after = contents(source), contents(tmp_path / "back")
+    before, after = contents(pipeline), contents(tmp_path / "back")
     assert before.keys() == after.keys()
     changed = {name for name in before if before[name] != after[name]}
     assert all(name.startswith("transformer/diffusion_pytorch_model") for name in changed)

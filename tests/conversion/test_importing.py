@@ -13,12 +13,7 @@ from sr_jax.conversion.importing import Source, import_pipeline
 from sr_jax.conversion.safetensors_file import build_header
 from sr_jax.errors import UserError
 from sr_jax.training.checkpoints import read_meta
-from tests.conversion.folders import contents, save_pipeline
-
-
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory):
-    return save_pipeline(tmp_path_factory.mktemp("source") / "theirs")
+from tests.conversion.folders import contents
 
 
 @pytest.fixture

@@ -13,17 +13,8 @@ from sr_jax.conversion.exporting import Part, export, imported_parts
 from sr_jax.conversion.imported import SOURCE_FOLDER, load_component, open_component, read_record
 from sr_jax.conversion.importing import Source, import_pipeline
 from sr_jax.errors import UserError
-from tests.conversion.folders import VARIANTS, contents, save_pipeline, save_transformer, stored_tensors
+from tests.conversion.folders import VARIANTS, contents, save_transformer, stored_tensors
 from tests.models.diffusers_twin import run_diffusers
-
-
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory):
-    """A tiny pipeline as diffusers saves it, and its import."""
-    folder = tmp_path_factory.mktemp("pipeline")
-    source = save_pipeline(folder / "theirs")
-    import_pipeline(Source(source, "theirs"), folder / "ours")
-    return source, folder / "ours"
 
 
 def export_all(imported, output, **options):
@@ -42,20 +33,18 @@ def test_every_file_of_a_transformer_comes_back_bit_by_bit(tmp_path, variant, dt
     assert contents(export_all(tmp_path / "ours", tmp_path / "back")) == contents(source)
 
 
-def test_every_file_of_a_pipeline_comes_back_bit_by_bit(tmp_path, pipeline):
-    source, imported = pipeline
-    assert contents(export_all(imported, tmp_path / "back")) == contents(source)
+def test_every_file_of_a_pipeline_comes_back_bit_by_bit(tmp_path, pipeline, imported):
+    assert contents(export_all(imported, tmp_path / "back")) == contents(pipeline)
     assert not list(imported.rglob("*.safetensors"))
 
 
-def test_numbers_do_not_depend_on_the_kept_headers(tmp_path, pipeline):
-    source, imported = pipeline
+def test_numbers_do_not_depend_on_the_kept_headers(tmp_path, pipeline, imported):
     parts = [
         Part(part.name, part.folder, part.config, part.stored, {}, unchanged=True) for part in imported_parts(imported)
     ]
     export(parts, tmp_path / "back", max_shard_bytes=10_000)
     for part in parts:
-        theirs, ours = stored_tensors(source / part.name), stored_tensors(tmp_path / "back" / part.name)
+        theirs, ours = stored_tensors(pipeline / part.name), stored_tensors(tmp_path / "back" / part.name)
         assert theirs.keys() == ours.keys()
         assert all(np.array_equal(theirs[name], ours[name]) for name in theirs)
         for path in (tmp_path / "back" / part.name).glob("*.safetensors"):
@@ -66,7 +55,7 @@ def test_numbers_do_not_depend_on_the_kept_headers(tmp_path, pipeline):
         assert len(sizes) > 1 and max(sizes) < 30_000
     model = diffusers.CogVideoXTransformer3DModel.from_pretrained(tmp_path / "back" / "transformer")
     assert np.array_equal(
-        model.state_dict()["proj_out.weight"].numpy(), stored_tensors(source / "transformer")["proj_out.weight"]
+        model.state_dict()["proj_out.weight"].numpy(), stored_tensors(pipeline / "transformer")["proj_out.weight"]
     )
 
 
@@ -85,24 +74,22 @@ def test_an_export_computes_the_same_in_diffusers(tmp_path, variant):
     assert torch.equal(*outputs)
 
 
-def test_other_types_of_numbers(tmp_path, pipeline):
-    source, imported = pipeline
+def test_other_types_of_numbers(tmp_path, pipeline, imported):
     folder = export_all(imported, tmp_path / "back", dtype="bfloat16") / "transformer"
-    theirs, ours = stored_tensors(source / "transformer"), stored_tensors(folder)
+    theirs, ours = stored_tensors(pipeline / "transformer"), stored_tensors(folder)
     assert all(np.array_equal(ours[name], theirs[name].astype(ours[name].dtype)) for name in theirs)
     index = json.loads((folder / "diffusion_pytorch_model.safetensors.index.json").read_text())
     assert index["metadata"]["total_size"] == sum(tensor.nbytes for tensor in ours.values())
     assert {tensor.dtype for tensor in ours.values()} == {np.dtype("bfloat16")}
     # The same division into files as before.
-    before = json.loads((source / "transformer" / "diffusion_pytorch_model.safetensors.index.json").read_text())
+    before = json.loads((pipeline / "transformer" / "diffusion_pytorch_model.safetensors.index.json").read_text())
     assert index["weight_map"] == before["weight_map"]
 
 
 def test_import_converts_on_request(tmp_path, pipeline):
-    source, _ = pipeline
-    import_pipeline(Source(source, "theirs"), tmp_path / "ours", components=["transformer"], dtype="bfloat16")
+    import_pipeline(Source(pipeline, "theirs"), tmp_path / "ours", components=["transformer"], dtype="bfloat16")
     _, params = load_component(tmp_path / "ours", "transformer")
-    theirs = stored_tensors(source / "transformer")["proj_out.weight"]
+    theirs = stored_tensors(pipeline / "transformer")["proj_out.weight"]
     assert params["proj_out"]["kernel"].dtype == "bfloat16"
     assert np.array_equal(params["proj_out"]["kernel"].T, theirs.astype("bfloat16"))
     back = stored_tensors(export_all(tmp_path / "ours", tmp_path / "back") / "transformer")
@@ -125,8 +112,7 @@ def test_too_large_for_float16_is_refused_by_name(tmp_path):
     assert not (tmp_path / "half").exists() and not (tmp_path / "back").exists()
 
 
-def test_the_record_says_what_was_imported(pipeline):
-    _, imported = pipeline
+def test_the_record_says_what_was_imported(imported):
     record = read_record(imported)
     assert record.folders == {name: name for name in ("transformer", "vae", "text_encoder")}
     assert all(len(digest) == 64 for digest in record.sha256.values()) and len(record.sha256) > 4
@@ -134,8 +120,8 @@ def test_the_record_says_what_was_imported(pipeline):
         open_component(imported, "sound")
 
 
-def test_parameters_of_another_configuration_are_refused(tmp_path, pipeline):
-    [part] = [part for part in imported_parts(pipeline[1]) if part.name == "transformer"]
+def test_parameters_of_another_configuration_are_refused(tmp_path, imported):
+    [part] = [part for part in imported_parts(imported) if part.name == "transformer"]
     part = dataclasses.replace(part, config=dataclasses.replace(part.config, use_learned_positional_embeddings=False))
     with pytest.raises(UserError, match=r"patch_embed\.pos_embedding differ"):
         export([part], tmp_path / "back")

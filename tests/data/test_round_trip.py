@@ -13,6 +13,9 @@ class HalfCodec:
     def encode(self, video):
         return video / 2, video * 0
 
+    def encode_image(self, image, key):
+        return self.encode(image[:, None])[0]
+
     def decode(self, latents):
         return latents * 2
 
