@@ -36,6 +36,17 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = N
     return jax.make_mesh(shape, AXES, devices=devices, axis_types=(AxisType.Auto,) * len(AXES))
 
 
+def check_batch_size(batch_size: int, mesh: Mesh) -> None:
+    """Checks that a global batch can be split over the mesh.
+
+    Raises:
+        UserError: When it cannot.
+    """
+    ways = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    if batch_size < 1 or batch_size % ways:
+        raise UserError(f"config.batch_size is {batch_size}: it must be a multiple of data x fsdp = {ways}")
+
+
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """The sharding of every array of a batch: its first axis is split over `data` and `fsdp`."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
-from jax.sharding import Mesh
+from flax import nnx
 
 from sr_jax.data.builder import read_empty_prompt
 from sr_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
@@ -16,8 +16,6 @@ from sr_jax.models.functional import Functional, Params
 from sr_jax.models.identity import IdentityConfig, IdentityModule
 from sr_jax.models.lora import AdaptedFunctional
 from sr_jax.models.structure import StructureModule, init_from_transformer
-from sr_jax.parallel import mesh as meshes
-from sr_jax.parallel import sharding
 from sr_jax.training import checkpoints
 from sr_jax.training.lora import LoraStage, lora_config
 from sr_jax.training.stages import Alignment, AlignmentModules, Denoising, Stage
@@ -49,11 +47,18 @@ def build_schedule(schedule: Mapping[str, Any]) -> NoiseSchedule:
     return NoiseSchedule(ScheduleConfig(**schedule))
 
 
-def build_stage(config: ml_collections.ConfigDict) -> Stage:
+def build_stage(
+    config: ml_collections.ConfigDict, frozen_configs: Mapping[str, Mapping[str, Any]] | None = None
+) -> Stage:
     """The stage that `config` describes.
 
     Stage two with both weights 0 is plain fine-tuning: it is built, and compiled, without the frozen modules. With a
     LoRA, either trains the factors of that and nothing else.
+
+    Args:
+        config: See `configs/`.
+        frozen_configs: For each frozen module that the stage uses, the config of the stage one that trained it; read
+            from their workdirs when None.
 
     Raises:
         UserError: For an unknown stage or an option that is none of its values.
@@ -74,14 +79,21 @@ def build_stage(config: ml_collections.ConfigDict) -> Stage:
     transformer = build_transformer(config.model.to_dict(), **precision)
     if lora is not None:
         transformer = AdaptedFunctional(transformer, lora)
+    if frozen_configs is None:
+        frozen_configs = {name: checkpoints.read_meta(path)["config"] for name, path in frozen_workdirs(config).items()}
     denoising = Denoising(
         modules={"transformer": transformer},
         schedule=schedule,
         image_dropout=config.image_dropout,
         text_dropout=config.text_dropout,
-        alignment=_build_alignment(config) if frozen_workdirs(config) else None,
+        alignment=_build_alignment(config, frozen_configs) if frozen_configs else None,
     )
     return denoising if lora is None else LoraStage({"lora": transformer}, denoising)
+
+
+def uses_frozen_modules(config: ml_collections.ConfigDict) -> bool:
+    """Whether the stage's loss needs the modules that stage one trains."""
+    return config.stage == "stage_two" and bool(config.structure_weight or config.identity_weight)
 
 
 def frozen_workdirs(config: ml_collections.ConfigDict) -> dict[str, str]:
@@ -90,7 +102,7 @@ def frozen_workdirs(config: ml_collections.ConfigDict) -> dict[str, str]:
     Raises:
         UserError: When a loss has a weight and the config names no workdir for a module it needs.
     """
-    if config.stage != "stage_two" or not (config.structure_weight or config.identity_weight):
+    if not uses_frozen_modules(config):
         return {}
     for name in ("structure", "identity"):
         if not config.frozen[name]:
@@ -110,7 +122,10 @@ def load_frozen(config: ml_collections.ConfigDict) -> Params:
     Raises:
         UserError: When a workdir or the dataset lacks what the stage needs.
     """
-    frozen = {name: checkpoints.load_params(workdir)[0][name] for name, workdir in frozen_workdirs(config).items()}
+    frozen = {}
+    for name, workdir in frozen_workdirs(config).items():
+        # A checkpoint's names are strings, also where a module counts its blocks.
+        frozen[name] = nnx.restore_int_paths(checkpoints.load_params(workdir)[0][name])
     if lora_config(config) is not None:
         frozen["transformer"] = fitted_transformer(config)
     if config.stage != "stage_one" and config.text_dropout:
@@ -124,14 +139,6 @@ def frozen_steps(config: ml_collections.ConfigDict) -> dict[str, int]:
     if lora_config(config) is not None:
         workdirs = workdirs | {"transformer": config.init.transformer}
     return {name: checkpoints.read_meta(workdir)["step"] for name, workdir in workdirs.items()}
-
-
-def frozen_shardings(stage: Stage, frozen: Params, mesh: Mesh, rules: sharding.ShardingRules) -> dict[str, Any]:
-    """Where each part of `load_frozen` goes: a transformer is split as if it were trained, all else is replicated."""
-    shardings: dict[str, Any] = dict.fromkeys(frozen, meshes.replicated(mesh))
-    if isinstance(stage, LoraStage):
-        shardings["transformer"] = sharding.param_shardings(stage.modules["lora"].frozen, mesh, rules)
-    return shardings
 
 
 def initial_params(config: ml_collections.ConfigDict, stage: Stage, key: jax.Array) -> Params:
@@ -158,9 +165,7 @@ def initial_params(config: ml_collections.ConfigDict, stage: Stage, key: jax.Arr
     return params
 
 
-def _build_alignment(config: ml_collections.ConfigDict) -> Alignment:
-    workdirs = frozen_workdirs(config)
-    stage_one = {name: checkpoints.read_meta(workdir)["config"] for name, workdir in workdirs.items()}
+def _build_alignment(config: ml_collections.ConfigDict, stage_one: Mapping[str, Mapping[str, Any]]) -> Alignment:
     return Alignment(
         structure=build_structure(stage_one["structure"]["structure"], dtype=config.dtype, remat=config.remat),
         identity=build_identity(stage_one["identity"]["identity"], dtype=config.dtype),

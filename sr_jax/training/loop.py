@@ -18,13 +18,11 @@ from sr_jax.data import builder, pipeline
 from sr_jax.data.records import Provenance
 from sr_jax.errors import UserError
 from sr_jax.parallel import mesh as meshes
-from sr_jax.parallel import sharding
 from sr_jax.training import builders, checkpoints, workdirs
 from sr_jax.training.checkpoints import Checkpoints
 from sr_jax.training.logs import MetricLog
-from sr_jax.training.optimizers import make_optimizer
-from sr_jax.training.stages import Stage
-from sr_jax.training.state import Metrics, TrainState, make_train_step, merge_metrics
+from sr_jax.training.program import Program, build_program, shardings
+from sr_jax.training.state import Metrics, TrainState, merge_metrics
 
 
 def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[jax.Device] | None = None) -> TrainState:
@@ -48,9 +46,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
     stage = builders.build_stage(config)
     data = make_data(config, mesh)
     frozen = builders.load_frozen(config)
-    frozen_shardings = builders.frozen_shardings(stage, frozen, mesh, sharding.ShardingRules(**config.sharding))
-    optimizer = make_optimizer(config.optimizer, config.num_train_steps)
-    state, shardings = make_state(config, stage, mesh, optimizer)
+    program = build_program(config, mesh, stage)
+    state = make_state(config, program)
     workdirs.write_config(config, workdir)
 
     saved = Checkpoints(workdir, save_every=config.checkpoint_every, keep=config.keep_checkpoints)
@@ -64,24 +61,17 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
         saved.save(0, state, data, meta, force=True)
     else:
         _require_same_frozen(workdir, meta["frozen_steps"])
-        state = saved.restore(_abstract(state), data)
+        state = saved.restore(program.state, data)
     first_step = int(state.step)
     for name, params in state.params.items():
         logging.info("training %s: %s parameters", name, f"{parameter_overview.count_parameters(params):,}")
 
-    everywhere = meshes.replicated(mesh)
-    train_step = jax.jit(
-        make_train_step(stage.loss, optimizer, config.ema_decay, config.seed),
-        donate_argnums=0,
-        in_shardings=(shardings, frozen_shardings, meshes.batch_sharding(mesh)),
-        out_shardings=(shardings, everywhere),
-    )
-    frozen = jax.device_put(frozen, frozen_shardings)
+    frozen = jax.device_put(frozen, shardings(program.frozen))
     log = MetricLog(workdir, first_step=first_step, num_steps=config.num_train_steps, enabled=jax.process_index() == 0)
     window = _Window()
     for step in range(first_step + 1, config.num_train_steps + 1):
         with jax.profiler.StepTraceAnnotation("train", step_num=step):
-            state, metrics = train_step(state, frozen, to_global(next(data), mesh))
+            state, metrics = program.train_step(state, frozen, to_global(next(data), mesh))
         window.add(metrics)
         log.advance()
         if step % config.log_every == 0 or step == config.num_train_steps:
@@ -92,20 +82,12 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
     return state
 
 
-def make_state(
-    config: ml_collections.ConfigDict, stage: Stage, mesh: Mesh, optimizer: Any
-) -> tuple[TrainState, TrainState]:
-    """The state before the first update, on the mesh, and its shardings."""
-    rules = sharding.ShardingRules(**config.sharding)
-    param_shardings = {
-        name: sharding.param_shardings(module.abstract, mesh, rules) for name, module in stage.modules.items()
-    }
-    params = builders.initial_params(config, stage, jax.random.key(config.seed))
-    params = jax.device_put(params, param_shardings)
-    everywhere = meshes.replicated(mesh)
-    opt_shardings = sharding.like(param_shardings, jax.eval_shape(optimizer.init, params), mesh)
-    shardings = TrainState(everywhere, param_shardings, opt_shardings, param_shardings)
-    return jax.jit(lambda p: TrainState.create(p, optimizer), out_shardings=shardings)(params), shardings
+def make_state(config: ml_collections.ConfigDict, program: Program) -> TrainState:
+    """The state before the first update, on the program's mesh."""
+    where = shardings(program.state)
+    params = builders.initial_params(config, program.stage, jax.random.key(config.seed))
+    params = jax.device_put(params, where.params)
+    return jax.jit(lambda p: TrainState.create(p, program.optimizer), out_shardings=where)(params)
 
 
 def make_data(config: ml_collections.ConfigDict, mesh: Mesh) -> grain.DatasetIterator:
@@ -114,9 +96,7 @@ def make_data(config: ml_collections.ConfigDict, mesh: Mesh) -> grain.DatasetIte
     Raises:
         UserError: When the global batch cannot be split over the mesh's batch axes.
     """
-    ways = math.prod(mesh.shape[axis] for axis in meshes.BATCH_AXES)
-    if config.batch_size % ways:
-        raise UserError(f"config.batch_size is {config.batch_size}: it must be a multiple of data x fsdp = {ways}")
+    meshes.check_batch_size(config.batch_size, mesh)
     return pipeline.train_batches(
         config.data.dir,
         split=config.data.split,
@@ -170,10 +150,6 @@ def _require_same_frozen(workdir: Path, steps: dict[str, int]) -> None:
                 f"{workdir} was started with the frozen {name} at step {started[name]}, now that is at step {step}: "
                 "use another --workdir"
             )
-
-
-def _abstract(state: TrainState) -> TrainState:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
 
 
 class _Window:

@@ -9,10 +9,12 @@ from jax.sharding import PartitionSpec as P
 from sr_jax.data.pipeline import train_batches
 from sr_jax.errors import UserError
 from sr_jax.models.lora import LoraConfig, join, merge
+from sr_jax.parallel.mesh import make_mesh
 from sr_jax.training import builders
 from sr_jax.training.checkpoints import load_params
 from sr_jax.training.loop import train
 from sr_jax.training.optimizers import make_optimizer
+from sr_jax.training.program import build_program
 from sr_jax.training.state import TrainState, make_train_step
 from sr_jax.training.transformers import load_transformer
 from tests.training.helpers import assert_close, assert_same_bits
@@ -116,15 +118,14 @@ def test_on_a_mesh_it_trains_the_same(lora_run, stage_two, tmp_path):
     assert not factors["lora_b"].sharding.is_fully_replicated
 
 
-def test_the_frozen_transformer_is_split_over_a_mesh(stage_two):
+def test_what_is_frozen_is_split_over_a_mesh_as_if_it_were_trained(stage_two):
     config = stage_two(**LORA)
-    stage, frozen = builders.build_stage(config), builders.load_frozen(config)
-    mesh = builders.meshes.make_mesh({"fsdp": 2, "tensor": 2}, jax.devices()[:4])
-    shardings = builders.frozen_shardings(stage, frozen, mesh, builders.sharding.ShardingRules())
-    assert jax.tree.structure(shardings["transformer"]) == jax.tree.structure(frozen["transformer"])
-    kernel = shardings["transformer"]["transformer_blocks"]["ff"]["proj_in"]["kernel"]
-    assert kernel.spec == P(None, "fsdp", "tensor")
-    assert shardings["structure"].is_fully_replicated
+    mesh = make_mesh({"fsdp": 2, "tensor": 2}, jax.devices()[:4])
+    frozen = build_program(config, mesh, builders.build_stage(config)).frozen
+    assert jax.tree.structure(frozen) == jax.tree.structure(builders.load_frozen(config))
+    for transformer in (frozen["transformer"], frozen["structure"]["transformer"]):
+        kernel = transformer["transformer_blocks"]["ff"]["proj_in"]["kernel"]
+        assert kernel.sharding.spec == P(None, "fsdp", "tensor")
 
 
 def test_plain_fine_tuning_and_another_optimizer(stage_two, one_device, tmp_path):

@@ -1,0 +1,145 @@
+"""The program of a run: its one jitted step, and the shapes and shardings of all that goes in and comes out.
+
+`train` runs this step and `plan` compiles it for devices that nobody has at hand: what is planned is what runs. Nothing
+here allocates an array.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from sr_jax.data.records import RecordSpec
+from sr_jax.models.cogvideox import CogVideoXConfig
+from sr_jax.models.functional import Params
+from sr_jax.parallel import mesh as meshes
+from sr_jax.parallel import sharding
+from sr_jax.training.lora import LoraStage
+from sr_jax.training.optimizers import make_optimizer
+from sr_jax.training.stages import Denoising, Stage
+from sr_jax.training.state import TrainState, make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """One stage on one mesh.
+
+    Every leaf of `state` and `frozen` is a `jax.ShapeDtypeStruct` with its sharding.
+
+    Attributes:
+        mesh: The devices.
+        stage: What is trained, and its loss.
+        optimizer: The update rule.
+        state: The training state.
+        frozen: What the loss reads and never changes: the structure of `builders.load_frozen`.
+        train_step: `(state, frozen, batch) -> (state, metrics)`, jitted; it donates the state.
+    """
+
+    mesh: Mesh
+    stage: Stage
+    optimizer: optax.GradientTransformation
+    state: TrainState
+    frozen: Params
+    train_step: jax.stages.Wrapped
+
+
+def build_program(config: ml_collections.ConfigDict, mesh: Mesh, stage: Stage) -> Program:
+    """The program of `stage` (`builders.build_stage`) on `mesh`.
+
+    Raises:
+        UserError: For an unknown optimizer or an option of it that is none of its values.
+        ValueError: Naming each parameter that no sharding rule matches.
+    """
+    rules = sharding.ShardingRules(**config.sharding)
+    optimizer = make_optimizer(config.optimizer, config.num_train_steps)
+    state = _abstract_state(stage, optimizer, mesh, rules)
+    frozen = _abstract_frozen(config, stage, mesh, rules)
+    train_step = jax.jit(
+        make_train_step(stage.loss, optimizer, config.ema_decay, config.seed),
+        donate_argnums=0,
+        in_shardings=(shardings(state), shardings(frozen), meshes.batch_sharding(mesh)),
+        out_shardings=(shardings(state), meshes.replicated(mesh)),
+    )
+    return Program(mesh, stage, optimizer, state, frozen, train_step)
+
+
+def shardings(abstract: Any) -> Any:
+    """The shardings of a tree of `jax.ShapeDtypeStruct`."""
+    return jax.tree.map(lambda leaf: leaf.sharding, abstract)
+
+
+def record_spec(config: ml_collections.ConfigDict, *, noisy_images: int) -> RecordSpec:
+    """The sizes of the records that `config` trains on, when they are those that its model names.
+
+    Args:
+        config: See `configs/`.
+        noisy_images: K, how many draws of the noisy first frame a record holds.
+    """
+    model = CogVideoXConfig(**config.model.to_dict())
+    return RecordSpec(
+        latent_shape=(*model.sample_size, model.out_channels),
+        noisy_images=noisy_images,
+        embedding_dim=config.identity.embedding_dim,
+        text_shape=(model.max_text_seq_length, model.text_embed_dim),
+    )
+
+
+def abstract_batch(spec: RecordSpec, batch_size: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    """The global batch of records of `spec`, as the step takes it.
+
+    Raises:
+        UserError: When the batch cannot be split over the mesh's batch axes.
+    """
+    meshes.check_batch_size(batch_size, mesh)
+    where = meshes.batch_sharding(mesh)
+    return {
+        name: jax.ShapeDtypeStruct((batch_size, *shape), jnp.float32, sharding=where)
+        for name, shape in spec.array_shapes().items()
+    }
+
+
+def _abstract_state(
+    stage: Stage, optimizer: optax.GradientTransformation, mesh: Mesh, rules: sharding.ShardingRules
+) -> TrainState:
+    params = {name: _abstract_params(module.abstract, mesh, rules) for name, module in stage.modules.items()}
+    opt_state = jax.eval_shape(optimizer.init, params)
+    return TrainState(
+        step=jax.ShapeDtypeStruct((), jnp.int32, sharding=meshes.replicated(mesh)),
+        params=params,
+        opt_state=_place(opt_state, sharding.like(shardings(params), opt_state, mesh)),
+        ema_params=params,
+    )
+
+
+def _abstract_frozen(
+    config: ml_collections.ConfigDict, stage: Stage, mesh: Mesh, rules: sharding.ShardingRules
+) -> Params:
+    denoising = stage.stage if isinstance(stage, LoraStage) else stage
+    if not isinstance(denoising, Denoising):
+        return {}
+    modules = {}
+    if denoising.alignment is not None:
+        modules["structure"] = denoising.alignment.structure.abstract
+        modules["identity"] = denoising.alignment.identity.abstract
+    if isinstance(stage, LoraStage):
+        modules["transformer"] = stage.modules["lora"].frozen
+    frozen = {name: _abstract_params(module, mesh, rules) for name, module in modules.items()}
+    if denoising.text_dropout:
+        shape = (config.model.max_text_seq_length, config.model.text_embed_dim)
+        frozen["empty_prompt"] = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=meshes.replicated(mesh))
+    return frozen
+
+
+def _abstract_params(module: nnx.State, mesh: Mesh, rules: sharding.ShardingRules) -> Params:
+    return _place(nnx.to_pure_dict(module), sharding.param_shardings(module, mesh, rules))
+
+
+def _place(abstract: Any, shardings: Any) -> Any:
+    return jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), abstract, shardings
+    )
