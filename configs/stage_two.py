@@ -3,7 +3,8 @@ r"""Stage two: fine-tunes the transformer with L_t + 0.01 L_S + 1 L_ID through t
   python -m sr_jax.train --config configs/stage_two.py:tiny --workdir W2 --config.data.dir=DATA \
       --config.init.transformer=W0 --config.frozen.structure=W1 --config.frozen.identity=W1
 
-The control is the same run with both weights 0:
+With released weights `W0` is their import (`python -m sr_jax.convert import`), and the size that of the model, such as
+`5b_i2v`. The control is the same run with both weights 0:
 
   ... --config.structure_weight=0 --config.identity_weight=0
 
@@ -20,12 +21,7 @@ from configs.common import get_common_config
 
 def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     """Stage two at a named size."""
-    config = get_common_config(size, num_train_steps={"tiny": 120, "real": 200})
-    config.stage = "stage_two"
-    # Fine-tuning: a third of the base run's rates.
-    config.optimizer.update(learning_rate=1e-3, muon_learning_rate=0.013)
-    config.image_dropout = 0.0
-    config.text_dropout = 0.1
+    config = get_common_config(size, "stage_two")
     # lambda_S and lambda_ID of the paper.
     config.structure_weight = 0.01
     config.identity_weight = 1.0

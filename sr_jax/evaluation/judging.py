@@ -70,7 +70,8 @@ def load_judges(config: ml_collections.ConfigDict) -> LoadedJudges:
         raise UserError(f"the structure judge in {config.structure} reads latents of another codec than config.codec")
     if provenance["teachers"]["face_recogniser"]["weight_hash"] == faces.recogniser.weight_hash:
         raise UserError("the judge of faces is the teacher that supervised: name another one as config.faces")
-    module = build_structure(meta["config"]["structure"], dtype=meta["config"]["dtype"])
+    trained = meta["config"]
+    module = build_structure(trained["structure"], trained["structure_text"], dtype=trained["dtype"])
     structure = jax.device_put(params["structure"])
 
     def read_structure(latents: Float[Array, "b t h w c"]) -> Float[Array, "b t h w c"]:

@@ -92,6 +92,11 @@ class CogVideoXConfig:
         frames = (self.sample_frames - 1) // self.temporal_compression_ratio + 1
         return (frames, self.sample_height, self.sample_width)
 
+    @property
+    def image_to_video(self) -> bool:
+        """Whether it takes the latents of a first frame behind the noisy ones."""
+        return self.in_channels == 2 * self.out_channels
+
     def tokens(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
         """Tokens along T, H and W of a latent of this size."""
         return tuple(n // p for n, p in zip(size, self.patch, strict=True))
@@ -109,6 +114,15 @@ RELEASED = {
     "1_5_5b_i2v": dataclasses.replace(_1_5_5B, in_channels=32, ofs_embed_dim=512),
 }
 """The released transformers by name."""
+
+
+def pad_frames(latents: Float[Array, "b t h w c"], multiple: int) -> Float[Array, "b t_padded h w c"]:
+    """Repeats the first latent frame in front until the frames are a multiple of the temporal patch (1.5).
+
+    Released trainers pad so; released pipelines cut as many frames off the front of what they generate.
+    """
+    added = -latents.shape[1] % multiple
+    return jnp.concatenate([latents[:, :1]] * added + [latents], axis=1)
 
 
 class PatchEmbed(nnx.Module):

@@ -5,6 +5,7 @@ A depth-pruned CogVideoX transformer that starts from evenly spaced blocks of th
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -12,17 +13,20 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from sr_jax.errors import UserError
-from sr_jax.models.cogvideox import CogVideoXConfig, CogVideoXTransformer3D
+from sr_jax.models.cogvideox import CogVideoXConfig, CogVideoXTransformer3D, pad_frames
 
 Params = dict[str, Any]
 
 
 class StructureModule(nnx.Module):
-    """A transformer without text: latents in, coloured-depth latents of the same shape out.
+    """A transformer without captions: latents in, coloured-depth latents of the same shape out.
 
     Args:
         config: Of the pruned transformer; as many channels in as out.
         rngs: Initialisation keys.
+        with_text: Whether the module holds the embedding of the empty prompt and gives it to the transformer, which
+            was trained with text; without, the text has length 0. It starts at 0, is never trained, and is the text
+            teacher's to set (`with_empty_prompt`).
         dtype: Compute type.
         remat: Whether the backward pass recomputes each block.
 
@@ -30,13 +34,25 @@ class StructureModule(nnx.Module):
         UserError: If the channels in and out differ.
     """
 
-    def __init__(self, config: CogVideoXConfig, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32, remat: bool = False):
+    def __init__(
+        self,
+        config: CogVideoXConfig,
+        *,
+        rngs: nnx.Rngs,
+        with_text: bool = False,
+        dtype: DTypeLike = jnp.float32,
+        remat: bool = False,
+    ):
         if config.in_channels != config.out_channels:
             raise UserError(
                 f"the structure module maps latents to latents: in_channels {config.in_channels} and out_channels "
                 f"{config.out_channels} must be equal"
             )
         self.transformer = CogVideoXTransformer3D(config, rngs=rngs, dtype=dtype, remat=remat)
+        self.with_text = with_text
+        if with_text:
+            text = jnp.zeros((config.max_text_seq_length, config.text_embed_dim))
+            self.empty_prompt = nnx.Param(text, logical_axes=("positions", "text"))
 
     def __call__(
         self, latents: Float[Array, "b t h w c"], timesteps: Int[Array, "b"] | None = None
@@ -44,14 +60,20 @@ class StructureModule(nnx.Module):
         """Predicts the depth latents.
 
         Args:
-            latents: Clean latents (the paper's choice), or noisy ones together with their timesteps (its ablation).
+            latents: Clean latents (the paper's choice), or noisy ones together with their timesteps (its ablation); of
+                any number of frames, see `pad_frames`.
             timesteps: Training timesteps of noisy latents; None for clean latents, which means 0.
         """
-        batch = latents.shape[0]
+        batch, frames = latents.shape[:2]
         if timesteps is None:
             timesteps = jnp.zeros((batch,), jnp.int32)
-        no_text = jnp.zeros((batch, 0, self.transformer.config.text_embed_dim))
-        return self.transformer(latents, no_text, timesteps)
+        config = self.transformer.config
+        text = jnp.zeros((0, config.text_embed_dim))
+        if self.with_text:
+            text = jax.lax.stop_gradient(self.empty_prompt[...])
+        padded = pad_frames(latents, config.patch[0])
+        depth_latents = self.transformer(padded, jnp.broadcast_to(text, (batch, *text.shape)), timesteps)
+        return depth_latents[:, -frames:]
 
 
 def evenly_spaced(n_from: int, n_to: int) -> list[int]:
@@ -73,7 +95,8 @@ def init_from_transformer(
     """Parameters of a structure module that starts from a pretrained transformer.
 
     Evenly spaced blocks and all shared layers are copied. Where the transformer takes more channels, the input
-    projection keeps those of the first ones: the noisy latents come before the image latents.
+    projection keeps those of the first ones: the noisy latents come before the image latents. The text, if any, stays
+    what it is.
 
     Args:
         structure_params: Pure dict of the structure module: the shapes wanted.
@@ -88,7 +111,22 @@ def init_from_transformer(
         UserError: If the two do not fit, naming the parameter.
     """
     kept = np.asarray(evenly_spaced(num_layers_from, num_layers_to))
-    return {"transformer": _copy(structure_params["transformer"], transformer_params, kept, ())}
+    return structure_params | {"transformer": _copy(structure_params["transformer"], transformer_params, kept, ())}
+
+
+def with_empty_prompt(structure_params: Params, empty_prompt: Float[np.ndarray, "l e"]) -> Params:
+    """Parameters of a structure module with text that has this embedding of the empty prompt.
+
+    Raises:
+        UserError: If the transformer takes text of another length or width.
+    """
+    wanted = structure_params["empty_prompt"].shape
+    if empty_prompt.shape != wanted:
+        raise UserError(
+            f"the empty prompt has the shape {empty_prompt.shape}, but the structure module takes text of {wanted} "
+            "(max_text_seq_length, text_embed_dim)"
+        )
+    return structure_params | {"empty_prompt": empty_prompt}
 
 
 def _copy(wanted: Params, given: Params, kept: np.ndarray, path: tuple[str, ...]) -> Params:

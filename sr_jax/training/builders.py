@@ -15,7 +15,7 @@ from sr_jax.models.cogvideox import CogVideoXConfig, CogVideoXTransformer3D
 from sr_jax.models.functional import Functional, Params
 from sr_jax.models.identity import IdentityConfig, IdentityModule
 from sr_jax.models.lora import AdaptedFunctional
-from sr_jax.models.structure import StructureModule, init_from_transformer
+from sr_jax.models.structure import StructureModule, init_from_transformer, with_empty_prompt
 from sr_jax.training import checkpoints
 from sr_jax.training.lora import LoraStage, lora_config
 from sr_jax.training.stages import Alignment, AlignmentModules, Denoising, Stage
@@ -30,10 +30,24 @@ def build_transformer(model: Mapping[str, Any], *, dtype: str = "float32", remat
     return Functional(lambda rngs: CogVideoXTransformer3D(config, rngs=rngs, dtype=jnp.dtype(dtype), remat=remat))
 
 
-def build_structure(structure: Mapping[str, Any], *, dtype: str = "float32", remat: bool = False) -> Functional:
-    """The structure module `f_S` of a config's `structure` section (the fields of `CogVideoXConfig`)."""
+def build_structure(
+    structure: Mapping[str, Any], text: str = "none", *, dtype: str = "float32", remat: bool = False
+) -> Functional:
+    """The structure module `f_S` of a stage one config.
+
+    Args:
+        structure: Its `structure` section (the fields of `CogVideoXConfig`).
+        text: Its `structure_text`: "none" or "empty_prompt".
+        dtype: Compute type.
+        remat: Whether the backward pass recomputes each block.
+
+    Raises:
+        UserError: For another `text`.
+    """
+    _choose("structure_text", text, ("none", "empty_prompt"))
     config = CogVideoXConfig(**structure)
-    return Functional(lambda rngs: StructureModule(config, rngs=rngs, dtype=jnp.dtype(dtype), remat=remat))
+    options = {"with_text": text == "empty_prompt", "dtype": jnp.dtype(dtype), "remat": remat}
+    return Functional(lambda rngs: StructureModule(config, rngs=rngs, **options))
 
 
 def build_identity(identity: Mapping[str, Any], *, dtype: str = "float32") -> Functional:
@@ -69,7 +83,7 @@ def build_stage(
     if config.stage == "stage_one":
         modules = {}
         if "structure" in config.train_modules:
-            modules["structure"] = build_structure(config.structure.to_dict(), **precision)
+            modules["structure"] = build_structure(config.structure.to_dict(), config.structure_text, **precision)
         if "identity" in config.train_modules:
             modules["identity"] = build_identity(config.identity.to_dict(), dtype=config.dtype)
         _choose("train_modules", ",".join(config.train_modules), ("structure", "identity", "structure,identity"))
@@ -81,11 +95,14 @@ def build_stage(
         transformer = AdaptedFunctional(transformer, lora)
     if frozen_configs is None:
         frozen_configs = {name: checkpoints.read_meta(path)["config"] for name, path in frozen_workdirs(config).items()}
+    model = CogVideoXConfig(**config.model.to_dict())
     denoising = Denoising(
         modules={"transformer": transformer},
         schedule=schedule,
         image_dropout=config.image_dropout,
         text_dropout=config.text_dropout,
+        image_to_video=model.image_to_video,
+        temporal_patch=model.patch[0],
         alignment=_build_alignment(config, frozen_configs) if frozen_configs else None,
     )
     return denoising if lora is None else LoraStage({"lora": transformer}, denoising)
@@ -146,13 +163,15 @@ def initial_params(config: ml_collections.ConfigDict, stage: Stage, key: jax.Arr
 
     `config.init.transformer` names the workdir of a transformer, or an import of released weights. The base run and
     stage two start from its averaged weights; stage one starts its structure module from evenly spaced blocks of it.
-    Weights of another type become float32.
+    Weights of another type become float32. With text, the structure module holds the dataset's empty prompt.
 
     Raises:
-        UserError: As `fitted_transformer`.
+        UserError: As `fitted_transformer`; or when the dataset has no empty prompt that fits.
     """
     keys = jax.random.split(key, len(stage.modules))
     params = {name: module.init(keys[i]) for i, (name, module) in enumerate(stage.modules.items())}
+    if "empty_prompt" in params.get("structure", {}):
+        params["structure"] = with_empty_prompt(params["structure"], read_empty_prompt(config.data.dir))
     if not config.init.transformer:
         return params
     if "transformer" in params:
@@ -167,7 +186,12 @@ def initial_params(config: ml_collections.ConfigDict, stage: Stage, key: jax.Arr
 
 def _build_alignment(config: ml_collections.ConfigDict, stage_one: Mapping[str, Mapping[str, Any]]) -> Alignment:
     return Alignment(
-        structure=build_structure(stage_one["structure"]["structure"], dtype=config.dtype, remat=config.remat),
+        structure=build_structure(
+            stage_one["structure"]["structure"],
+            stage_one["structure"]["structure_text"],
+            dtype=config.dtype,
+            remat=config.remat,
+        ),
         identity=build_identity(stage_one["identity"]["identity"], dtype=config.dtype),
         identity_uses_depth=stage_one["identity"]["identity"]["use_depth"],
         structure_weight=config.structure_weight,

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 import optax.contrib
@@ -10,6 +11,10 @@ from jaxtyping import PyTree
 from optax.contrib import MuonDimensionNumbers
 
 from sr_jax.errors import UserError
+
+BUFFERS = ("pos_embedding", "empty_prompt")
+"""Names of arrays among the parameters that no optimizer changes: a learned position table, as in all released
+trainers, and the text of a structure module."""
 
 
 def learning_rate_schedule(
@@ -62,7 +67,17 @@ def make_optimizer(config: ml_collections.ConfigDict, num_train_steps: int) -> o
         )
     else:
         raise UserError(f"config.optimizer.name is {config.name!r}: choose adamw or muon")
-    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), rule)
+    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), rule, optax.stateless(_keep_buffers))
+
+
+def _keep_buffers(updates: PyTree, params: PyTree) -> PyTree:
+    """No update for what is stored with the parameters and never trained; weight decay would shrink it."""
+    del params
+
+    def one(path: tuple[jax.tree_util.DictKey, ...], update: jax.Array) -> jax.Array:
+        return jnp.zeros_like(update) if path[-1].key in BUFFERS else update
+
+    return jax.tree_util.tree_map_with_path(one, updates)
 
 
 def _block_matrices(params: PyTree) -> PyTree:

@@ -16,6 +16,7 @@ from sr_jax.diffusion.schedule import NoiseSchedule
 from sr_jax.losses.denoising import denoising_loss
 from sr_jax.losses.identity import identity_loss
 from sr_jax.losses.structure import structure_loss
+from sr_jax.models.cogvideox import pad_frames
 from sr_jax.models.functional import Functional, Params
 from sr_jax.training.state import Batch, Metrics, average
 
@@ -96,6 +97,8 @@ class Denoising:
         schedule: The noise schedule.
         image_dropout: Probability that a sample's image latent is zeroed.
         text_dropout: Probability that a sample's caption becomes the empty one (the unconditional side of guidance).
+        image_to_video: Whether the transformer takes the image latent behind the noisy one.
+        temporal_patch: Latent frames in a patch of the transformer; see `pad_frames`.
         alignment: None compiles the step without the frozen modules.
     """
 
@@ -103,6 +106,8 @@ class Denoising:
     schedule: NoiseSchedule
     image_dropout: float
     text_dropout: float
+    image_to_video: bool
+    temporal_patch: int
     alignment: Alignment | None
 
     def loss(self, params: Params, frozen: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
@@ -112,20 +117,25 @@ class Denoising:
         """
         keys = iter(jax.random.split(key, 6))
         latents = sample_posterior(batch["latent_mean"], batch["latent_std"], next(keys))
+        num_frames = latents.shape[1]
+        latents = pad_frames(latents, self.temporal_patch)
         timesteps = sample_timesteps(len(latents), self.schedule.config.num_train_timesteps, next(keys))
         noise = jax.random.normal(next(keys), latents.shape)
         noisy = self.schedule.add_noise(latents, noise, timesteps)
-        image = image_condition(batch["image_latents"], latents.shape[1], next(keys))
-        image = drop(image, self.image_dropout, next(keys))
+        image_key, dropout_key = next(keys), next(keys)
         text = batch["text_embedding"]
         if self.text_dropout:
             text = drop(text, self.text_dropout, next(keys), instead=jnp.asarray(frozen["empty_prompt"]))
 
-        inputs = jnp.concatenate([noisy, image], axis=-1)
+        inputs = noisy
+        if self.image_to_video:
+            image = image_condition(batch["image_latents"], latents.shape[1], image_key)
+            inputs = jnp.concatenate([noisy, drop(image, self.image_dropout, dropout_key)], axis=-1)
         velocity = self.modules["transformer"].apply(params["transformer"], inputs, text, timesteps)
         losses = {"denoising": (1.0, denoising_loss(velocity, self.schedule.velocity(latents, noise, timesteps)))}
         if self.alignment is not None:
             clean = self.schedule.predict_clean(noisy, velocity, timesteps)
+            clean, noisy = clean[:, -num_frames:], noisy[:, -num_frames:]
             losses |= self.alignment.losses(frozen, clean, noisy, timesteps, batch)
         return total_and_metrics(losses, batch, timesteps, self.schedule.config.num_train_timesteps)
 

@@ -66,7 +66,8 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
-        ema_params = optax.incremental_update(params, state.ema_params, 1.0 - decay)
+        # In this form the average of what does not change keeps its bits.
+        ema_params = jax.tree.map(lambda mean, new: mean + (1.0 - decay) * (new - mean), state.ema_params, params)
         metrics["grad_norm"] = clu_metrics.Average.from_model_output(optax.global_norm(gradients)[None])
         return TrainState(state.step + 1, params, opt_state, ema_params), metrics
 

@@ -13,6 +13,8 @@ from sr_jax.models.functional import Params
 from sr_jax.models.lora import LoraConfig, merge
 from sr_jax.training import checkpoints
 
+_SAMPLE_SIZE = ("sample_frames", "sample_height", "sample_width")
+
 
 def load_transformer(workdir: str | Path, *, step: int | None = None) -> tuple[Params, dict[str, Any]]:
     """Loads the averaged weights of a transformer, with the checkpoint's `meta`.
@@ -49,6 +51,9 @@ def fitted_transformer(config: ml_collections.ConfigDict, *, step: int | None = 
     wanted = CogVideoXConfig(**config.model.to_dict())
     model = CogVideoXConfig(**meta["config"]["model"])
     params, model = fit_position_table(params, model, wanted.sample_size, config.init.position_table)
+    if model.patch_size_t is not None:
+        # No position of version 1.5 depends on the size of training, and copies of its released config differ in it.
+        model = dataclasses.replace(model, **{name: getattr(wanted, name) for name in _SAMPLE_SIZE})
     for name, value in dataclasses.asdict(wanted).items():
         if value != getattr(model, name):
             raise UserError(

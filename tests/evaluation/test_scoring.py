@@ -111,7 +111,13 @@ def _checkpoint(monkeypatch, *, recogniser: str = "t0", codec: str = "c0", struc
         "codec": {"weight_hash": codec},
         "teachers": {"face_recogniser": {"weight_hash": recogniser}},
     }
-    config = {"structure": {}, "structure_input": structure_input, "dtype": "float32", "seed": 1}
+    config = {
+        "structure": {},
+        "structure_text": "none",
+        "structure_input": structure_input,
+        "dtype": "float32",
+        "seed": 1,
+    }
     meta = {"config": config, "step": 4, "provenance": provenance}
     params = {"structure": {"strength": np.float32(1.0)}}
     monkeypatch.setattr(judging, "load_params", lambda workdir: (params, json.loads(json.dumps(meta))))

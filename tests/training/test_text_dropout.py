@@ -30,7 +30,7 @@ def texts_seen(dataset, probability: float, frozen: dict) -> tuple[np.ndarray, n
     """The captions of a batch, and what the transformer gets for them."""
     batch = {name: jnp.asarray(value) for name, value in next(train_batches(dataset, batch_size=6, seed=0)).items()}
     transformer = Watched()
-    stage = Denoising({"transformer": transformer}, NoiseSchedule(), 0.0, probability, None)
+    stage = Denoising({"transformer": transformer}, NoiseSchedule(), 0.0, probability, True, 1, None)
     stage.loss({"transformer": {}}, frozen, batch, jax.random.key(5))
     return np.asarray(batch["text_embedding"]), transformer.text
 
