@@ -38,7 +38,7 @@ def test_the_batch_is_as_described(tiny, mesh):
 
 def test_the_step_of_stage_two_is_described_without_any_workdir(tiny, stage_two, mesh):
     described = tiny("stage_two")
-    configs = dict.fromkeys(("structure", "identity"), described.to_dict() | {"structure_input": "clean"})
+    configs = dict.fromkeys(("structure", "identity"), tiny("stage_one").to_dict())
     ours = build_program(described, mesh, builders.build_stage(described, configs))
     config = stage_two()
     theirs = build_program(config, mesh, builders.build_stage(config))
