@@ -99,10 +99,10 @@ def fit_detector(examples: FaceExamples, config: FaceDetectorConfig, schedule: F
 
     def loss(params: Params, data: FaceExamples, key: Array, progress: Array) -> Array:
         del progress
-        index_key, view_key, mirror_key, colour_key = jax.random.split(key, 4)
+        index_key, copy_key, mirror_key, light_key, colour_key = jax.random.split(key, 5)
         index = jax.random.randint(index_key, (schedule.batch_size,), 0, len(data.frames))
-        images, boxes = _mirrored(_views(data, index, view_key), data.boxes[index], mirror_key)
-        images = _recoloured(images, colour_key)
+        images, boxes = _mirrored(_either_copy(data, index, copy_key), data.boxes[index], mirror_key)
+        images = _recoloured(_relit(images, light_key), colour_key)
         return detection_loss(network.apply(params, images), boxes, data.visible[index], stride=STRIDE).mean()
 
     params_key, key = jax.random.split(jax.random.key(seed))
@@ -143,11 +143,12 @@ def fit_recogniser(
     network = recogniser_network(config)
 
     def loss(params: dict[str, Any], data: FaceExamples, key: Array, progress: Array) -> Array:
-        index_key, view_key, box_key, mirror_key = jax.random.split(key, 4)
+        index_key, copy_key, mirror_key, box_key, light_key = jax.random.split(key, 5)
         index = jax.random.randint(index_key, (schedule.batch_size,), 0, len(data.frames))
-        images, boxes = _mirrored(_views(data, index, view_key), data.boxes[index], mirror_key)
+        images, boxes = _mirrored(_either_copy(data, index, copy_key), data.boxes[index], mirror_key)
         crops = crop_faces(images, _jittered(boxes, box_key), size=config.crop_size, margin=config.margin)
-        embeddings = embed_crops(network, params["network"], crops)
+        # Light changes on crops: drawing noise for whole frames takes longer than the network.
+        embeddings = embed_crops(network, params["network"], _relit(crops, light_key))
         current = margin * jnp.minimum(2 * progress, 1)
         return angular_margin_loss(
             embeddings, params["centres"], data.classes[index], scale=scale, margin=current
@@ -192,16 +193,20 @@ def _fit(
     return params
 
 
-def _views(data: FaceExamples, index: Int[Array, " n"], key: Array) -> Float[Array, "n h w 3"]:
-    """Frames in [-1, 1], most of them degraded, with random contrast, brightness, colour cast and noise."""
-    keys = jax.random.split(key, 5)
-    n = len(index)
-    clean = jax.random.bernoulli(keys[0], 0.4, (n, 1, 1, 1))
-    frames = to_unit_range(jnp.where(clean, data.frames[index], data.degraded[index]))
-    contrast = 1 + 0.15 * jax.random.uniform(keys[1], (n, 1, 1, 1), minval=-1)
-    offset = 0.1 * jax.random.uniform(keys[2], (n, 1, 1, 1), minval=-1)
-    cast = 0.03 * jax.random.uniform(keys[3], (n, 1, 1, 3), minval=-1)
-    return frames * contrast + offset + cast + 0.02 * jax.random.normal(keys[4], frames.shape)
+def _either_copy(data: FaceExamples, index: Int[Array, " n"], key: Array) -> Float[Array, "n h w 3"]:
+    """Frames in [-1, 1], most of them degraded."""
+    clean = jax.random.bernoulli(key, 0.4, (len(index), 1, 1, 1))
+    return to_unit_range(jnp.where(clean, data.frames[index], data.degraded[index]))
+
+
+def _relit(images: Float[Array, "n h w 3"], key: Array) -> Float[Array, "n h w 3"]:
+    """Changes contrast, brightness and colour cast of each image, and adds noise."""
+    keys = jax.random.split(key, 4)
+    n = len(images)
+    contrast = 1 + 0.15 * jax.random.uniform(keys[0], (n, 1, 1, 1), minval=-1)
+    offset = 0.1 * jax.random.uniform(keys[1], (n, 1, 1, 1), minval=-1)
+    cast = 0.03 * jax.random.uniform(keys[2], (n, 1, 1, 3), minval=-1)
+    return images * contrast + offset + cast + 0.02 * jax.random.normal(keys[3], images.shape)
 
 
 def _recoloured(images: Float[Array, "n h w 3"], key: Array) -> Float[Array, "n h w 3"]:
