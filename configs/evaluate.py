@@ -3,14 +3,16 @@
   python -m sr_jax.evaluate --config configs/evaluate.py:people --generated SAMPLES --reference DATA/clips/test \
       --config.codec.path=TEACHERS/codec.npz --config.faces.path=JUDGE/faces --config.structure=W_JUDGE
 
-Sizes: `people` for the demo's rendered people; `real` for real clips.
+Sizes: `people` for the demo's rendered people; `real` for real clips, where no path of the face judge is needed.
 """
 
 import ml_collections
 
 _FACES = {
+    # A detector and a recogniser fitted with another seed than the teacher.
     "people": {"name": "small", "path": ""},
-    "real": {"name": "small", "path": ""},
+    # The teacher's detector and another published recogniser. An empty path means the user's cache folder.
+    "real": {"name": "centerface_mobilefacenet", "path": ""},
 }
 
 
@@ -24,7 +26,7 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
         raise ValueError(f"unknown size {size!r}: choose one of {', '.join(sorted(_FACES))}")
     config = ml_collections.ConfigDict()
     config.codec = {"name": "linear", "path": ""}
-    # The judge of faces: a detector and a recogniser trained with another seed than the teacher.
+    # The judge of faces: never the recogniser that supervised.
     config.faces = _FACES[size]
     # The judge of structure: the workdir of a stage one run with another seed.
     config.structure = ""

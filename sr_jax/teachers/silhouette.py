@@ -7,15 +7,14 @@ or of anything behind the person. It lets the method run on real clips without o
 """
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sr_jax.errors import UserError
 from sr_jax.packages import PackageFile, fetch
 from sr_jax.teachers.base import file_hash
+from sr_jax.teachers.litert import LiteRtNetwork
 
 # MediaPipe's general selfie segmentation network (Apache-2.0). Only this data file is read: the wheel of one platform
 # serves all.
@@ -51,9 +50,7 @@ class SilhouetteStandIn:
             UserError: When the package that runs it is not installed.
         """
         self.weight_hash = file_hash(weights)
-        self._interpreter = _interpreter(weights)
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._network = LiteRtNetwork(weights)
 
     @classmethod
     def from_package(cls, cache: Path) -> "SilhouetteStandIn":
@@ -74,9 +71,7 @@ class SilhouetteStandIn:
     def _mask(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
         """How surely each pixel shows a person, in [0, 1]."""
         inner = cv2.resize(frame, (_INPUT_SIZE, _INPUT_SIZE), interpolation=cv2.INTER_CUBIC)
-        self._interpreter.set_tensor(self._input, inner[None].astype(np.float32) / 255)
-        self._interpreter.invoke()
-        mask = self._interpreter.get_tensor(self._output)[0, :, :, 0]
+        mask = self._network(inner[None].astype(np.float32) / 255)[0, :, :, 0]
         height, width = frame.shape[:2]
         method = cv2.INTER_AREA if max(height, width) < _INPUT_SIZE else cv2.INTER_LINEAR
         return np.clip(cv2.resize(mask, (width, height), interpolation=method), 0.0, 1.0)
@@ -102,15 +97,3 @@ def _distance_to_outline(person: np.ndarray) -> Float[np.ndarray, "h w"]:
     if person.all():
         return np.full(person.shape, max(person.shape) / 2, np.float32)
     return cv2.distanceTransform(person.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-
-
-def _interpreter(weights: Path) -> Any:
-    """The LiteRT interpreter of a network."""
-    # An optional dependency: only this teacher needs it.
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise UserError('the silhouette stand-in needs ai-edge-litert: pip install "sr_jax[real]"') from error
-    interpreter = Interpreter(str(weights))
-    interpreter.allocate_tensors()
-    return interpreter

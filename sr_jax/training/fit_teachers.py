@@ -41,21 +41,23 @@ def fit_teachers(config: ml_collections.ConfigDict, videos: Path, output: Path) 
     Raises:
         UserError: For an unknown `parts`, or videos that are missing, unlabelled or of unlike sizes.
     """
-    if config.parts not in ("all", "faces"):
-        raise UserError(f"config.parts must be all or faces, not {config.parts!r}")
+    if config.parts not in ("all", "codec", "faces"):
+        raise UserError(f"config.parts must be all, codec or faces, not {config.parts!r}")
     start = time.monotonic()
     depth_teacher = load_depth_teacher(config.depth)
     train, test = (read_labelled_clips(videos / split) for split in ("train", "test"))
     depth = _coloured_depth(depth_teacher, videos / "train", train)
     codec = fit_linear_codec([(1.0, train.frames), (config.depth_weight, depth)], **config.codec)
-    if config.parts == "all":
+    if config.parts != "faces":
         codec.save(output / "codec.npz")
-    _fit_faces(config, train, codec, output / "faces")
+    if config.parts != "codec":
+        _fit_faces(config, train, codec, output / "faces")
     test_depth = _coloured_depth(depth_teacher, videos / "test", test)
     both = np.concatenate([test.frames, test_depth])
     decoded, decoded_depth = np.split(codec_round_trip(both, codec, latent_noise=0.0, seed=0), 2)
     metrics = codec_metrics(test.frames, decoded, test_depth, decoded_depth)
-    metrics |= face_metrics(load_small_faces(output / "faces"), test, decoded)
+    if config.parts != "codec":
+        metrics |= face_metrics(load_small_faces(output / "faces"), test, decoded)
     metrics |= {"seed": config.seed, "codec_hash": codec.weight_hash, "seconds": round(time.monotonic() - start, 1)}
     _write_json(output / "metrics.json", metrics)
     logging.info("\n".join(f"{name}: {value}" for name, value in metrics.items()))

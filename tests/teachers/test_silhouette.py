@@ -49,28 +49,18 @@ def test_a_frame_of_one_kind(fill, expected):
 class BrightnessNetwork:
     """Stands for the segmentation network: a person is where the image is bright."""
 
-    def get_input_details(self):
-        return [{"index": 0}]
+    def __init__(self, weights):
+        assert weights.suffix == ".tflite"
 
-    def get_output_details(self):
-        return [{"index": 1}]
-
-    def set_tensor(self, index, values):
-        assert index == 0 and values.shape == (1, 256, 256, 3) and values.dtype == np.float32
-        self.values = values
-
-    def invoke(self):
-        self.output = (self.values.mean(axis=-1, keepdims=True) > 0.5).astype(np.float32)
-
-    def get_tensor(self, index):
-        assert index == 1
-        return self.output
+    def __call__(self, values):
+        assert values.shape == (1, 256, 256, 3) and values.dtype == np.float32
+        return (values.mean(axis=-1, keepdims=True) > 0.5).astype(np.float32)
 
 
 def test_it_is_a_depth_teacher_that_says_it_is_a_stand_in(tmp_path, monkeypatch):
     weights = tmp_path / "network.tflite"
     weights.write_bytes(b"weights")
-    monkeypatch.setattr(silhouette, "_interpreter", lambda path: BrightnessNetwork())
+    monkeypatch.setattr(silhouette, "LiteRtNetwork", BrightnessNetwork)
     teacher = SilhouetteStandIn(weights)
     assert isinstance(teacher, DepthTeacher) and "stand_in" in teacher.name
     frames = np.full((3, 48, 64, 3), 10, np.uint8)
