@@ -34,7 +34,7 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     # Largest noise on latents, whose variance is 1, of the degraded frames that the face teacher also learns from.
     config.latent_noise = 0.3
     config.detector = {"width": 32, "blocks": 4}
-    config.detector_schedule = {"steps": 320, "batch_size": 32, "learning_rate": 1e-2}
+    config.detector_schedule = {"steps": 280, "batch_size": 32, "learning_rate": 1e-2}
     # A margin below 1 cuts off the corners of the box, which show the room and not the head.
     config.recogniser = {
         "crop_size": 16,
@@ -43,7 +43,7 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
         "blocks_per_stage": 1,
         "embedding_dim": 64,
     }
-    config.recogniser_schedule = {"steps": 420, "batch_size": 128, "learning_rate": 1e-2}
+    config.recogniser_schedule = {"steps": 340, "batch_size": 128, "learning_rate": 1e-2}
     # The angular margin loss's s and m.
     config.margin_loss = {"scale": 12.0, "margin": 0.2}
     return config
