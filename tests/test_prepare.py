@@ -1,5 +1,6 @@
 """The command, with the small teachers of the demo at random weights."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from sr_jax.data.pipeline import eval_examples, train_batches
 from sr_jax.errors import UserError
 from sr_jax.models.codec_fit import fit_linear_codec
 from sr_jax.models.face_detector import FaceDetectorConfig
+from sr_jax.preparation.work import Shard
 from sr_jax.teachers import faces
 from sr_jax.teachers.weights import save_network
 from tests.preparation import fakes
@@ -110,6 +112,47 @@ def test_bad_input_writes_nothing(config, videos, tmp_path, spoil, message):
     with pytest.raises(UserError, match=message):
         prepare.prepare(config, videos, tmp_path / "data")
     assert not (tmp_path / "data").exists()
+
+
+def test_bad_input_is_passed_over_and_named(config, videos, tmp_path, capsys):
+    skipping = config.copy_and_resolve_references()
+    skipping.on_bad_input = "skip"
+    _break_video(videos)
+    _shorten_video(videos)
+    prepare.prepare(skipping, videos, tmp_path / "data")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("holds 2 clips")
+    assert lines[1] == "  kept: 2 clips of 2 videos (train 2)"
+    assert lines[2] == "  rejected: 2 files (cannot read the video: 1, is too short: 1)"
+    rows = [json.loads(line) for line in (tmp_path / "data" / "rejected.jsonl").read_text().splitlines()]
+    assert [Path(row["file"]).relative_to(videos).as_posix() for row in rows] == ["train/b.mp4", "test/a.mp4"]
+    assert "Invalid data" in rows[0]["reason"] and "is too short: 12 frames" in rows[1]["reason"]
+    for video in (videos / "train").glob("*.mp4"):
+        video.write_bytes(b"no video")
+    with pytest.raises(UserError, match=r"no clip is left \(kept: 0 clips .* rejected: 4 files"):
+        prepare.prepare(skipping, videos, tmp_path / "none")
+    assert not (tmp_path / "none" / "manifest.json").exists()
+
+
+def test_shards_and_merge_make_the_same_dataset(config, videos, tmp_path):
+    prepare.prepare(config, videos, tmp_path / "one")
+    two = tmp_path / "two"
+    with pytest.raises(UserError, match=r"group 0 of 2 .* is not finished"):
+        prepare.prepare(config, videos, two, only_merge=True)
+    for index in (1, 0):
+        prepare.prepare(config, videos, two, shard=Shard(index, 2))
+    prepare.prepare(config, videos, two, only_merge=True)
+    for split in ("train", "test"):
+        for one, other in zip(eval_examples(tmp_path / "one", split), eval_examples(two, split), strict=True):
+            assert one.keys() == other.keys()
+            for name, value in one.items():
+                np.testing.assert_array_equal(value, other[name])
+
+
+@pytest.mark.parametrize("text", ["4/4", "1", "a/b", "-1/2", "0/0"])
+def test_shards_that_do_not_exist(text):
+    with pytest.raises(UserError, match="--shard"):
+        Shard.parse(text)
 
 
 def test_output_in_the_input_is_refused(config, videos):

@@ -1,95 +1,43 @@
 """Video files: reading, cutting into clips, resizing, writing."""
 
-import contextlib
-import dataclasses
-import functools
-import itertools
 import os
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from jaxtyping import Float, Int, Shaped, UInt8
 
-from sr_jax.errors import UserError
+from sr_jax.data.decoding import open_video
 
-
-@dataclasses.dataclass(frozen=True)
-class VideoInfo:
-    """What a video file holds: `num_frames` decoded frames of `height` x `width` pixels, `fps` frames a second."""
-
-    num_frames: int
-    fps: float
-    height: int
-    width: int
-
-
-def scan_video(path: Path) -> VideoInfo:
-    """Decodes a whole video without keeping it, and so proves that it can be read.
-
-    Raises:
-        UserError: When the file is missing, is not a video that can be decoded, or has no frames.
-    """
-    count, shape = 0, (0, 0)
-    with _opened(path) as (frames, fps):
-        for frame in frames:
-            count, shape = count + 1, frame.shape[:2]
-    return VideoInfo(count, fps, *shape)
+# Two frames are equally near when they are so to this part of a second.
+_TIE_SECONDS = 1e-6
 
 
 def read_video(path: Path) -> tuple[UInt8[np.ndarray, "f h w 3"], float]:
     """All RGB frames of a video at their own size, and the frames a second (the average, if they vary).
 
-    The whole video is held in memory: cut hours of film into shots first.
+    The whole video is held in memory: for short clips.
 
     Raises:
-        UserError: As `scan_video`.
+        UserError: As `decoding.open_video`.
     """
-    with _opened(path) as (frames, fps):
-        return np.stack(list(frames)), fps
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[Iterator[np.ndarray], float]]:
-    """Yields at least one upright frame, one at a time, and the frames a second."""
-    if not path.is_file():
-        raise UserError(f"no video file {path}")
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise UserError(f"{path} holds no video stream")
-            stream = container.streams.video[0]
-            fps = float(stream.average_rate or stream.guessed_rate or 0)
-            # One converter for all frames: setting one up takes longer than converting a small frame.
-            frames = map(functools.partial(_upright, VideoReformatter()), container.decode(stream))
-            first = next(frames, None)
-            if first is None or fps <= 0:
-                raise UserError(f"{path} holds no video frames")
-            yield itertools.chain([first], frames), fps
-    except av.error.FFmpegError as error:
-        raise UserError(f"cannot read the video {path}: {error.strerror}") from error
-
-
-def _upright(reformatter: VideoReformatter, frame: av.VideoFrame) -> np.ndarray:
-    # Phones store upright video as turned frames plus an angle.
-    return np.rot90(reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray(), frame.rotation // 90)
+    with open_video(path) as video:
+        return np.stack([picture.pixels() for picture in video.pictures]), video.fps
 
 
 def clip_indices(
-    num_frames: int, source_fps: float, *, fps: float, clip_frames: int, stride: int
+    times: Float[np.ndarray, " n"], *, fps: float, clip_frames: int, stride: int
 ) -> list[Int[np.ndarray, " f"]]:
-    """Which source frames make up each clip of a video.
+    """Which source frames make up each clip of a video, or of one shot of it.
 
-    The video is resampled to `fps` by taking the nearest source frame, then cut every `stride` resampled frames. What
-    is left over at the end is dropped. A source slower than `fps` repeats frames.
+    The video is resampled to `fps` by taking the frame that is shown nearest in time (the earlier one of two), then cut
+    every `stride` resampled frames. What is left over at the end is dropped. A source slower than `fps` repeats frames;
+    clips that would begin with the same frame are one clip.
 
     Args:
-        num_frames: Frames of the source.
-        source_fps: Frames a second of the source.
+        times: When each source frame is shown, in seconds, ascending.
         fps: Frames a second of the clips.
         clip_frames: Frames of a clip, F.
         stride: Resampled frames from one clip's start to the next one's.
@@ -97,11 +45,12 @@ def clip_indices(
     Returns:
         One index array `[F]` for each clip; none for a video shorter than a clip.
     """
-    step = source_fps / fps
     # A tenth of a frame may be missing at the end: 49 frames at 30 frames a second are a clip of 49 frames at 29.97.
-    count = int((num_frames - 1) / step + 0.1) + 1
-    resampled = np.minimum(np.round(np.arange(count) * step).astype(int), num_frames - 1)
-    return [resampled[start : start + clip_frames] for start in range(0, count - clip_frames + 1, stride)]
+    count = int((times[-1] - times[0]) * fps + 0.1) + 1
+    wanted = times[0] + np.arange(count) / fps
+    resampled = np.searchsorted((times[1:] + times[:-1]) / 2, wanted - _TIE_SECONDS)
+    clips = [resampled[start : start + clip_frames] for start in range(0, count - clip_frames + 1, stride)]
+    return [clip for clip, before in zip(clips, [None, *clips]) if before is None or clip[0] != before[0]]
 
 
 def resize_and_crop(

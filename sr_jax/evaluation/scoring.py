@@ -21,7 +21,8 @@ from sr_jax.evaluation.structure import structure_error
 from sr_jax.models.codec import VideoCodec
 from sr_jax.preparation.dataset import INDEX_FILE
 from sr_jax.teachers.base import FaceTeacher
-from sr_jax.teachers.depth import depth_path, invert_colour, normalise_disparity, read_disparity
+from sr_jax.teachers.depth import invert_colour, normalise_disparity, read_disparity
+from sr_jax.teachers.depth_files import depth_path
 
 
 @dataclasses.dataclass(frozen=True)

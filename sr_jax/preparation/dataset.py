@@ -1,214 +1,218 @@
-"""Preparing a dataset: plan everything, make features batch by batch, then write the records.
+"""Making a dataset: plan the clips of each group of videos, make their features batch by batch, merge.
 
 What a prepared folder holds:
 
-    manifest.json           what made it and from which clips; written first
+    manifest.json           what made it and from which videos; written last
+    videos.jsonl            what became of every file of the input
+    rejected.jsonl          the files that could not be used, and why
+    preview.html            a look at some clips
     clips/<split>/          the clips' own pixels and depth, and index.jsonl: the reference for evaluation (optional)
     clip_records/1.0.0/     the TFDS dataset
-    work/                   features of finished clips while the preparation runs; removed at its end
+    work/                   while the preparation runs, see `work`; removed at its end
 
-Every file appears complete or not at all, and batches are the same whatever was finished before, so a killed
-preparation that is started again ends with the same dataset.
+With clips of several sizes, the last but one are in a folder for each size: 480x720/clip_records and so on. Batches are
+the same whatever was finished before, so a killed preparation that is started again ends with the same dataset.
 """
 
 import dataclasses
-import json
-import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from sr_jax.data import builder, video
-from sr_jax.data.records import ARRAY_FIELDS, Provenance
-from sr_jax.errors import UserError
-from sr_jax.preparation.features import ClipPixels, ClipReader, FeatureExtractor
-from sr_jax.preparation.inputs import ClipPlan
+from sr_jax.data import video
+from sr_jax.preparation.features import FeatureExtractor
+from sr_jax.preparation.framing import Size
+from sr_jax.preparation.inputs import FoundFile
+from sr_jax.preparation.overlap import WriteBehind, read_ahead
+from sr_jax.preparation.planning import ClipPlan, Outcome, Planner, VideoPlan
+from sr_jax.preparation.preview import clip_look
+from sr_jax.preparation.reading import ClipPixels, ClipReader
+from sr_jax.preparation.work import Manifest, Shard, WorkFolder, refuse, write_arrays, write_json
+from sr_jax.teachers.base import FaceDetector
 
-MANIFEST_FILE = "manifest.json"
 CLIPS_FOLDER = "clips"
 INDEX_FILE = "index.jsonl"
-_WORK_FOLDER = "work"
-# How many differences an error lists.
-_SHOWN = 3
+# Batches that are read ahead, and calls that wait to be written.
+_AHEAD, _BEHIND = 1, 1
+# About so many groups leave a look at a clip for the preview.
+_LOOKS = 24
+
+Progress = Callable[[int, int], object]
+"""Called with how many videos and how many clips have been finished since the last call."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Manifest:
-    """What a folder is prepared from; a folder is only ever continued with an equal manifest.
+class Preparation:
+    """All that makes a dataset.
 
     Attributes:
-        provenance: What makes the records.
-        keep_clips: Whether the clips' pixels are kept.
-        clips: For each "split/clip_id", the digest of its source.
+        output: Folder of the dataset.
+        files: All files of the input.
+        planner: Plans their clips.
+        reader: Cuts clips out of their videos.
+        extractors: Makes the features of clips of each size.
+        detector: Finds the faces that the preview shows.
+        fps: Frames a second of a clip.
+        batch_size: Clips in one call of an extractor, and files in a group.
+        keep_clips: Keep the clips' pixels and depth, as reference for evaluation.
     """
 
-    provenance: Provenance
+    output: Path
+    files: Sequence[FoundFile]
+    planner: Planner
+    reader: ClipReader
+    extractors: Mapping[Size, FeatureExtractor]
+    detector: FaceDetector
+    fps: float
+    batch_size: int
     keep_clips: bool
-    clips: dict[str, str]
 
-    def to_json(self) -> str:
-        """All fields as a JSON object."""
-        return json.dumps(dataclasses.asdict(self), indent=1)
+    @property
+    def work(self) -> WorkFolder:
+        """The work, in groups."""
+        return WorkFolder(self.output, self.files, self.batch_size)
 
-    @classmethod
-    def from_json(cls, text: str) -> "Manifest":
-        """Reads what `to_json` wrote."""
-        fields = json.loads(text)
-        return cls(**fields | {"provenance": Provenance(**fields["provenance"])})
+    @property
+    def manifest(self) -> Manifest:
+        """What the dataset is made from."""
+        return Manifest(
+            {str(size): extractor.provenance for size, extractor in self.extractors.items()},
+            {**self.planner.settings, "batch_size": self.batch_size, "keep_clips": self.keep_clips},
+            tuple(f"{file.split}/{file.name}" for file in self.files),
+        )
 
-    def differences(self, expected: "Manifest") -> list[str]:
-        """One line for each difference to `expected`; empty when they agree."""
-        lines = self.provenance.differences(expected.provenance)
-        if self.keep_clips != expected.keep_clips:
-            lines.append(f"keep_clips: dataset has {self.keep_clips}, expected {expected.keep_clips}")
-        for name in sorted(self.clips.keys() | expected.clips.keys()):
-            if name not in expected.clips:
-                lines.append(f"clip {name}: in the dataset, not in the input")
-            elif name not in self.clips:
-                lines.append(f"clip {name}: in the input, not in the dataset")
-            elif self.clips[name] != expected.clips[name]:
-                lines.append(f"clip {name}: its video, depth or caption changed")
-        return lines
+    def folder(self, size: Size) -> Path:
+        """Where the dataset of clips of one size lies."""
+        return self.output / str(size) if len(self.extractors) > 1 else self.output
 
 
-def make_dataset(
-    output: Path,
-    *,
-    plans: Sequence[ClipPlan],
-    reader: ClipReader,
-    extractor: FeatureExtractor,
-    fps: float,
-    batch_size: int,
-    keep_clips: bool,
-    progress: Callable[[int], Any],
-) -> None:
-    """Makes the dataset of `plans` in `output`, or finishes what an earlier call began there.
+def make_shard(preparation: Preparation, shard: Shard, progress: Progress, *, checking: Progress | None = None) -> None:
+    """Makes the features of one shard's part of the clips, or what an earlier call did not finish of it.
 
     Args:
-        output: Folder of the dataset.
-        plans: All clips, already checked.
-        reader: Cuts clips out of their videos.
-        extractor: Makes their features.
-        fps: Frames a second of a clip.
-        batch_size: Clips in one call of the extractor.
-        keep_clips: Keep the clips' pixels and depth, as reference for evaluation.
-        progress: Called with a number of clips whenever so many are finished.
+        preparation: What to make.
+        shard: Which part of it.
+        progress: Called as videos and clips are finished.
+        checking: When given, all videos are planned before anything is written; called as they are.
 
     Raises:
-        UserError: When `output` was begun with other input or settings.
+        UserError: When the output was begun with other input or settings, or for a bad video where that is an error.
     """
-    manifest = Manifest(
-        provenance=extractor.provenance,
-        keep_clips=keep_clips,
-        clips={f"{plan.source.split}/{plan.clip_id}": plan.source.digest for plan in plans},
-    )
-    _begin(output, manifest)
-    if not builder.has_dataset(output):
-        for start in range(0, len(plans), batch_size):
-            batch = plans[start : start + batch_size]
-            # A batch is done as a whole or again: the last bits of a result may depend on the rest of its batch.
-            if not all(_features_path(output, plan).exists() for plan in batch):
-                clips = [reader(plan) for plan in batch]
-                for plan, pixels, arrays in zip(batch, clips, _extract(extractor, batch, clips, batch_size)):
-                    if keep_clips:
-                        _keep_clip(output, plan, pixels, fps)
-                    _write_arrays(_features_path(output, plan), arrays)
-            progress(len(batch))
-        if keep_clips:
-            _write_indices(output, plans)
-        splits = {split: _records(output, chosen, fps) for split, chosen in _by_split(plans).items()}
-        builder.write_dataset(
-            output,
-            spec=extractor.spec,
-            provenance=extractor.provenance,
-            empty_prompt=extractor.empty_prompt,
-            splits=splits,
-        )
-    shutil.rmtree(output / _WORK_FOLDER, ignore_errors=True)
+    work = preparation.work
+    work.check(preparation.manifest)
+    numbers = range(shard.index, len(work.groups), shard.count)
+    plans: dict[int, list[VideoPlan]] = {}
+    if checking is not None:
+        for number in numbers:
+            plans[number] = _plans(preparation, work, number)
+            checking(len(plans[number]), 0)
+    work.begin(preparation.manifest, shard)
+    batches = _batches(preparation, work, numbers, plans)
+    with WriteBehind(_BEHIND) as writer:
+        for batch in read_ahead(batches, _AHEAD):
+            if batch.clips:
+                made = _features(preparation, batch)
+                writer.submit(_write, preparation, work, batch.group, made)
+            progress(batch.videos, batch.finished)
 
 
-def _begin(output: Path, manifest: Manifest) -> None:
-    file = output / MANIFEST_FILE
-    if file.exists():
-        differences = Manifest.from_json(file.read_text()).differences(manifest)
-        if differences:
-            raise UserError(
-                f"{output} was begun with other input or settings ({'; '.join(differences[:_SHOWN])}): "
-                "choose another output folder or remove it"
-            )
-        return
-    # A hidden file is what a call leaves that was killed while it wrote the manifest.
-    if output.exists() and (not output.is_dir() or any(not path.name.startswith(".") for path in output.iterdir())):
-        raise UserError(f"{output} is not empty and holds no dataset: choose another output folder")
-    output.mkdir(parents=True, exist_ok=True)
-    _write_text(file, manifest.to_json())
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+    """Clips of one size to make together, with their frames and, if it was computed elsewhere, their disparity."""
+
+    group: int
+    clips: Sequence[tuple[ClipPlan, np.ndarray, np.ndarray | None]]
+    videos: int
+    finished: int
 
 
-def _extract(
-    extractor: FeatureExtractor, batch: Sequence[ClipPlan], clips: Sequence[ClipPixels], batch_size: int
-) -> list[dict[str, np.ndarray]]:
-    """The features of a batch; the last batch is filled up, so that one shape is compiled."""
-    missing = batch_size - len(batch)
-    return extractor([*batch, *[batch[-1]] * missing], [*clips, *[clips[-1]] * missing])[: len(batch)]
+def _plans(preparation: Preparation, work: WorkFolder, number: int) -> list[VideoPlan]:
+    """The plans of a group, as stored if they are."""
+    files, stored = work.groups[number], work.read_plans(number)
+    if stored is None:
+        return [preparation.planner(file) for file in files]
+    refuse(preparation.output, changed(preparation.planner, files, [plan.outcome for plan in stored]))
+    return stored
 
 
-def _keep_clip(output: Path, plan: ClipPlan, pixels: ClipPixels, fps: float) -> None:
-    folder = output / CLIPS_FOLDER / plan.source.split
+def changed(planner: Planner, files: Sequence[FoundFile], outcomes: Sequence[Outcome]) -> list[str]:
+    """One line for each file that is not as it was planned."""
+    return [
+        f"{file.split}/{file.name}: its video, depth, labels or caption changed"
+        for file, outcome in zip(files, outcomes, strict=True)
+        if not planner.is_unchanged(file, outcome)
+    ]
+
+
+def _batches(
+    preparation: Preparation, work: WorkFolder, numbers: Sequence[int], known: dict[int, list[VideoPlan]]
+) -> Iterator[_Batch]:
+    for number in numbers:
+        plans = known.pop(number, None) or _plans(preparation, work, number)
+        if work.read_plans(number) is None:
+            work.write_plans(number, plans)
+        total = sum(len(plan.clips) for plan in plans)
+        for batch in _group_batches(preparation, work, number, plans):
+            total -= batch.finished
+            yield batch
+        yield _Batch(number, (), len(plans), total)
+
+
+def _group_batches(
+    preparation: Preparation, work: WorkFolder, number: int, plans: Sequence[VideoPlan]
+) -> Iterator[_Batch]:
+    """The batches of a group that are not finished.
+
+    A batch is done as a whole or again, and always of the same clips: the last bits of a result may depend on the rest
+    of its batch.
+    """
+    batch_of: dict[str, list[ClipPlan]] = {}
+    for size in preparation.extractors:
+        clips = [clip for plan in plans for clip in plan.clips if clip.size == size]
+        for start in range(0, len(clips), preparation.batch_size):
+            batch = clips[start : start + preparation.batch_size]
+            if not all(work.features_path(number, clip).exists() for clip in batch):
+                batch_of |= dict.fromkeys(map(_key, batch), batch)
+    read: dict[int, list] = {}
+    for plan in plans:
+        for clip in preparation.reader.frames([clip for clip in plan.clips if _key(clip) in batch_of]):
+            batch = batch_of[_key(clip[0])]
+            members = read.setdefault(id(batch), [])
+            members.append(clip)
+            if len(members) == len(batch):
+                yield _Batch(number, read.pop(id(batch)), 0, len(batch))
+
+
+def _key(clip: ClipPlan) -> str:
+    return f"{clip.source.split}/{clip.clip_id}"
+
+
+_Made = list[tuple[ClipPlan, ClipPixels, dict[str, np.ndarray]]]
+
+
+def _features(preparation: Preparation, batch: _Batch) -> _Made:
+    """The features of a batch; it is filled up to its full size, so that one shape is compiled."""
+    plans = [plan for plan, _, _ in batch.clips]
+    clips = [preparation.reader.finish(*clip, preparation.fps) for clip in batch.clips]
+    missing = preparation.batch_size - len(plans)
+    extractor = preparation.extractors[plans[0].size]
+    arrays = extractor([*plans, *[plans[-1]] * missing], [*clips, *[clips[-1]] * missing])
+    return list(zip(plans, clips, arrays))
+
+
+def _write(preparation: Preparation, work: WorkFolder, number: int, made: _Made) -> None:
+    """Writes what was made of a batch; a clip's features last, because they say that it is finished."""
+    looked_at = number % max(1, len(work.groups) // _LOOKS) == 0 and not work.preview_path(number).exists()
+    if looked_at:
+        write_json(work.preview_path(number), clip_look(*made[0], preparation.detector, preparation.fps))
+    for plan, pixels, arrays in made:
+        if preparation.keep_clips:
+            _keep_clip(preparation.folder(plan.size) / CLIPS_FOLDER / plan.source.split, plan, pixels, preparation.fps)
+        write_arrays(work.features_path(number, plan), arrays)
+
+
+def _keep_clip(folder: Path, plan: ClipPlan, pixels: ClipPixels, fps: float) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     video.write_video(folder / f"{plan.clip_id}.mp4", pixels.frames, fps, lossless=True)
-    _write_arrays(folder / f"{plan.clip_id}.depth.npz", {"disparity": pixels.disparity.astype(np.float16)})
-
-
-def _write_indices(output: Path, plans: Sequence[ClipPlan]) -> None:
-    for split, chosen in _by_split(plans).items():
-        rows = [
-            {
-                "clip_id": plan.clip_id,
-                "prompt": plan.source.prompt,
-                "source": plan.source.path.name,
-                "source_first_frame": int(plan.indices[0]),
-                "labels": plan.source.labels,
-            }
-            for plan in chosen
-        ]
-        _write_text(output / CLIPS_FOLDER / split / INDEX_FILE, "".join(json.dumps(row) + "\n" for row in rows))
-
-
-def _records(output: Path, plans: Iterable[ClipPlan], fps: float) -> Iterator[dict[str, Any]]:
-    for plan in plans:
-        with np.load(_features_path(output, plan), allow_pickle=False) as arrays:
-            yield {name: arrays[name] for name in ARRAY_FIELDS} | {
-                "clip_id": plan.clip_id,
-                "prompt": plan.source.prompt,
-                "source": plan.source.path.name,
-                "source_first_frame": int(plan.indices[0]),
-                "fps": fps,
-            }
-
-
-def _by_split(plans: Sequence[ClipPlan]) -> dict[str, list[ClipPlan]]:
-    splits: dict[str, list[ClipPlan]] = {}
-    for plan in plans:
-        splits.setdefault(plan.source.split, []).append(plan)
-    return splits
-
-
-def _features_path(output: Path, plan: ClipPlan) -> Path:
-    return output / _WORK_FOLDER / plan.source.split / f"{plan.clip_id}.npz"
-
-
-def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        np.savez(file, **arrays)
-    os.replace(temporary, path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_arrays(folder / f"{plan.clip_id}.depth.npz", {"disparity": pixels.disparity.astype(np.float16)})

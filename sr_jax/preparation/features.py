@@ -1,63 +1,27 @@
 """A clip's features: what the codec and the teachers make of its pixels and caption."""
 
-import dataclasses
-import functools
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float
 
 import sr_jax
 from sr_jax.data import video
 from sr_jax.data.records import Provenance, RecordSpec
 from sr_jax.errors import UserError
 from sr_jax.models.codec import VideoCodec, latent_frames
-from sr_jax.preparation.inputs import ClipPlan
+from sr_jax.preparation.planning import ClipPlan
+from sr_jax.preparation.reading import ClipPixels
 from sr_jax.teachers.base import DepthTeacher, FaceTeacher, TextTeacher
-from sr_jax.teachers.depth import colour_depth, normalise_disparity
+from sr_jax.teachers.depth import colour_depth
 from sr_jax.teachers.faces import face_tracks
 
 # CogVideoX-I2V training noises the first frame with sigma = exp(N(mean, deviation)), on pixels in [-1, 1].
 _LOG_SIGMA_MEAN, _LOG_SIGMA_DEVIATION = -3.0, 0.5
-
-
-@dataclasses.dataclass(frozen=True)
-class ClipPixels:
-    """The pixels of one clip: RGB `frames` `[F, H, W, 3]` and `disparity` `[F, H, W]` in [0, 1], near is large."""
-
-    frames: UInt8[np.ndarray, "f h w 3"]
-    disparity: Float[np.ndarray, "f h w"]
-
-
-class ClipReader:
-    """Cuts planned clips out of their videos. The last video stays decoded, as clips of one video come in a row."""
-
-    def __init__(self, depth: DepthTeacher, *, height: int, width: int):
-        self._size = (height, width)
-
-        @functools.lru_cache(maxsize=1)
-        def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-            frames, fps = video.read_video(path)
-            return frames, depth(frames, fps, path)
-
-        self._read = read
-
-    def __call__(self, plan: ClipPlan) -> ClipPixels:
-        """The clip's frames, scaled and cropped, with its disparity normalised over the clip.
-
-        Raises:
-            UserError: When the video or its depth cannot be read.
-        """
-        frames, disparity = self._read(plan.source.path)
-        return ClipPixels(
-            video.resize_and_crop(frames[plan.indices], *self._size),
-            normalise_disparity(video.resize_and_crop(disparity[plan.indices], *self._size)),
-        )
 
 
 class FeatureExtractor:
@@ -87,7 +51,7 @@ class FeatureExtractor:
 
         Args:
             codec: Encodes clips and coloured depth.
-            depth: The depth teacher, for the provenance; it reads whole videos, see `ClipReader`.
+            depth: The depth teacher, for the provenance; see `ClipReader`.
             faces: Detector and recogniser.
             text: Embeds captions.
             num_frames: Frames of a clip.

@@ -1,36 +1,58 @@
-"""The videos a user hands in: finding them, checking all of them before any work, and planning the clips."""
+"""The files a user hands in: finding the videos, and what lies beside each."""
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+import mimetypes
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Int
-
-from sr_jax.data import video
+from sr_jax.data.decoding import is_video
 from sr_jax.errors import UserError
-from sr_jax.teachers.base import DepthTeacher
-from sr_jax.teachers.depth import PrecomputedDepth, depth_path
+from sr_jax.preparation.captions import CaptionTable
+from sr_jax.teachers.depth_files import described_stem, find_depth
 
 SPLITS = ("train", "test")
-_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
+# What may lie beside a video besides depth: its caption and its labels.
+_CAPTION, _LABELS = ".txt", ".json"
+# A file is told from another of the same size by this much of its beginning and of its end.
+_COMPARED_BYTES = 1 << 20
+# A clip's name becomes a file's name, which has at most 255 bytes.
+_MOST_BYTES = 180
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundFile:
+    """A file of the input that is a video, or that cannot be one.
+
+    Attributes:
+        path: The file.
+        split: "train" or "test".
+        name: Path below the split's folder without suffix, with "__" for "/"; unique in its split, if it has no
+            problem.
+        problem: Why it cannot be used, as far as that is known without reading it; otherwise empty.
+        claims_video: Whether its name claims that it is a video. A file that neither claims nor is one stops nothing.
+    """
+
+    path: Path
+    split: str
+    name: str
+    problem: str = ""
+    claims_video: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One video of the input.
+    """One video of the input, as its records describe it.
 
     Attributes:
         path: The video file.
         split: "train" or "test".
-        name: Path below the split's folder without suffix, with "__" for "/".
+        name: See `FoundFile`.
         prompt: The caption.
         labels: What the `.json` file beside the video says; kept for evaluation, never read by training.
-        info: Length, rate and size.
-        digest: Hash of the video, of its depth file, if there is one, and of the caption.
     """
 
     path: Path
@@ -38,154 +60,142 @@ class Source:
     name: str
     prompt: str
     labels: dict[str, Any]
-    info: video.VideoInfo
-    digest: str
 
 
-@dataclasses.dataclass(frozen=True)
-class ClipPlan:
-    """One clip to make: frames `indices` `[F]` of `source`. `clip_id` is unique in its split."""
+def find_videos(folder: Path, ignored: frozenset[Path] = frozenset()) -> list[FoundFile]:
+    """Every video in a folder, at any depth, in order of split and name, and every file that cannot be used.
 
-    clip_id: str
-    source: Source
-    indices: Int[np.ndarray, " f"]
+    Folders `train` and `test` in `folder`, where there are any, are the splits; otherwise everything is `train`. What
+    is a video is told by content. Hidden files are passed over, and so are captions, labels and depth beside a video.
 
-
-def find_videos(folder: Path) -> list[tuple[str, Path, str]]:
-    """Split, path and name (see `Source`) of every video in a folder, at any depth, in order of split and name.
-
-    Folders `train` and `test` in `folder`, where there are any, are the splits; otherwise everything is `train`.
+    Args:
+        folder: Where to look.
+        ignored: Files that belong to no video.
 
     Raises:
-        UserError: When the folder is missing or has no video, a split has none, two videos share a name, or a depth
-            file has no video beside it.
+        UserError: When the folder is missing, or a split has nothing that claims to be a video.
     """
     if not folder.is_dir():
         raise UserError(f"no input folder {folder}")
     split_folders = {name: folder / name for name in SPLITS if (folder / name).is_dir()} or {"train": folder}
     found = []
     for split, root in split_folders.items():
-        paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in _SUFFIXES and _is_visible(path, root))
-        if not paths:
-            raise UserError(f"no video in {root}: expected files ending in {', '.join(_SUFFIXES)}")
-        _check_depth_files_have_videos(root, paths)
-        names = {}
-        for path in paths:
-            name = "__".join(path.relative_to(root).with_suffix("").parts)
-            if name in names:
-                raise UserError(f"{names[name]} and {path} have the same name: rename one of them")
-            names[name] = path
-        found += [(split, path, name) for name, path in sorted(names.items())]
+        files = list(_files(split, root, root, ignored, set()))
+        if not any(file.claims_video for file in files):
+            raise UserError(f"no video in {root}")
+        found += _without_namesakes(sorted(files, key=lambda file: (file.name, file.path)))
     return found
 
 
-def read_source(split: str, path: Path, name: str, *, default_prompt: str) -> Source:
-    """Reads all that is needed to plan a video's clips, decoding it once from end to end.
+def read_source(file: FoundFile, captions: CaptionTable, default_prompt: str) -> Source:
+    """Reads what lies beside a video.
 
     Args:
-        split: The split's name.
-        path: The video file. `<stem>.txt` beside it holds the caption, `<stem>.json` the labels.
-        name: See `Source`.
-        default_prompt: The caption of a video without a caption file; with "" such a video is an error.
+        file: The video. `<stem>.txt` beside it holds the caption, `<stem>.json` the labels.
+        captions: Captions of videos without a caption file.
+        default_prompt: The caption of a video without any; with "" such a video is an error.
 
     Raises:
-        UserError: When the video cannot be read, or its caption or labels are missing or malformed.
+        UserError: When its caption or labels are missing or malformed.
     """
-    info = video.scan_video(path)
-    prompt = _read_prompt(path, default_prompt)
-    digest = hashlib.sha256(prompt.encode())
-    for file in (path, depth_path(path)):
-        if file.is_file():
-            digest.update(file.read_bytes())
-    return Source(path, split, name, prompt, _read_labels(path), info, digest.hexdigest()[:16])
+    return Source(file.path, file.split, file.name, _prompt(file.path, captions, default_prompt), _labels(file.path))
 
 
-def check_depth(source: Source, depth: DepthTeacher) -> None:
-    """Checks what can be known of a video's depth before any work: files that hold it.
-
-    Raises:
-        UserError: When the video's depth file is missing, unreadable, or of another length or size than the video.
-    """
-    if isinstance(depth, PrecomputedDepth):
-        info = source.info
-        # Only the shape of the frames matters here: this one takes no memory.
-        frames = np.broadcast_to(np.uint8(0), (info.num_frames, info.height, info.width, 3))
-        depth(frames, info.fps, source.path)
-
-
-def plan_clips(source: Source, *, fps: float, clip_frames: int, stride: int) -> list[ClipPlan]:
-    """The clips of one video; see `video.clip_indices`.
-
-    Raises:
-        UserError: When the video is shorter than one clip.
-    """
-    info = source.info
-    clips = video.clip_indices(info.num_frames, info.fps, fps=fps, clip_frames=clip_frames, stride=stride)
-    if not clips:
-        raise UserError(
-            f"{source.path} is too short: {info.num_frames} frames at {info.fps:g} frames a second, but one clip is "
-            f"{clip_frames} frames at {fps:g}"
-        )
-    return [ClipPlan(f"{source.name}-{indices[0]:05d}", source, indices) for indices in clips]
+def digest(file: FoundFile, prompt: str) -> str:
+    """Tells whether a video, its depth, its labels or its caption changed; cheap even for a long video."""
+    state = hashlib.sha256(prompt.encode())
+    depth = find_depth(file.path)
+    parts = [file.path, file.path.with_suffix(_LABELS)]
+    parts += sorted(depth.iterdir()) if depth is not None and depth.is_dir() else [depth] if depth else []
+    for part in parts:
+        if part.is_file():
+            _add_file(state, part)
+    return state.hexdigest()[:16]
 
 
-def check_input(
-    folder: Path,
-    *,
-    depth: DepthTeacher,
-    default_prompt: str,
-    fps: float,
-    clip_frames: int,
-    stride: int,
-    progress: Callable[[Sequence], Iterable] = iter,
-) -> list[ClipPlan]:
-    """Finds and checks every video of `folder` and plans all clips, in a fixed order. Nothing is written.
-
-    Args:
-        folder: See `find_videos`.
-        depth: The depth teacher, to check its files.
-        default_prompt: See `read_source`.
-        fps: Frames a second of the clips.
-        clip_frames: Frames of a clip.
-        stride: Frames from one clip's start to the next one's.
-        progress: Wraps the list of videos, to show a bar.
-
-    Raises:
-        UserError: For the first bad input.
-    """
-    plans = []
-    for split, path, name in progress(find_videos(folder)):
-        source = read_source(split, path, name, default_prompt=default_prompt)
-        plans += plan_clips(source, fps=fps, clip_frames=clip_frames, stride=stride)
-        check_depth(source, depth)
-    return plans
+def _add_file(state: Any, path: Path) -> None:
+    size = path.stat().st_size
+    state.update(f"{path.name}/{size}/".encode("utf-8", "surrogateescape"))
+    with path.open("rb") as file:
+        state.update(file.read(_COMPARED_BYTES))
+        file.seek(max(_COMPARED_BYTES, size - _COMPARED_BYTES))
+        state.update(file.read())
 
 
-def _is_visible(path: Path, root: Path) -> bool:
-    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
+def _files(
+    split: str, folder: Path, root: Path, ignored: frozenset[Path], searched: set[tuple[int, int]]
+) -> Iterator[FoundFile]:
+    def problem(path: Path, text: str, claims_video: bool = True) -> FoundFile:
+        return FoundFile(path, split, _name(path, root), text, claims_video)
 
-
-def _check_depth_files_have_videos(root: Path, paths: Sequence[Path]) -> None:
-    expected = {depth_path(path) for path in paths}
-    for file in sorted(root.rglob("*.depth.npz")):
-        if _is_visible(file, root) and file not in expected:
-            raise UserError(f"{file} has no video beside it: the video is missing")
-
-
-def _read_prompt(path: Path, default: str) -> str:
-    file = path.with_suffix(".txt")
     try:
-        prompt = " ".join(file.read_text(encoding="utf-8").split()) if file.is_file() else default
+        status = folder.stat()
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        yield problem(folder, f"cannot open the folder {folder}: {error.strerror}")
+        return
+    # Links may lead in circles.
+    if (status.st_dev, status.st_ino) in searched:
+        yield problem(folder, f"{folder} is a link to a folder that was searched already")
+        return
+    searched.add((status.st_dev, status.st_ino))
+    described = {path.stem for path in entries if path.suffix not in (_CAPTION, _LABELS) and not described_stem(path)}
+    for path in entries:
+        stem = described_stem(path)
+        if stem is not None:
+            if stem not in described:
+                yield problem(path, f"{path} has no video beside it: the video is missing")
+        elif path.is_dir():
+            yield from _files(split, path, root, ignored, searched)
+        elif path in ignored or (path.suffix in (_CAPTION, _LABELS) and path.stem in described):
+            continue
+        elif path.is_symlink() and not path.exists():
+            yield problem(path, f"{path} is a link that leads to no file")
+        elif path.is_file():
+            claims_video = (mimetypes.guess_type(path.name)[0] or "").startswith("video/")
+            if claims_video or is_video(path):
+                yield FoundFile(path, split, _name(path, root))
+            else:
+                yield problem(path, f"{path} is no video", claims_video=False)
+
+
+def _name(path: Path, root: Path) -> str:
+    """Names a video; see `FoundFile`."""
+    relative = path.relative_to(root)
+    raw = os.fsencode("__".join((relative.with_suffix("") if relative.name else relative).parts))
+    name = raw.decode("utf-8", "backslashreplace")
+    name = "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in name)
+    if len(name.encode()) > _MOST_BYTES:
+        short = name.encode()[:_MOST_BYTES].decode("utf-8", "ignore")
+        name = f"{short}-{hashlib.sha256(raw).hexdigest()[:8]}"
+    return name
+
+
+def _without_namesakes(files: list[FoundFile]) -> Iterator[FoundFile]:
+    """The files, of which those whose name an earlier one has get a problem."""
+    first: dict[str, Path] = {}
+    for file in files:
+        if not file.problem and first.setdefault(file.name, file.path) != file.path:
+            text = f"{first[file.name]} and {file.path} have the same name: rename one of them"
+            file = dataclasses.replace(file, problem=text)
+        yield file
+
+
+def _prompt(path: Path, captions: CaptionTable, default: str) -> str:
+    file = path.with_suffix(_CAPTION)
+    try:
+        prompt = file.read_text(encoding="utf-8") if file.is_file() and file != path else captions.caption(path)
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not UTF-8 text") from error
+    prompt = " ".join((prompt or default).split())
     if not prompt:
         raise UserError(f"no caption for {path}: write one to {file} or set config.default_prompt")
     return prompt
 
 
-def _read_labels(path: Path) -> dict[str, Any]:
-    file = path.with_suffix(".json")
-    if not file.is_file():
+def _labels(path: Path) -> dict[str, Any]:
+    file = path.with_suffix(_LABELS)
+    if not file.is_file() or file == path:
         return {}
     try:
         labels = json.loads(file.read_text(encoding="utf-8"))

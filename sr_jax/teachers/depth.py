@@ -1,26 +1,38 @@
 """Depth teachers, and the colouring that makes a depth video encodable by a video codec."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from sr_jax.data.decoding import VideoInfo
 from sr_jax.errors import UserError
+from sr_jax.teachers.depth_files import KINDS, depth_frames, depth_path, find_depth
 
 # The colours of `INFERNO`, from far (index 0, black) to near (255, pale yellow). `[256, 3]` RGB.
 INFERNO = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1].copy()
 
 
 class PrecomputedDepth:
-    """Reads the depth of a video from `<name>.depth.npz` beside it.
-
-    The file holds `depth` (metres along the viewing axis, positive, infinity where there is nothing) or `disparity`
-    (near is large, finite), float `[F, H, W]`, one entry for each frame of the video.
-    """
+    """Reads the depth that lies beside a video; see `depth_files`."""
 
     name = "precomputed"
     weight_hash = "none"
+
+    def __init__(self, kind: str = "disparity"):
+        """Reads nothing yet.
+
+        Args:
+            kind: What grey pictures and videos hold, "disparity" or "depth".
+
+        Raises:
+            UserError: For any other kind.
+        """
+        if kind not in KINDS:
+            raise UserError(f"depth.kind is {kind!r}: it must be disparity or depth")
+        self._kind = kind
 
     def __call__(self, frames: UInt8[np.ndarray, "f h w 3"], fps: float, path: Path) -> Float[np.ndarray, "f h w"]:
         """Returns the disparity of all frames of the video at `path`, as float32.
@@ -34,48 +46,46 @@ class PrecomputedDepth:
             UserError: If the depth file is missing, unreadable, of another length or size, or holds impossible values.
         """
         del fps
-        file = depth_path(path)
-        values = read_disparity(file)
-        if len(values) != len(frames):
-            raise UserError(f"{file} has depth for {len(values)} frames, but {path.name} has {len(frames)} frames")
-        if values.shape != frames.shape[:3]:
-            raise UserError(
-                f"{file} has depth of {values.shape[1]}x{values.shape[2]} pixels, but {path.name} has "
-                f"{frames.shape[1]}x{frames.shape[2]}"
-            )
+        values = np.stack(list(self.frames(path)))
+        self._compare(path, len(values), values.shape[1:], len(frames), frames.shape[1:3])
         return values
 
+    def frames(self, path: Path) -> Iterator[Float[np.ndarray, "h w"]]:
+        """The disparity of the video at `path` one frame at a time, at least one.
 
-def depth_path(video: Path) -> Path:
-    """Returns where the depth of a video lies: `dir/name.mp4` has `dir/name.depth.npz`."""
-    return video.with_suffix(".depth.npz")
+        Raises:
+            UserError: If the depth is missing or unreadable, or holds impossible values.
+        """
+        return depth_frames(find_depth(path) or depth_path(path), self._kind)
+
+    def check(self, path: Path, info: VideoInfo) -> None:
+        """Reads all depth of a video without keeping it.
+
+        Raises:
+            UserError: As `__call__`.
+        """
+        count, size = 0, (0, 0)
+        for frame in self.frames(path):
+            count, size = count + 1, frame.shape
+        self._compare(path, count, size, info.num_frames, (info.height, info.width))
+
+    def _compare(self, path: Path, count: int, size: tuple[int, ...], frames: int, expected: tuple[int, ...]) -> None:
+        file = find_depth(path)
+        if count != frames:
+            raise UserError(f"{file} has depth for {count} frames, but {path.name} has {frames} frames")
+        if size != expected:
+            raise UserError(
+                f"{file} has depth of {size[0]}x{size[1]} pixels, but {path.name} has {expected[0]}x{expected[1]}"
+            )
 
 
 def read_disparity(path: Path) -> Float[np.ndarray, "f h w"]:
-    """Reads a depth file as float32 disparity (1 / metres, or whatever unit the file's `disparity` has).
+    """Reads a whole depth file as float32 disparity (1 / metres, or whatever unit the file's `disparity` has).
 
     Raises:
         UserError: If the file is missing, unreadable, has neither key, or holds impossible values.
     """
-    if not path.is_file():
-        raise UserError(f"no depth file {path}: put one beside the video or choose another depth teacher")
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {key: stored[key].astype(np.float32) for key in ("depth", "disparity") if key in stored}
-    # A damaged zip, a file of another kind and a pickle arrive as different built-in exceptions.
-    except Exception as error:
-        raise UserError(f"cannot read {path}: it must be an .npz file of plain arrays") from error
-    if "disparity" in arrays:
-        values = arrays["disparity"]
-        good = np.isfinite(values).all()
-    elif "depth" in arrays:
-        good = (arrays["depth"] > 0).all()
-        values = 1 / arrays["depth"] if good else arrays["depth"]
-    else:
-        raise UserError(f"{path} has neither `depth` (metres) nor `disparity`")
-    if values.ndim != 3 or not values.size or not good:
-        raise UserError(f"{path} must hold [frames, height, width] of positive depth or finite disparity")
-    return values
+    return np.stack(list(depth_frames(path)))
 
 
 def normalise_disparity(disparity: Float[np.ndarray, "f h w"]) -> Float[np.ndarray, "f h w"]:

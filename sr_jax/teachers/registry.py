@@ -39,7 +39,8 @@ FACES: dict[str, Callable[[Section], FaceTeacher]] = {
     "centerface_mobilefacenet": lambda section: load_centerface_mobilefacenet(_cache(section)),
 }
 DEPTHS: dict[str, Callable[[Section], DepthTeacher]] = {
-    "precomputed": lambda section: PrecomputedDepth(),
+    # Beside each video; `kind` says what grey pictures and videos hold.
+    "precomputed": lambda section: PrecomputedDepth(section.get("kind", "disparity")),
     # No depth teacher, only a stand-in for one.
     "silhouette_stand_in": lambda section: SilhouetteStandIn.from_package(_cache(section)),
 }
@@ -76,7 +77,7 @@ def load_face_teacher(section: Section) -> FaceTeacher:
 
 
 def load_depth_teacher(section: Section) -> DepthTeacher:
-    """Loads `{"name": "precomputed"}` or `{"name": "silhouette_stand_in", "path": CACHE or ""}`.
+    """Loads `{"name": "precomputed", "kind": "disparity"}` or `{"name": "silhouette_stand_in", "path": CACHE or ""}`.
 
     Raises:
         UserError: For an unknown name or weights that cannot be read.

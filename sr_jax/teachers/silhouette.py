@@ -30,15 +30,12 @@ _INPUT_SIZE = 256
 _OUTLINE = 0.5
 
 
-class SilhouetteStandIn:
-    """`DepthTeacher` that is no depth teacher: see the module's description.
+class PersonMask:
+    """Tells the pixels of people from the others.
 
     Attributes:
-        name: `silhouette_stand_in`.
         weight_hash: Hash of the segmentation network's file.
     """
-
-    name = "silhouette_stand_in"
 
     def __init__(self, weights: Path):
         """Loads the segmentation network.
@@ -53,28 +50,53 @@ class SilhouetteStandIn:
         self._network = LiteRtNetwork(weights)
 
     @classmethod
-    def from_package(cls, cache: Path) -> "SilhouetteStandIn":
+    def from_package(cls, cache: Path) -> "PersonMask":
         """Loads the published weights, downloading them (a wheel of 36 MB) into `cache` at the first use."""
         return cls(fetch(WEIGHTS, cache=cache)[0])
 
-    def __call__(self, frames: UInt8[np.ndarray, "f h w 3"], fps: float, path: Path) -> Float[np.ndarray, "f h w"]:
-        """Returns a made-up disparity in [0, 1]: 0 behind the person, 0.5 at the outline, up to 1 inside.
-
-        Args:
-            frames: All RGB frames of the video.
-            fps: Frames a second; not used.
-            path: The video file; not used.
-        """
-        del fps, path
-        return relief(np.stack([self._mask(frame) for frame in frames]))
-
-    def _mask(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
+    def __call__(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
         """How surely each pixel shows a person, in [0, 1]."""
         inner = cv2.resize(frame, (_INPUT_SIZE, _INPUT_SIZE), interpolation=cv2.INTER_CUBIC)
         mask = self._network(inner[None].astype(np.float32) / 255)[0, :, :, 0]
         height, width = frame.shape[:2]
         method = cv2.INTER_AREA if max(height, width) < _INPUT_SIZE else cv2.INTER_LINEAR
         return np.clip(cv2.resize(mask, (width, height), interpolation=method), 0.0, 1.0)
+
+
+class SilhouetteStandIn:
+    """`DepthTeacher` that is no depth teacher: see the module's description.
+
+    Attributes:
+        name: `silhouette_stand_in`.
+        weight_hash: Hash of the segmentation network's file.
+    """
+
+    name = "silhouette_stand_in"
+
+    def __init__(self, mask: PersonMask):
+        """Takes a person mask.
+
+        Args:
+            mask: Finds the person.
+        """
+        self.weight_hash = mask.weight_hash
+        self._mask = mask
+
+    @classmethod
+    def from_package(cls, cache: Path) -> "SilhouetteStandIn":
+        """With the published person mask; see `PersonMask.from_package`."""
+        return cls(PersonMask.from_package(cache))
+
+    def __call__(self, frames: UInt8[np.ndarray, "f h w 3"], fps: float, path: Path) -> Float[np.ndarray, "f h w"]:
+        """Returns a made-up disparity in [0, 1]: 0 behind the person, 0.5 at the outline, up to 1 inside.
+
+        Args:
+            frames: RGB frames of one clip.
+            fps: Frames a second; not used.
+            path: The video file; not used.
+        """
+        del fps, path
+        return relief(np.stack([self._mask(frame) for frame in frames]))
 
 
 def relief(masks: Float[np.ndarray, "f h w"]) -> Float[np.ndarray, "f h w"]:

@@ -7,9 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from sr_jax.data import video
-from sr_jax.preparation.dataset import make_dataset
-from sr_jax.preparation.features import ClipReader, FeatureExtractor
-from sr_jax.preparation.inputs import check_input
+from sr_jax.data.shots import ShotOptions
+from sr_jax.preparation.captions import CaptionTable
+from sr_jax.preparation.dataset import Preparation, make_shard
+from sr_jax.preparation.features import FeatureExtractor
+from sr_jax.preparation.framing import DropOptions, Size
+from sr_jax.preparation.inputs import find_videos
+from sr_jax.preparation.merging import complete_summary, merge
+from sr_jax.preparation.people import PersonOptions
+from sr_jax.preparation.planning import ClipOptions, ClipPlan, Planner
+from sr_jax.preparation.reading import ClipReader
+from sr_jax.preparation.summary import Summary
+from sr_jax.preparation.work import Shard
 from sr_jax.teachers.base import Face, FaceTeacher
 from sr_jax.teachers.depth import PrecomputedDepth
 
@@ -101,27 +110,57 @@ def extractor(**options) -> FeatureExtractor:
     )
 
 
-def plan(folder: Path, *, default_prompt="", depth=None):
-    """The checked clips of an input folder."""
-    return check_input(
-        folder,
-        depth=depth or PrecomputedDepth(),
-        default_prompt=default_prompt,
-        fps=CLIP["fps"],
-        clip_frames=CLIP["num_frames"],
-        stride=CLIP["num_frames"],
-    )
+def planner(folder: Path, **options) -> Planner:
+    """A `Planner` of clips of `CLIP`, without shots and people unless `options` ask for them."""
+    clip = {"stride": CLIP["num_frames"], "sizes": (Size(CLIP["height"], CLIP["width"]),)}
+    clip |= {name: options.pop(name) for name in ("stride", "sizes") if name in options}
+    options = {
+        "shots": ShotOptions(),
+        "person": PersonOptions(),
+        "drop": DropOptions(),
+        "finder": None,
+        "depth": PrecomputedDepth(),
+        "captions": CaptionTable.read("", folder),
+        "default_prompt": "",
+        "strict": True,
+        **options,
+    }
+    return Planner(clip=ClipOptions(num_frames=CLIP["num_frames"], fps=CLIP["fps"], **clip), **options)
 
 
-def make(folder: Path, output: Path, *, progress=lambda done: None, keep_clips=True, batch_size=3, **options) -> None:
-    """Prepares an input folder with the fakes."""
-    make_dataset(
-        output,
-        plans=plan(folder),
-        reader=ClipReader(PrecomputedDepth(), height=CLIP["height"], width=CLIP["width"]),
-        extractor=extractor(**options),
+def plan(folder: Path, **options) -> list[ClipPlan]:
+    """The planned clips of an input folder."""
+    plan_video = planner(folder, **options)
+    return [clip for file in find_videos(folder) for clip in plan_video(file).clips]
+
+
+def preparation(folder: Path, output: Path, *, batch_size=3, keep_clips=True, planning=None, **options) -> Preparation:
+    """What prepares an input folder with the fakes; `planning` are options of the planner, the rest the extractor's."""
+    plan_videos = planner(folder, **(planning or {}))
+    sizes = (planning or {}).get("sizes", (Size(CLIP["height"], CLIP["width"]),))
+    return Preparation(
+        output=output,
+        files=find_videos(folder),
+        planner=plan_videos,
+        reader=ClipReader(PrecomputedDepth()),
+        extractors={size: extractor(**{**options, "height": size.height, "width": size.width}) for size in sizes},
+        detector=BrightFaces(),
         fps=CLIP["fps"],
         batch_size=batch_size,
         keep_clips=keep_clips,
-        progress=progress,
     )
+
+
+def nothing(videos: int, clips: int) -> None:
+    """Takes no notice of the progress."""
+
+
+def make(folder: Path, output: Path, *, progress=nothing, shards=1, **options) -> Summary:
+    """Prepares an input folder with the fakes, by a number of shards one after the other."""
+    made = preparation(folder, output, **options)
+    done = complete_summary(made)
+    if done is not None:
+        return done
+    for index in range(shards):
+        make_shard(made, Shard(index, shards), progress, checking=nothing)
+    return merge(made)

@@ -12,6 +12,7 @@ from sr_jax.errors import UserError
 from tests.preparation import fakes
 
 _ROOT = Path(__file__).parents[2]
+_LISTS = ["manifest.json", "preview.html", "rejected.jsonl", "videos.jsonl"]
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +44,14 @@ def test_dataset_holds_every_clip_and_what_made_it(videos, prepared):
     assert (record["prompt"], record["source"]) == (b"a person", b"v2.mp4")
     assert (record["source_first_frame"], record["fps"]) == (5, 8.0)
     plan = fakes.plan(videos)[3]
-    clip = fakes.ClipReader(fakes.PrecomputedDepth(), height=16, width=12)(plan)
+    reader = fakes.ClipReader(fakes.PrecomputedDepth())
+    (cut,) = reader.frames([plan])
+    clip = reader.finish(*cut, 8.0)
     for name, array in fakes.extractor()([plan], [clip])[0].items():
         np.testing.assert_allclose(record[name], array, atol=1e-3)
     assert builder.read_provenance(prepared) == fakes.extractor().provenance
     np.testing.assert_allclose(builder.read_empty_prompt(prepared), fakes.LetterText()([""])[0], rtol=1e-3)
-    assert sorted(path.name for path in prepared.iterdir()) == ["clip_records", "clips", "manifest.json"]
+    assert sorted(path.name for path in prepared.iterdir()) == ["clip_records", "clips", *_LISTS]
 
 
 def test_clips_are_kept_exactly(videos, prepared):
@@ -74,7 +77,7 @@ def test_clips_are_kept_exactly(videos, prepared):
 
 def test_clips_are_not_kept_unless_wanted(videos, tmp_path):
     fakes.make(videos, tmp_path / "data", keep_clips=False)
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["clip_records", "manifest.json"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["clip_records", *_LISTS]
 
 
 def test_again_does_nothing(videos, prepared):
@@ -86,37 +89,37 @@ def test_again_does_nothing(videos, prepared):
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from sr_jax.preparation import dataset
+from sr_jax.preparation import dataset, merging
 from tests.preparation import fakes
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 finished = 0
-def progress(clips):
+def progress(videos, clips):
     global finished
     finished += clips
     if {place!r} == "between batches" and finished == 3:
         die()
 
 if {place!r} == "inside a batch":
-    write, calls = dataset._write_arrays, []
+    write, calls = dataset.write_arrays, []
     def write_some(path, arrays):
         calls.append(path)
         if len(calls) == 4:
             path.with_name(f".{{path.name}}.tmp").write_bytes(b"half")
             die()
         write(path, arrays)
-    dataset._write_arrays = write_some
+    dataset.write_arrays = write_some
 
 if {place!r} == "inside the records":
-    records = dataset._records
+    records = merging._records
     def some_records(*args):
         for number, record in enumerate(records(*args)):
             if number == 4:
                 die()
             yield record
-    dataset._records = some_records
+    merging._records = some_records
 
 fakes.make(Path(sys.argv[1]), Path(sys.argv[2]), progress=progress)
 """
@@ -153,11 +156,11 @@ def test_other_settings_or_input_are_refused(videos, prepared, tmp_path):
     changed = tmp_path / "videos"
     shutil.copytree(videos, changed)
     (changed / "train" / "v3.txt").write_text("somebody else")
-    with pytest.raises(UserError, match="clip train/v3-00000: its video, depth or caption changed"):
+    with pytest.raises(UserError, match="train/v3: its video, depth, labels or caption changed"):
         fakes.make(changed, prepared)
     fakes.write_source(changed / "train" / "v3.mp4", seed=3)
     fakes.write_source(changed / "train" / "v9.mp4", seed=9)
-    with pytest.raises(UserError, match="clip train/v9-00000: in the input, not in the dataset"):
+    with pytest.raises(UserError, match="train/v9: in the input, not in the dataset"):
         fakes.make(changed, prepared)
     assert _files(prepared) == before
 
@@ -169,7 +172,8 @@ def test_a_folder_of_something_else_is_left_alone(videos, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_killed_while_writing_the_manifest(videos, tmp_path):
-    (tmp_path / ".manifest.json.tmp").write_text('{"prov')
+def test_killed_at_the_very_beginning(videos, tmp_path):
+    (tmp_path / "work" / "shards").mkdir(parents=True)
+    (tmp_path / "work" / "shards" / ".0-of-1.json.tmp").write_text('{"prov')
     fakes.make(videos, tmp_path, keep_clips=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip_records", "manifest.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip_records", *_LISTS]

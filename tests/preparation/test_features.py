@@ -1,16 +1,20 @@
+import itertools
+
 import numpy as np
 import pytest
 
 from sr_jax.data import video
 from sr_jax.errors import UserError
-from sr_jax.preparation.features import ClipPixels, ClipReader
+from sr_jax.preparation.reading import ClipPixels, ClipReader
 from sr_jax.teachers.depth import PrecomputedDepth, colour_depth
 from tests.preparation import fakes
 
 
-def _read(folder, plans, size=(16, 12)):
-    reader = ClipReader(PrecomputedDepth(), height=size[0], width=size[1])
-    return [reader(plan) for plan in plans]
+def _read(plans):
+    """The clips of some plans."""
+    reader = ClipReader(PrecomputedDepth())
+    by_video = itertools.groupby(plans, key=lambda plan: plan.source.path)
+    return [reader.finish(*clip, 8.0) for _, clips in by_video for clip in reader.frames(list(clips))]
 
 
 def test_reader_cuts_resamples_and_normalises(tmp_path):
@@ -19,7 +23,7 @@ def test_reader_cuts_resamples_and_normalises(tmp_path):
     disparity = 1 / np.load(tmp_path / "a.depth.npz")["depth"]
     plans = fakes.plan(tmp_path)
     assert [plan.clip_id for plan in plans] == ["a-00000", "a-00010"]
-    for start, clip in zip((0, 10), _read(tmp_path, plans)):
+    for start, clip in zip((0, 10), _read(plans)):
         np.testing.assert_array_equal(clip.frames, frames[start : start + 10 : 2])
         cut = disparity[start : start + 10 : 2]
         np.testing.assert_allclose(clip.disparity, (cut - cut.min()) / (cut.max() - cut.min()), atol=1e-6)
@@ -27,7 +31,7 @@ def test_reader_cuts_resamples_and_normalises(tmp_path):
 
 def test_reader_scales_frames_and_depth_alike(tmp_path):
     fakes.write_source(tmp_path / "a.mp4", size=(32, 48))
-    (clip,) = _read(tmp_path, fakes.plan(tmp_path))
+    (clip,) = _read(fakes.plan(tmp_path))
     assert clip.frames.shape == (5, 16, 12, 3)
     assert clip.disparity.shape == (5, 16, 12)
     frames, _ = video.read_video(tmp_path / "a.mp4")
@@ -40,7 +44,7 @@ def test_reader_scales_frames_and_depth_alike(tmp_path):
 
 def test_features_are_what_codec_and_teachers_say(tmp_path):
     plans = fakes.plan(fakes.write_input(tmp_path))[:3]
-    clips = _read(tmp_path, plans)
+    clips = _read(plans)
     clips[1] = ClipPixels(clips[1].frames.copy(), clips[1].disparity)
     clips[1].frames[0, 0, 0] = 0  # no face in the first frame
     clips[2] = ClipPixels(clips[2].frames.copy(), clips[2].disparity)
@@ -74,7 +78,7 @@ def test_noise_of_the_first_frame(tmp_path):
     fakes.write_source(tmp_path / "a.mp4")
     plans = fakes.plan(tmp_path)
     extract = fakes.extractor(codec=fakes.MeanCodec(spatial_compression_ratio=1), noisy_images=300)
-    images = extract(plans, _read(tmp_path, plans))[0]["image_latents"].astype(np.float32) / 0.5
+    images = extract(plans, _read(plans))[0]["image_latents"].astype(np.float32) / 0.5
     assert images.shape == (301, 1, 16, 12, 3)
     log_sigma = np.log((images[1:] - images[0]).std(axis=(1, 2, 3, 4)))
     assert log_sigma.mean() == pytest.approx(-3, abs=0.1)
@@ -83,7 +87,7 @@ def test_noise_of_the_first_frame(tmp_path):
 
 def test_draws_depend_on_clip_and_seed_only(tmp_path):
     plans = fakes.plan(fakes.write_input(tmp_path))[:3]
-    clips = _read(tmp_path, plans)
+    clips = _read(plans)
     together = fakes.extractor()(plans, clips)
     reversed_order = fakes.extractor()(plans[::-1], clips[::-1])[::-1]
     for one, other in zip(together, reversed_order):

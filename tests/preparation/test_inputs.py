@@ -3,6 +3,7 @@ import pytest
 
 from sr_jax.errors import UserError
 from sr_jax.preparation import inputs
+from sr_jax.preparation.captions import CaptionTable
 from tests.preparation import fakes
 
 
@@ -13,18 +14,61 @@ class _NeuralDepth:
         raise AssertionError("the check must not run a network")
 
 
+def _names(files):
+    return [(file.split, file.name) for file in files if not file.problem]
+
+
 def test_folders_become_splits_and_names(tmp_path):
     for name in ("train/b.mp4", "train/sub/a.MOV", "test/b.mp4", "train/.hidden.mp4", "train/notes.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert [(split, name) for split, _, name in inputs.find_videos(tmp_path)] == [
-        ("train", "b"),
-        ("train", "sub__a"),
-        ("test", "b"),
+    assert _names(inputs.find_videos(tmp_path)) == [("train", "b"), ("train", "sub__a"), ("test", "b")]
+    files = inputs.find_videos(tmp_path / "train")
+    assert _names(files) == [("train", "b"), ("train", "sub__a")]
+    (notes,) = (file for file in files if file.problem)
+    assert (notes.path.name, notes.claims_video, notes.problem) == ("notes.md", False, f"{notes.path} is no video")
+
+
+def test_videos_are_told_by_content(tmp_path):
+    fakes.write_source(tmp_path / "a.mp4")
+    for name in ("no_suffix", "clip.dat", "clip.txt", "picture.jpg", "two\nlines.mp4", "caf\u00e9 1.mp4"):
+        (tmp_path / name).write_bytes((tmp_path / "a.mp4").read_bytes())
+    assert [name for _, name in _names(inputs.find_videos(tmp_path))] == [
+        "a",
+        "caf\u00e9 1",
+        "clip",
+        "no_suffix",
+        "picture",
+        r"two\x0alines",
     ]
-    assert [(split, name) for split, _, name in inputs.find_videos(tmp_path / "train")] == [
-        ("train", "b"),
-        ("train", "sub__a"),
+    # `clip.txt` could be the caption of `clip.dat`, so it is taken for that.
+    assert inputs.find_videos(tmp_path)[2].path.name == "clip.dat"
+
+
+def test_names_that_no_file_system_takes_are_shortened(tmp_path):
+    folder = tmp_path / ("x" * 150)
+    folder.mkdir()
+    for number in range(2):
+        (folder / f"{'y' * 150}{number}.mp4").touch()
+    names = [name for _, name in _names(inputs.find_videos(tmp_path))]
+    assert len(set(names)) == 2
+    assert all(len(name) < 200 and name.startswith("x" * 150 + "__y") for name in names)
+
+
+def test_links_in_circles_and_to_nowhere_are_named(tmp_path):
+    fakes.write_source(tmp_path / "videos" / "a.mp4")
+    (tmp_path / "videos" / "again").symlink_to(tmp_path / "videos")
+    (tmp_path / "videos" / "gone.mp4").symlink_to(tmp_path / "nothing.mp4")
+    (tmp_path / "videos" / "self.mp4").symlink_to("self.mp4")
+    elsewhere = tmp_path / "elsewhere"
+    fakes.write_source(elsewhere / "b.mp4")
+    (tmp_path / "videos" / "linked").symlink_to(elsewhere)
+    files = inputs.find_videos(tmp_path / "videos")
+    assert _names(files) == [("train", "a"), ("train", "linked__b")]
+    assert [(file.name, file.problem.split(" is a ")[-1]) for file in files if file.problem] == [
+        ("again", "link to a folder that was searched already"),
+        ("gone", "link that leads to no file"),
+        ("self", "link that leads to no file"),
     ]
 
 
@@ -43,11 +87,12 @@ def test_plan_reads_captions_labels_and_clips(tmp_path):
     assert plans[-1].source.split == "test"
 
 
-def test_digest_follows_video_depth_and_caption(tmp_path):
+def test_digest_follows_video_depth_labels_and_caption(tmp_path):
     path = tmp_path / "a.mp4"
 
     def digest():
-        return inputs.read_source("train", path, "a", default_prompt="").digest
+        (file,) = inputs.find_videos(tmp_path)
+        return inputs.digest(file, inputs.read_source(file, CaptionTable.read("", tmp_path), "").prompt)
 
     fakes.write_source(path)
     digests = [digest()]
@@ -55,9 +100,46 @@ def test_digest_follows_video_depth_and_caption(tmp_path):
     digests.append(digest())
     np.savez(path.with_suffix(".depth.npz"), depth=np.ones((5, 16, 12)))
     digests.append(digest())
+    path.with_suffix(".json").write_text("{}")
+    digests.append(digest())
     path.write_bytes(path.read_bytes() + b"\0")
     digests.append(digest())
-    assert len(set(digests)) == 4
+    assert len(set(digests)) == 5
+    assert digest() == digests[-1]
+
+
+@pytest.mark.parametrize(
+    "name,text",
+    [
+        ("captions.csv", 'file,caption\nsub/a.mp4,"a man, who  waves"\nother.mp4,nobody\n'),
+        ("captions.jsonl", '{"file": "sub/a.mp4", "caption": "a man, who waves"}\n\n'),
+    ],
+)
+def test_captions_from_a_table(tmp_path, name, text):
+    for video in ("sub/a.mp4", "b.mp4"):
+        fakes.write_source(tmp_path / video)
+    (tmp_path / "sub" / "a.txt").unlink()
+    (tmp_path / name).write_text(text)
+    captions = CaptionTable.read(name, tmp_path)
+    files = inputs.find_videos(tmp_path, captions.files)
+    assert [inputs.read_source(file, captions, "").prompt for file in files] == ["a person", "a man, who waves"]
+
+
+@pytest.mark.parametrize(
+    "name,text,message",
+    [
+        ("c.csv", "video,caption\na.mp4,x\n", "row 1 needs `file` and `caption`"),
+        ("c.jsonl", "[1]\n", "row 1 needs"),
+        ("c.jsonl", "{\n", "cannot read the caption table"),
+        ("c.xml", "", "must be a .csv or a .jsonl file"),
+    ],
+)
+def test_bad_caption_tables(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        CaptionTable.read(name, tmp_path)
+    with pytest.raises(UserError, match="no caption table"):
+        CaptionTable.read("missing.csv", tmp_path)
 
 
 def test_default_caption(tmp_path):
@@ -70,9 +152,9 @@ def test_default_caption(tmp_path):
 
 def test_missing_input(tmp_path):
     with pytest.raises(UserError, match="no input folder"):
-        fakes.plan(tmp_path / "nowhere")
+        inputs.find_videos(tmp_path / "nowhere")
     with pytest.raises(UserError, match="no video in"):
-        fakes.plan(tmp_path)
+        inputs.find_videos(tmp_path)
     fakes.write_source(tmp_path / "a.mp4")
     (tmp_path / "a.mp4").unlink()
     (tmp_path / "b.mp4").touch()
@@ -115,10 +197,11 @@ def test_depth_of_another_length_or_missing(tmp_path):
 
 
 def test_same_name_twice(tmp_path):
-    for suffix in (".mp4", ".mov"):
-        (tmp_path / f"a{suffix}").touch()
-    with pytest.raises(UserError, match="have the same name"):
+    fakes.write_source(tmp_path / "a.mov")
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(UserError, match=r"a\.mov and .*a\.mp4 have the same name"):
         fakes.plan(tmp_path)
+    assert {plan.source.path.name for plan in fakes.plan(tmp_path, strict=False)} == {"a.mov"}
 
 
 def test_malformed_labels_and_captions(tmp_path):

@@ -7,10 +7,10 @@ from sr_jax.teachers.depth import (
     INFERNO,
     PrecomputedDepth,
     colour_depth,
-    depth_path,
     invert_colour,
     normalise_disparity,
 )
+from sr_jax.teachers.depth_files import depth_path
 
 FRAMES = np.zeros((3, 4, 5, 3), np.uint8)
 

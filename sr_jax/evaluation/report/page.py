@@ -8,12 +8,13 @@ import numpy as np
 from sr_jax.evaluation.bootstrap import LEVEL, RESAMPLES
 from sr_jax.evaluation.report import facts, words
 from sr_jax.evaluation.report.charts import forest_mark
-from sr_jax.evaluation.report.clips import chosen_clips, clip_video
+from sr_jax.evaluation.report.clips import clip_video
 from sr_jax.evaluation.report.comparison import Comparison, compare
 from sr_jax.evaluation.report.curves import loss_charts, score_over_time, timestep_charts
 from sr_jax.evaluation.report.inputs import Inputs
-from sr_jax.evaluation.report.style import CSS, SCRIPT
 from sr_jax.evaluation.scores import ID_SCORE, SCORES, STRUCTURE_ERROR, Score
+from sr_jax.pages.clips import chosen_clips
+from sr_jax.pages.style import CSS, SCRIPT
 
 _SHOWN_CLIPS = 9
 _HELD_OUT_LABEL = "held_out_motion"

@@ -9,11 +9,11 @@ import pytest
 from sr_jax import command_line, report
 from sr_jax.errors import UserError
 from sr_jax.evaluation.report.charts import Line, forest_mark, line_chart, linear_ticks
-from sr_jax.evaluation.report.clips import chosen_clips, grid
 from sr_jax.evaluation.report.curves import band, thinned
 from sr_jax.evaluation.report.inputs import read_inputs
 from sr_jax.evaluation.report.page import build_page
 from sr_jax.evaluation.results import read_results, write_results
+from sr_jax.pages.clips import chosen_clips, grid
 
 
 def _arguments(data, runs, workdirs, tmp_path) -> list[str]:

@@ -1,0 +1,112 @@
+"""Which part of a video's frames a clip shows, at which size, and whether the clip is wanted."""
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from sr_jax.preparation.people import Look, PersonOptions, motion_between
+
+# The part of the looks in which a person, or more than one, must be seen to count for a clip.
+_MOST_LOOKS = 0.5
+# Places of a person that are more extreme than these percentiles over a clip may be cut off.
+_USUAL = (10, 90)
+
+
+class Size(NamedTuple):
+    """Pixels of a clip."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}"
+
+
+class Window(NamedTuple):
+    """A part of a frame, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@dataclasses.dataclass(frozen=True)
+class DropOptions:
+    """Which clips are not wanted.
+
+    Attributes:
+        no_person: Drop clips in most of which no person is found.
+        several_people: Drop clips in most of which more than one person is found.
+        least_motion: Drop clips in which less moves, in picture heights a second; 0 keeps all.
+    """
+
+    no_person: bool = False
+    several_people: bool = False
+    least_motion: float = 0.0
+
+
+def drop_reason(looks: Sequence[Look], options: DropOptions) -> str | None:
+    """Why a clip is not wanted, or None.
+
+    Args:
+        looks: Those inside the clip, in order.
+        options: What is not wanted.
+    """
+    counts = Counter(min(len(look.people), 2) for look in looks)
+    if options.no_person and counts[0] >= _MOST_LOOKS * len(looks):
+        return "no person"
+    if options.several_people and counts[2] > _MOST_LOOKS * len(looks):
+        return "several people"
+    # Written so that a clip of one look, whose motion is not known, is kept.
+    if options.least_motion and motion_between(looks) < options.least_motion:
+        return "too little motion"
+    return None
+
+
+def nearest_size(height: int, width: int, sizes: Sequence[Size]) -> Size:
+    """The size whose aspect ratio is nearest to that of a frame; the first one of equals."""
+    return min(sizes, key=lambda size: abs(math.log(size.width / size.height * height / width)))
+
+
+def frame_person(looks: Sequence[Look], height: int, width: int, size: Size, options: PersonOptions) -> Window:
+    """The window of a clip: it stands still while the person moves in it, and has the clip's aspect ratio.
+
+    Args:
+        looks: Those inside the clip.
+        height: Pixels of the video's frames.
+        width: Likewise.
+        size: Pixels of the clip.
+        options: How a person is framed.
+
+    Returns:
+        The window around the place of the main person, as far as the frame allows; in the middle where there is none.
+    """
+    aspect = size.width / size.height
+    largest = min(float(height), width / aspect)
+    boxes = np.array([look.people[0] for look in looks if len(look.people)])
+    if not len(boxes):
+        return _placed(width / 2, height / 2, largest, aspect, height, width)
+    low, high = (np.percentile(boxes, percentile, axis=0) for percentile in _USUAL)
+    left, top, right, bottom = *low[:2], *high[2:]
+    tall = largest
+    if options.zoom:
+        wanted = options.zoom * float(np.median(boxes[:, 3] - boxes[:, 1]))
+        # The whole way of the person is inside, and nothing is enlarged.
+        tall = float(min(largest, max(wanted, bottom - top, (right - left) / aspect, size.height)))
+    middle = (top + bottom) / 2 + (0.5 - options.anchor) * tall
+    return _placed(float(left + right) / 2, float(middle), tall, aspect, height, width)
+
+
+def _placed(x: float, y: float, tall: float, aspect: float, height: int, width: int) -> Window:
+    """A window of a height around a middle, moved into the frame."""
+    rows, columns = min(height, max(1, round(tall))), min(width, max(1, round(tall * aspect)))
+    top, left = (
+        min(max(0, round(middle - side / 2)), room - side)
+        for middle, side, room in ((y, rows, height), (x, columns, width))
+    )
+    return Window(top, left, rows, columns)

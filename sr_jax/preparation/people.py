@@ -1,0 +1,153 @@
+"""Who is in a video and how much moves in it, looked at a few times a second while the video is decoded."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from sr_jax.data.decoding import Picture
+from sr_jax.errors import UserError
+from sr_jax.packages import cache_folder
+from sr_jax.teachers.base import FaceDetector
+from sr_jax.teachers.silhouette import PersonMask
+
+# Shorter sides of the pictures in which people and motion are looked for.
+_PERSON_SIDE, _MOTION_SIDE = 360, 96
+# People are looked for in so many pictures at a time.
+_CHUNK = 16
+# A face that is smaller than this part of the largest one's height belongs to a bystander.
+_BYSTANDER = 0.4
+# A mask of less than this part of the picture is no person.
+_LEAST_MASK = 0.01
+# Motion is that of the fastest twentieth of the picture: a talking head moves little of it.
+_FASTEST = 95
+
+Boxes = Float[np.ndarray, "n 4"]
+"""Corners x0, y0, x1, y1, the most important person first."""
+Finder = Callable[[UInt8[np.ndarray, "f h w 3"]], list[Boxes]]
+"""Boxes of the people in each frame, in pixels."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PersonOptions:
+    """How the person of a clip is found and framed.
+
+    Attributes:
+        name: "face" by the face teacher's detector; "mask" by a person mask, which cannot tell two people apart; "none"
+            does not look for people and crops the centre.
+        zoom: Height of a crop as a multiple of the person's box; 0 for the largest crop that fits. A crop is never
+            smaller than the clip's pixels.
+        anchor: Where in the height of a crop the middle of the box lies, 0 is the top.
+        looks_per_second: How often people and motion are looked at.
+        path: For "mask": where its weights lie or are downloaded to; "" for the cache folder.
+    """
+
+    name: str = "none"
+    zoom: float = 0.0
+    anchor: float = 0.5
+    looks_per_second: float = 2.0
+    path: str = ""
+
+    def __post_init__(self):
+        if self.name not in ("none", "face", "mask"):
+            raise UserError(f"person.name is {self.name!r}: it must be none, face or mask")
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What one frame of a video shows.
+
+    Attributes:
+        frame: Index of the frame.
+        people: Boxes in pixels of the video; bystanders are left out.
+        motion: How fast the picture moves since the look before, in picture heights a second; NaN for the first look.
+    """
+
+    frame: int
+    people: Boxes
+    motion: float
+
+
+def make_finder(options: PersonOptions, detector: FaceDetector) -> Finder | None:
+    """What finds people, or None when they are not looked for."""
+    if options.name == "face":
+        return lambda frames: [_boxes(np.array([face.box for face in faces])) for faces in detector(frames)]
+    if options.name == "mask":
+        mask = PersonMask.from_package(Path(options.path) if options.path else cache_folder())
+        return lambda frames: [_mask_box(mask(frame)) for frame in frames]
+    return None
+
+
+class Watcher:
+    """Looks at the pictures of one video in order; see `decoding.scan_video`."""
+
+    def __init__(self, finder: Finder | None, looks_per_second: float):
+        self._finder, self._gap = finder, 1 / looks_per_second
+        self._next, self._count = 0.0, 0
+        self._waiting: list[tuple[int, UInt8[np.ndarray, "h w 3"], float]] = []
+        self._looks: list[Look] = []
+        self._before: tuple[float, np.ndarray] | None = None
+        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+
+    def __call__(self, picture: Picture) -> None:
+        """Looks at the next picture, if it is time to."""
+        if picture.seconds >= self._next - 1e-6:
+            self._next = max(self._next, picture.seconds - self._gap) + self._gap
+            pixels = picture.small(_PERSON_SIDE)
+            self._waiting.append((self._count, pixels, self._motion(picture.seconds, pixels)))
+            if len(self._waiting) == _CHUNK:
+                self._find()
+        self._count += 1
+
+    def looks(self, height: int) -> list[Look]:
+        """All looks, in order, once all pictures of a video of this height have been looked at."""
+        self._find()
+        return [dataclasses.replace(look, people=look.people * height) for look in self._looks]
+
+    def _find(self) -> None:
+        if not self._waiting:
+            return
+        frames = np.stack([pixels for _, pixels, _ in self._waiting])
+        boxes = self._finder(frames) if self._finder else [np.zeros((0, 4), np.float32)] * len(frames)
+        for (frame, _, motion), people in zip(self._waiting, boxes):
+            # In heights of the picture, whose size in pixels is known at the end.
+            self._looks.append(Look(frame, (people / frames.shape[1]).astype(np.float32), motion))
+        self._waiting = []
+
+    def _motion(self, seconds: float, pixels: UInt8[np.ndarray, "h w 3"]) -> float:
+        grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+        scale = min(1.0, _MOTION_SIDE / min(grey.shape))
+        # The optical flow needs more than a few pixels.
+        size = tuple(max(16, round(side * scale)) for side in grey.shape[::-1])
+        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+        before, self._before = self._before, (seconds, grey)
+        if before is None or seconds <= before[0]:
+            return float("nan")
+        lengths = np.linalg.norm(self._flow.calc(before[1], grey, None), axis=-1)
+        return float(np.percentile(lengths, _FASTEST)) / len(grey) / (seconds - before[0])
+
+
+def _boxes(boxes: np.ndarray) -> Boxes:
+    """The boxes that are not a bystander's, largest first."""
+    if not len(boxes):
+        return np.zeros((0, 4), np.float32)
+    boxes = boxes[np.argsort(-np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), kind="stable")]
+    heights = boxes[:, 3] - boxes[:, 1]
+    return boxes[heights >= _BYSTANDER * heights[0]].astype(np.float32)
+
+
+def _mask_box(mask: Float[np.ndarray, "h w"]) -> Boxes:
+    person = mask > 0.5
+    if person.mean() < _LEAST_MASK:
+        return np.zeros((0, 4), np.float32)
+    rows, columns = (np.flatnonzero(person.any(axis=axis)) for axis in (1, 0))
+    return np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], np.float32)
+
+
+def motion_between(looks: Sequence[Look]) -> float:
+    """Mean motion over the looks after the first, in picture heights a second; NaN when there is none."""
+    motions = [look.motion for look in looks[1:] if not np.isnan(look.motion)]
+    return float(np.mean(motions)) if motions else float("nan")

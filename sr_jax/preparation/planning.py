@@ -1,0 +1,234 @@
+"""From a video to the clips that are made of it, without keeping any pixels."""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from sr_jax.data.decoding import VideoInfo, scan_video
+from sr_jax.data.shots import ShotFinder, ShotOptions
+from sr_jax.data.video import clip_indices
+from sr_jax.errors import UserError
+from sr_jax.preparation.captions import CaptionTable
+from sr_jax.preparation.framing import DropOptions, Size, Window, drop_reason, frame_person, nearest_size
+from sr_jax.preparation.inputs import FoundFile, Source, digest, read_source
+from sr_jax.preparation.people import Finder, Look, PersonOptions, Watcher
+from sr_jax.teachers.base import DepthTeacher
+from sr_jax.teachers.depth import PrecomputedDepth
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipOptions:
+    """What clips look like.
+
+    Attributes:
+        num_frames: Frames of a clip, F.
+        fps: Frames a second of a clip.
+        stride: Frames from one clip's start to the next one's; less than `num_frames` for clips that overlap.
+        sizes: Pixels; a clip gets the size whose aspect ratio is nearest to its video's.
+    """
+
+    num_frames: int
+    fps: float
+    stride: int
+    sizes: tuple[Size, ...]
+
+    def __post_init__(self):
+        if self.stride < 1:
+            raise UserError(f"clip.stride is {self.stride}: it must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipPlan:
+    """One clip to make.
+
+    Attributes:
+        clip_id: Unique in its split.
+        source: Its video.
+        indices: Frames `[F]` of the video, ascending.
+        size: Pixels of the clip.
+        window: The part of the frames that it shows.
+    """
+
+    clip_id: str
+    source: Source
+    indices: Int[np.ndarray, " f"]
+    size: Size
+    window: Window
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of one file of the input.
+
+    Attributes:
+        file: Its path.
+        split: "train" or "test".
+        name: See `FoundFile`.
+        digest: Tells whether video, depth, labels or caption changed; "" for a rejected file.
+        rejected: Why the file cannot be used; "" when it can.
+        dropped: For each reason, how many clips are not wanted.
+        clips: How many clips are made of it.
+    """
+
+    file: str
+    split: str
+    name: str
+    digest: str = ""
+    rejected: str = ""
+    dropped: dict[str, int] = dataclasses.field(default_factory=dict)
+    clips: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoPlan:
+    """What becomes of one file of the input, and the clips to make."""
+
+    outcome: Outcome
+    clips: tuple[ClipPlan, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        fields: dict[str, Any] = {"outcome": dataclasses.asdict(self.outcome)}
+        if self.clips:
+            source = self.clips[0].source
+            fields |= {"prompt": source.prompt, "labels": source.labels}
+            fields["clips"] = [
+                {"clip_id": clip.clip_id, "indices": clip.indices.tolist(), "size": clip.size, "window": clip.window}
+                for clip in self.clips
+            ]
+        return fields
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any], file: FoundFile) -> "VideoPlan":
+        """Reads what `to_json` gave for a file, wherever that lies now."""
+        source = Source(file.path, file.split, file.name, fields.get("prompt", ""), fields.get("labels", {}))
+        clips = tuple(
+            ClipPlan(clip["clip_id"], source, np.array(clip["indices"]), Size(*clip["size"]), Window(*clip["window"]))
+            for clip in fields.get("clips", [])
+        )
+        return cls(Outcome(**fields["outcome"]), clips)
+
+
+class Planner:
+    """Reads videos once from end to end and plans their clips.
+
+    Attributes:
+        settings: What the plans depend on besides the videos, as JSON values.
+    """
+
+    def __init__(
+        self,
+        *,
+        clip: ClipOptions,
+        shots: ShotOptions,
+        person: PersonOptions,
+        drop: DropOptions,
+        finder: Finder | None,
+        depth: DepthTeacher,
+        captions: CaptionTable,
+        default_prompt: str,
+        strict: bool,
+    ):
+        """Reads nothing yet.
+
+        Args:
+            clip: What clips look like.
+            shots: How shots are found.
+            person: How the person is framed.
+            drop: Which clips are not wanted.
+            finder: Finds people; None when `person` does not.
+            depth: The depth teacher, to check its files.
+            captions: See `read_source`.
+            default_prompt: Likewise.
+            strict: Whether a bad video is an error.
+
+        Raises:
+            UserError: When clips are to be dropped for their people and people are not looked for.
+        """
+        if finder is None and (drop.no_person or drop.several_people):
+            raise UserError("drop.no_person and drop.several_people need person.name: set it to face or mask")
+        self._clip, self._shots, self._person, self._drop = clip, shots, person, drop
+        self._finder, self._depth = finder, depth
+        self._captions, self._default_prompt, self._strict = captions, default_prompt, strict
+        parts = {"clip": clip, "shots": shots, "person": person, "drop": drop}
+        # As they are read back.
+        self.settings = json.loads(json.dumps({name: dataclasses.asdict(part) for name, part in parts.items()}))
+
+    def __call__(self, file: FoundFile) -> VideoPlan:
+        """The clips of one file, or why it cannot be used.
+
+        Raises:
+            UserError: For a bad video, when that is an error.
+        """
+        try:
+            if file.problem:
+                raise UserError(file.problem)
+            source = read_source(file, self._captions, self._default_prompt)
+            clips, dropped = self._plan(source)
+            outcome = Outcome(
+                str(file.path), file.split, file.name, digest(file, source.prompt), "", dropped, len(clips)
+            )
+            return VideoPlan(outcome, tuple(clips))
+        except UserError as error:
+            if self._strict and file.claims_video:
+                raise
+            return VideoPlan(Outcome(str(file.path), file.split, file.name, rejected=str(error)))
+
+    def is_unchanged(self, file: FoundFile, outcome: Outcome) -> bool:
+        """Whether what was planned for a file still holds. A rejected file stays so until everything is made anew."""
+        if outcome.rejected:
+            return True
+        try:
+            source = read_source(file, self._captions, self._default_prompt)
+        except UserError:
+            return False
+        return outcome.digest == digest(file, source.prompt)
+
+    def _plan(self, source: Source) -> tuple[list[ClipPlan], dict[str, int]]:
+        finder = ShotFinder(self._shots)
+        watching = self._finder is not None or self._drop.least_motion > 0
+        watcher = Watcher(self._finder, self._person.looks_per_second) if watching else None
+        info = scan_video(source.path, [finder, watcher] if watcher else [finder])
+        if isinstance(self._depth, PrecomputedDepth):
+            self._depth.check(source.path, info)
+        looks = watcher.looks(info.height) if watcher else []
+        size = nearest_size(info.height, info.width, self._clip.sizes)
+        clips, dropped = [], Counter()
+        cuts = self._cut(source, info, finder.shots(info.times))
+        for indices in cuts:
+            shown = _looks_inside(looks, indices)
+            reason = drop_reason(shown, self._drop) if looks else None
+            if reason:
+                dropped[reason] += 1
+                continue
+            window = frame_person(shown, info.height, info.width, size, self._person)
+            clips.append(ClipPlan(f"{source.name}-{indices[0]:05d}", source, indices, size, window))
+        return clips, dict(dropped)
+
+    def _cut(self, source: Source, info: VideoInfo, shots: Sequence[tuple[int, int]]) -> list[Int[np.ndarray, " f"]]:
+        options = self._clip
+        clips = []
+        for first, end in shots:
+            cut = clip_indices(
+                info.times[first:end], fps=options.fps, clip_frames=options.num_frames, stride=options.stride
+            )
+            clips += [indices + first for indices in cut]
+        if not clips:
+            what = source.path if len(shots) == 1 else f"every one of {len(shots)} shots of {source.path}"
+            raise UserError(
+                f"{what} is too short: {info.num_frames} frames at {info.fps:g} frames a second, but one clip is "
+                f"{options.num_frames} frames at {options.fps:g}"
+            )
+        return clips
+
+
+def _looks_inside(looks: Sequence[Look], indices: Int[np.ndarray, " f"]) -> Sequence[Look]:
+    """The looks during a clip, or the one before it when there is none: the first frame is always looked at."""
+    frames = [look.frame for look in looks]
+    first, end = np.searchsorted(frames, indices[0]), np.searchsorted(frames, indices[-1], side="right")
+    return looks[first:end] if first < end else looks[max(0, first - 1) : first]
