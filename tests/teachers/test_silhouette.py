@@ -7,7 +7,7 @@ import pytest
 from sr_jax.errors import UserError
 from sr_jax.teachers import silhouette
 from sr_jax.teachers.base import DepthTeacher
-from sr_jax.teachers.silhouette import SilhouetteStandIn, relief
+from sr_jax.teachers.silhouette import PersonMask, SilhouetteStandIn, relief
 
 
 def disc(size, radius):
@@ -61,7 +61,7 @@ def test_it_is_a_depth_teacher_that_says_it_is_a_stand_in(tmp_path, monkeypatch)
     weights = tmp_path / "network.tflite"
     weights.write_bytes(b"weights")
     monkeypatch.setattr(silhouette, "LiteRtNetwork", BrightnessNetwork)
-    teacher = SilhouetteStandIn(weights)
+    teacher = SilhouetteStandIn(PersonMask(weights))
     assert isinstance(teacher, DepthTeacher) and "stand_in" in teacher.name
     frames = np.full((3, 48, 64, 3), 10, np.uint8)
     frames[:, 10:40, 20:50] = 250
@@ -76,4 +76,4 @@ def test_a_missing_package_is_one_clear_error(tmp_path, monkeypatch):
     weights = tmp_path / "network.tflite"
     weights.write_bytes(b"weights")
     with pytest.raises(UserError, match="needs ai-edge-litert"):
-        SilhouetteStandIn(weights)
+        SilhouetteStandIn(PersonMask(weights))
