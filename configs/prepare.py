@@ -54,7 +54,7 @@ _SIZES: dict[str, dict[str, Any]] = {
         "shots": {"name": "adaptive", "threshold": 3.0, "least_seconds": 0.5},
         # A face with about three of its heights above and below.
         "person": {"name": "face", "zoom": 7.0, "anchor": 0.4, "looks_per_second": 2.0, "path": ""},
-        "drop": {"no_person": True, "several_people": True, "least_motion": 0.002},
+        "drop": {"no_person": True, "several_people": True, "least_motion": 0.005},
         "on_bad_input": "skip",
         "depth": {"name": "video_depth_anything", "path": ""},
         "faces": {"name": "arcface", "path": ""},

@@ -148,6 +148,9 @@ def _mask_box(mask: Float[np.ndarray, "h w"]) -> Boxes:
 
 
 def motion_between(looks: Sequence[Look]) -> float:
-    """Mean motion over the looks after the first, in picture heights a second; NaN when there is none."""
+    """Median motion of the looks after the first, in picture heights a second; NaN when there is none.
+
+    The median, because a compressed still picture twitches now and then.
+    """
     motions = [look.motion for look in looks[1:] if not np.isnan(look.motion)]
-    return float(np.mean(motions)) if motions else float("nan")
+    return float(np.median(motions)) if motions else float("nan")

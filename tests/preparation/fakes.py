@@ -71,6 +71,15 @@ class ColourRecogniser:
         return colours / np.maximum(np.linalg.norm(colours, axis=-1, keepdims=True), 1e-6), found
 
 
+class BrightnessDepth:
+    """A depth teacher that needs no file: bright is near."""
+
+    name, weight_hash = "brightness", "d0"
+
+    def __call__(self, frames, fps, path):
+        return frames.astype(np.float32).mean(axis=-1)
+
+
 class LetterText:
     """Each of the first four letters as `[code, code^2] / 1000`."""
 
