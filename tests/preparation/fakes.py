@@ -151,7 +151,7 @@ def preparation(folder: Path, output: Path, *, batch_size=3, keep_clips=True, pl
         output=output,
         files=find_videos(folder),
         planner=plan_videos,
-        reader=ClipReader(PrecomputedDepth()),
+        reader=ClipReader((planning or {}).get("depth", PrecomputedDepth())),
         extractors={size: extractor(**{**options, "height": size.height, "width": size.width}) for size in sizes},
         detector=BrightFaces(),
         fps=CLIP["fps"],
