@@ -1,10 +1,12 @@
 """The dataset on disk: records in ArrayRecord files, written and read through TFDS, without TensorFlow.
 
-A prepared dataset is a folder DATA with the TFDS dataset `DATA/clip_records/1.0.0` in it.
+A prepared dataset is a folder DATA with the TFDS dataset `DATA/clip_records/1.0.0` in it. All its records have one
+shape; clips of several sizes are several datasets, `DATA/480x720/clip_records/1.0.0` and so on.
 """
 
 import base64
 import contextlib
+import dataclasses
 import io
 import shutil
 import tempfile
@@ -123,27 +125,54 @@ def has_dataset(data_dir: Path | str) -> bool:
     return (_builder_dir(data_dir) / "dataset_info.json").is_file()
 
 
+def dataset_folders(data_dir: Path | str) -> list[Path]:
+    """The folders of one shape of records each: `data_dir` itself, or those in it when it holds several sizes.
+
+    Raises:
+        UserError: When there is no dataset in `data_dir`.
+    """
+    data_dir = Path(data_dir)
+    if has_dataset(data_dir):
+        return [data_dir]
+    folders = sorted(path for path in data_dir.glob("*x*") if has_dataset(path))
+    if not folders:
+        raise UserError(f"no dataset in {data_dir}: make one with `python -m sr_jax.prepare`")
+    return folders
+
+
 def open_dataset(data_dir: Path | str, split: str) -> Sequence[dict[str, Any]]:
     """Random access to the records of a split, as stored: float16 arrays, text as bytes.
 
     The result can be pickled, so Grain's workers may share it.
 
     Raises:
-        UserError: When there is no dataset in `data_dir` or it has no such split.
+        UserError: When there is no dataset in `data_dir`, it has no such split, or holds several sizes.
     """
-    builder = _read_only_builder(data_dir)
+    folders = dataset_folders(data_dir)
+    if len(folders) > 1:
+        names = ", ".join(str(folder) for folder in folders)
+        raise UserError(f"{data_dir} holds clips of several sizes: name one of {names}")
+    builder = _read_only_builder(folders[0])
     if split not in builder.info.splits:
         raise UserError(f"the dataset in {data_dir} has no split {split!r}: it has {sorted(builder.info.splits)}")
     return builder.as_data_source(split=split)
 
 
 def read_provenance(data_dir: Path | str) -> Provenance:
-    """What made the dataset in `data_dir`.
+    """What made the dataset in `data_dir`. Of several sizes, `clip` has `sizes` instead of `height` and `width`.
 
     Raises:
-        UserError: When there is no dataset in `data_dir`.
+        UserError: When there is no dataset in `data_dir`, or its sizes were not made together.
     """
-    return Provenance.from_json(_read_only_builder(data_dir).info.metadata["provenance"])
+    folders = dataset_folders(data_dir)
+    made = [Provenance.from_json(_read_only_builder(folder).info.metadata["provenance"]) for folder in folders]
+    if len(made) == 1:
+        return made[0]
+    sizes = [f"{item.clip.pop('height')}x{item.clip.pop('width')}" for item in made]
+    for folder, item in zip(folders, made):
+        if item.differences(made[0]):
+            raise UserError(f"{folder} and {folders[0]} were not made together: {item.differences(made[0])[0]}")
+    return dataclasses.replace(made[0], clip={**made[0].clip, "sizes": sizes})
 
 
 def read_empty_prompt(data_dir: Path | str) -> Float[np.ndarray, "l d"]:
@@ -152,7 +181,7 @@ def read_empty_prompt(data_dir: Path | str) -> Float[np.ndarray, "l d"]:
     Raises:
         UserError: When there is no dataset in `data_dir`, or it was prepared before datasets held this.
     """
-    info = _read_only_builder(data_dir).info
+    info = _read_only_builder(dataset_folders(data_dir)[0]).info
     if _EMPTY_PROMPT not in info.metadata:
         raise UserError(f"the dataset in {data_dir} lacks the embedding of the empty prompt: prepare it again")
     values = np.frombuffer(base64.b64decode(info.metadata[_EMPTY_PROMPT]), np.float16)
@@ -168,7 +197,5 @@ def _builder_dir(data_dir: Path | str) -> Path:
     return Path(data_dir) / _NAME / _VERSION
 
 
-def _read_only_builder(data_dir: Path | str) -> Any:
-    if not has_dataset(data_dir):
-        raise UserError(f"no dataset in {data_dir}: make one with `python -m sr_jax.prepare`")
-    return tfds.builder_from_directory(_builder_dir(data_dir))
+def _read_only_builder(folder: Path) -> Any:
+    return tfds.builder_from_directory(_builder_dir(folder))

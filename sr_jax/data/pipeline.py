@@ -27,6 +27,7 @@ def train_batches(
 
     Each item maps `ARRAY_FIELDS` to float32 arrays `[batch_size / process_count, ...]`. The order is a new shuffle in
     each epoch and depends on `seed` only. An epoch's end may fall inside a batch, so every clip is seen equally often.
+    Of a folder that holds clips of several sizes, each batch has one size, and sizes come as often as they have clips.
 
     `get_state()` and `set_state()` resume exactly. The state is the number of batches given out, and the processes'
     rows of batch k are a partition of the same global batch for any `process_count`, so `set_state({"next_index": k})`
@@ -46,20 +47,26 @@ def train_batches(
         UserError: When there is no such dataset or split, it has fewer clips than one batch, or `batch_size` is not a
             positive multiple of `process_count`.
     """
-    source = builder.open_dataset(data_dir, split)
     if batch_size < 1 or batch_size % process_count:
         raise UserError(f"batch size {batch_size} is not a positive multiple of the {process_count} processes")
-    if len(source) < batch_size:
-        raise UserError(f"split {split!r} of {data_dir} has {len(source)} clips, fewer than one batch of {batch_size}")
-    # The processes' slice comes after `repeat`: this keeps the global batches independent of the number of processes.
-    dataset = (
-        grain.MapDataset.source(source)
-        .seed(seed)
-        .shuffle()
-        .repeat()[process_index::process_count]
-        .map(_arrays)
-        .batch(batch_size // process_count, drop_remainder=True)
-    )
+    sizes, clips = [], []
+    for folder in builder.dataset_folders(data_dir):
+        source = builder.open_dataset(folder, split)
+        if len(source) < batch_size:
+            raise UserError(
+                f"split {split!r} of {folder} has {len(source)} clips, fewer than one batch of {batch_size}"
+            )
+        # The processes' slice comes after `repeat`: this keeps the global batches independent of their number.
+        sizes.append(
+            grain.MapDataset.source(source)
+            .seed(seed)
+            .shuffle()
+            .repeat()[process_index::process_count]
+            .map(_arrays)
+            .batch(batch_size // process_count, drop_remainder=True)
+        )
+        clips.append(len(source))
+    dataset = sizes[0] if len(sizes) == 1 else grain.MapDataset.mix(sizes, weights=clips)
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
     return iter(dataset.to_iter_dataset(options))
 

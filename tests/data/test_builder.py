@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pickle
 
@@ -85,3 +86,25 @@ def test_an_empty_prompt_of_another_shape_is_refused(tmp_path, spec):
     other = np.zeros((3, 12), np.float32)
     with pytest.raises(ValueError, match=r"shape \(3, 12\), captions have \(4, 12\)"):
         builder.write_dataset(tmp_path, spec=spec, provenance=provenance(), empty_prompt=other, splits={})
+
+
+def test_provenance_of_several_sizes(tmp_path, spec):
+    def write(name, **changes):
+        made = provenance()
+        size = {"height": int(name.split("x")[0]), "width": int(name.split("x")[1])}
+        made = dataclasses.replace(made, clip={**made.clip, **size, **changes})
+        splits = {"train": random_records(spec, clips=1)}
+        builder.write_dataset(
+            tmp_path / name, spec=spec, provenance=made, empty_prompt=empty_prompt(spec), splits=splits
+        )
+
+    write("16x24")
+    write("24x16")
+    read = builder.read_provenance(tmp_path)
+    assert read.clip.pop("sizes") == ["16x24", "24x16"]
+    assert read.clip == {name: value for name, value in provenance().clip.items() if name not in ("height", "width")}
+    assert builder.dataset_folders(tmp_path) == [tmp_path / "16x24", tmp_path / "24x16"]
+    np.testing.assert_allclose(builder.read_empty_prompt(tmp_path), empty_prompt(spec), atol=1e-2)
+    write("9x9", fps=99.0)
+    with pytest.raises(UserError, match=r"9x9 and .*16x24 were not made together: clip\.fps"):
+        builder.read_provenance(tmp_path)

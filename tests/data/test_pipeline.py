@@ -82,3 +82,27 @@ def test_bad_requests_have_clear_errors(data_dir, tmp_path):
         train_batches(data_dir, batch_size=12, seed=0)
     with pytest.raises(UserError, match="not a positive multiple of the 2 processes"):
         train_batches(data_dir, batch_size=5, seed=0, process_count=2)
+
+
+def test_every_batch_has_one_size(tmp_path):
+    write_synthetic_dataset(tmp_path / "16x24", clips=12, height=16, width=24)
+    write_synthetic_dataset(tmp_path / "24x16", clips=4, height=24, width=16, seed=1)
+    batches = train_batches(tmp_path, batch_size=2, seed=0)
+    taken = [next(batches)["latent_mean"] for _ in range(16)]
+    shapes = [batch.shape[2:4] for batch in taken]
+    wide, tall = max(set(shapes), key=shapes.count), min(set(shapes), key=shapes.count)
+    assert (shapes.count(wide), shapes.count(tall)) == (12, 4)
+    assert wide[0] < wide[1] and tall[0] > tall[1]
+    for shape, epochs in ((wide, 2), (tall, 2)):
+        seen = [int(row[0, 0, 0, 0]) for batch in taken if batch.shape[2:4] == shape for row in batch]
+        assert sorted(seen) == sorted([*range(len(seen) // epochs)] * epochs)
+    again = train_batches(tmp_path, batch_size=2, seed=0)
+    again.set_state({"next_index": 7})
+    np.testing.assert_array_equal(next(again)["latent_mean"], taken[7])
+    halves = [next(train_batches(tmp_path, batch_size=2, seed=0, process_index=n, process_count=2)) for n in (0, 1)]
+    rows = np.concatenate([half["latent_mean"] for half in halves])
+    np.testing.assert_array_equal(rows, taken[0])
+    with pytest.raises(UserError, match=r"24x16 has 4 clips, fewer than one batch of 6"):
+        train_batches(tmp_path, batch_size=6, seed=0)
+    with pytest.raises(UserError, match="holds clips of several sizes: name one of"):
+        next(eval_examples(tmp_path, "train"))

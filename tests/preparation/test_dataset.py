@@ -9,6 +9,10 @@ import pytest
 
 from sr_jax.data import builder, video
 from sr_jax.errors import UserError
+from sr_jax.preparation.dataset import make_shard
+from sr_jax.preparation.framing import Size
+from sr_jax.preparation.merging import merge
+from sr_jax.preparation.work import Shard
 from tests.preparation import fakes
 
 _ROOT = Path(__file__).parents[2]
@@ -34,6 +38,13 @@ def _files(folder):
 
 def _records(output, split):
     return {record["clip_id"].decode(): record for record in builder.open_dataset(output, split)}
+
+
+def _assert_equal(records, expected):
+    assert list(records) == list(expected)
+    for clip_id, record in records.items():
+        for name, value in record.items():
+            np.testing.assert_array_equal(value, expected[clip_id][name])
 
 
 def test_dataset_holds_every_clip_and_what_made_it(videos, prepared):
@@ -138,11 +149,7 @@ def test_killed_and_started_again_makes_the_same_dataset(videos, prepared, tmp_p
     assert (output / "manifest.json").read_text() == (prepared / "manifest.json").read_text()
     for split in ("train", "test"):
         # Not the bytes of the files: protocol buffers do not fix the order of a record's fields.
-        records, expected = _records(output, split), _records(prepared, split)
-        assert list(records) == list(expected)
-        for clip_id, record in records.items():
-            for name, value in record.items():
-                np.testing.assert_array_equal(value, expected[clip_id][name])
+        _assert_equal(_records(output, split), _records(prepared, split))
 
 
 def test_other_settings_or_input_are_refused(videos, prepared, tmp_path):
@@ -177,3 +184,72 @@ def test_killed_at_the_very_beginning(videos, tmp_path):
     (tmp_path / "work" / "shards" / ".0-of-1.json.tmp").write_text('{"prov')
     fakes.make(videos, tmp_path, keep_clips=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip_records", *_LISTS]
+
+
+def test_clips_of_several_sizes_are_several_datasets(videos, tmp_path):
+    folder = tmp_path / "videos"
+    shutil.copytree(videos, folder)
+    for number in range(3):
+        fakes.write_source(folder / "train" / f"wide{number}.mp4", size=(12, 20), seed=50 + number)
+    planning = {"sizes": (Size(16, 12), Size(12, 16), Size(20, 20)), "strict": False}
+    summary = fakes.make(folder, tmp_path / "data", planning=planning)
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["12x16", "16x12", *_LISTS]
+    assert sorted(_records(tmp_path / "data" / "12x16", "train")) == [f"wide{number}-00000" for number in range(3)]
+    tall = _records(tmp_path / "data" / "16x12", "train")
+    assert len(tall) == 8 and summary.clips.total() == 13
+    assert tall["v0-00000"]["latent_mean"].shape[1:3] == (4, 3)
+    assert builder.read_provenance(tmp_path / "data" / "12x16").clip["width"] == 16
+    frames, _ = video.read_video(tmp_path / "data" / "12x16" / "clips" / "train" / "wide1-00000.mp4")
+    source, _ = video.read_video(folder / "train" / "wide1.mp4")
+    np.testing.assert_array_equal(frames, source[:, :, 2:18])
+    assert fakes.make(folder, tmp_path / "data", planning=planning).lines() == summary.lines()
+
+
+@pytest.mark.parametrize("shards", [2, 5])
+def test_any_number_of_shards_makes_the_same_dataset(videos, prepared, tmp_path, shards):
+    made = fakes.preparation(videos, tmp_path / "data")
+    written: dict[Path, int] = {}
+    for index in reversed(range(shards)):
+        make_shard(made, Shard(index, shards), fakes.nothing)
+        for path in (tmp_path / "data").rglob("*"):
+            # No shard touches a file of another.
+            if path.is_file():
+                assert written.setdefault(path, path.stat().st_mtime_ns) == path.stat().st_mtime_ns
+    merge(made)
+    assert _files(tmp_path / "data" / "clips") == _files(prepared / "clips")
+    for name in ("manifest.json", "videos.jsonl", "rejected.jsonl"):
+        assert (tmp_path / "data" / name).read_bytes() == (prepared / name).read_bytes()
+    for split in ("train", "test"):
+        _assert_equal(_records(tmp_path / "data", split), _records(prepared, split))
+
+
+def test_a_shard_does_only_what_is_missing(videos, tmp_path):
+    made = fakes.preparation(videos, tmp_path / "data", keep_clips=False)
+    make_shard(made, Shard(0, 1), fakes.nothing)
+    features = sorted((tmp_path / "data" / "work").glob("*/*/*.npz"))
+    assert len(features) == 10
+    features[4].unlink()
+    before = {path: path.stat().st_mtime_ns for path in features if path.exists()}
+    counts = np.zeros(2, int)
+    make_shard(made, Shard(0, 1), lambda *done: np.add(counts, done, out=counts))
+    assert counts.tolist() == [9, 10]
+    again = [path for path in before if path.stat().st_mtime_ns != before[path]]
+    # Those of its batch: the last bits of a result may depend on the others.
+    assert len(again) == 2 and {path.parent for path in again} == {features[4].parent}
+
+
+def test_merging_needs_every_shard(videos, tmp_path):
+    made = fakes.preparation(videos, tmp_path / "data")
+    make_shard(made, Shard(0, 2), fakes.nothing)
+    with pytest.raises(UserError, match=r"group 1 of 3 in .* is not finished"):
+        merge(made)
+    assert not (tmp_path / "data" / "manifest.json").exists()
+
+
+def test_a_changed_file_is_refused_in_the_middle_of_the_work(videos, tmp_path):
+    folder = tmp_path / "videos"
+    shutil.copytree(videos, folder)
+    make_shard(fakes.preparation(folder, tmp_path / "data"), Shard(0, 1), fakes.nothing)
+    (folder / "train" / "v3.txt").write_text("somebody else")
+    with pytest.raises(UserError, match="train/v3: its video, depth, labels or caption changed"):
+        make_shard(fakes.preparation(folder, tmp_path / "data"), Shard(0, 1), fakes.nothing)

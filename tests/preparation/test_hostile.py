@@ -122,7 +122,7 @@ def test_none_stops_the_run_and_each_is_named_once(videos, tmp_path, monkeypatch
     reasons = {row["file"]: row["reason"] for row in rows}
     for word, reason in {
         "cut1.mp4": "cannot read the video",
-            "torn1.mkv": "cannot read the video",
+        "torn1.mkv": "cannot read the video",
         "empty1.mp4": "cannot read the video",
         "text1.mov": "cannot read the video",
         "picture1.mov": "holds no video stream",
