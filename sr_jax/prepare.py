@@ -38,7 +38,13 @@ from sr_jax.preparation.planning import ClipOptions, Planner
 from sr_jax.preparation.reading import ClipReader
 from sr_jax.preparation.summary import Summary
 from sr_jax.preparation.work import Shard
-from sr_jax.teachers.registry import load_codec, load_depth_teacher, load_face_teacher, load_text_teacher
+from sr_jax.teachers.registry import (
+    depth_colours,
+    load_codec,
+    load_depth_teacher,
+    load_face_teacher,
+    load_text_teacher,
+)
 
 FLAGS = flags.FlagValues()
 config_flags.DEFINE_config_file(
@@ -116,7 +122,7 @@ def make_preparation(config: ml_collections.ConfigDict, source: Path, output: Pa
         for file in files:
             if file.problem and file.claims_video:
                 raise UserError(file.problem)
-    depth = load_depth_teacher(config.depth.to_dict())
+    depth, colours = load_depth_teacher(config.depth.to_dict()), depth_colours(config.depth)
     faces = load_face_teacher(config.faces.to_dict())
     codec, text = load_codec(config.codec.to_dict()), load_text_teacher(config.text.to_dict())
     clip = config.clip
@@ -145,6 +151,7 @@ def make_preparation(config: ml_collections.ConfigDict, source: Path, output: Pa
             width=size.width,
             noisy_images=config.noisy_images,
             seed=config.seed,
+            colours=colours,
         )
         for size in sizes
     }
@@ -152,7 +159,7 @@ def make_preparation(config: ml_collections.ConfigDict, source: Path, output: Pa
         output=output,
         files=files,
         planner=planner,
-        reader=ClipReader(depth),
+        reader=ClipReader(depth, colours),
         extractors=extractors,
         detector=faces.detector,
         fps=clip.fps,

@@ -35,9 +35,32 @@ def locate(name: str, components: Sequence[str] = (), revision: str = "") -> Sou
         snapshot = Path(huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=patterns))
     # No network, no such model, no permission and a full disk arrive as many kinds of exceptions.
     except Exception as error:
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"{name} is no folder here, and its download failed ({type(error).__name__}: {reason[:200]}): check its "
+            f"{name} is no folder here, and its download failed ({_one_line(error)}): check its "
             "name and the network, or download it elsewhere and name the folder"
         ) from error
     return Source(snapshot, name, snapshot.name)
+
+
+def download_file(repository: str, file: str) -> Path:
+    """One file of a model on the hub, from the hub's cache when it is there.
+
+    Args:
+        repository: A name such as "depth-anything/Video-Depth-Anything-Small".
+        file: Its path in the repository.
+
+    Raises:
+        UserError: If it is not within reach.
+    """
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, file))
+    # As above.
+    except Exception as error:
+        raise UserError(
+            f"{file} of {repository} cannot be downloaded ({_one_line(error)}): check the network, or download it "
+            "elsewhere and set its path"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

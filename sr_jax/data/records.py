@@ -84,7 +84,7 @@ class Provenance:
     Attributes:
         codec: Name, weight hash, `scaling_factor`, `temporal_compression_ratio`, `spatial_compression_ratio` and
             `latent_channels` of the video codec.
-        teachers: Name and weight hash of each of "depth", "face_detector", "face_recogniser" and "text".
+        teachers: Name and weight hash (and settings) of each of "depth", "face_detector", "face_recogniser" and "text".
         clip: `num_frames`, `fps`, `height` and `width` of a clip, `noisy_images` (K) and the `seed` of their noise.
         software_version: Version of this package. Kept for the reader; it never makes two datasets differ.
     """

@@ -26,7 +26,7 @@ from sr_jax.evaluation.scoring import (
     score_clips,
 )
 from sr_jax.evaluation.structure import depth_reader
-from sr_jax.teachers.depth import INFERNO
+from sr_jax.teachers.depth import INFERNO, PUBLISHED_COLOURS
 from sr_jax.teachers.registry import load_codec, load_face_teacher
 from sr_jax.training.builders import build_structure
 from sr_jax.training.checkpoints import load_params
@@ -83,7 +83,9 @@ def load_judges(config: ml_collections.ConfigDict) -> LoadedJudges:
         "face_recogniser": _identify(faces.recogniser),
         "codec": _identify(codec),
     }
-    judges = Judges(codec, depth_reader(read_structure, codec), faces)
+    # Datasets made before it could be chosen are of the default colours.
+    colour_map = provenance["teachers"]["depth"].get("colour_map", PUBLISHED_COLOURS.colour_map)
+    judges = Judges(codec, depth_reader(read_structure, codec), faces, colour_map)
     return LoadedJudges(judges, about, provenance, Path(config.structure))
 
 

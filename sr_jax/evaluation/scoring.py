@@ -50,11 +50,13 @@ class Judges:
         codec: Decodes latents to pixels.
         read_depth: From clean latents to the coloured depth video seen in them; see `structure.depth_reader`.
         faces: Finds and embeds faces.
+        colour_map: Of the coloured depth.
     """
 
     codec: VideoCodec
     read_depth: Callable[[Float[Array, "b t y x c"]], Float[Array, "b f h w 3"]]
     faces: FaceTeacher
+    colour_map: str = "inferno"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +149,7 @@ def score_clips(clips: Iterator[Clip], judges: Judges, *, batch_size: int) -> It
         colours = np.asarray(judges.read_depth(latents))
         similarity, shown = _identity(batch, frames, judges.faces)
         for row, clip in enumerate(batch):
-            depth = invert_colour(colours[row])
+            depth = invert_colour(colours[row], judges.colour_map)
             yield clip.clip_id, _clip_scores(clip, frames[row], depth, similarity[row], shown[row])
 
 

@@ -17,7 +17,7 @@ from sr_jax.models.codec import VideoCodec, latent_frames
 from sr_jax.preparation.planning import ClipPlan
 from sr_jax.preparation.reading import ClipPixels
 from sr_jax.teachers.base import DepthTeacher, FaceTeacher, TextTeacher
-from sr_jax.teachers.depth import colour_depth
+from sr_jax.teachers.depth import PUBLISHED_COLOURS, DepthColours
 from sr_jax.teachers.faces import face_tracks
 
 # CogVideoX-I2V training noises the first frame with sigma = exp(N(mean, deviation)), on pixels in [-1, 1].
@@ -46,6 +46,7 @@ class FeatureExtractor:
         width: int,
         noisy_images: int,
         seed: int,
+        colours: DepthColours = PUBLISHED_COLOURS,
     ):
         """Compiles on first use.
 
@@ -60,11 +61,13 @@ class FeatureExtractor:
             width: Pixels.
             noisy_images: K, draws of the noisy first frame.
             seed: Seed of these draws, together with the clip's id.
+            colours: How the clips' depth is coloured.
 
         Raises:
             UserError: When the codec cannot encode clips of this length or size.
         """
         self._codec, self._faces, self._text, self._seed = codec, faces, text, seed
+        self._colours = colours
         self.empty_prompt = text([""])[0]
         self.spec = RecordSpec(
             latent_shape=_latent_shape(codec, num_frames, height, width),
@@ -82,8 +85,8 @@ class FeatureExtractor:
                 "latent_channels": codec.latent_channels,
             },
             teachers={
-                "depth": _identify(depth),
-                "face_detector": _identify(faces.detector),
+                "depth": _identify(depth) | colours.describe(),
+                "face_detector": _identify(faces.detector) | {"choice": faces.choice},
                 "face_recogniser": _identify(faces.recogniser),
                 "text": _identify(text),
             },
@@ -106,11 +109,15 @@ class FeatureExtractor:
         frames = np.stack([clip.frames for clip in clips])
         pixels = video.to_unit_range(frames)
         mean, std = self._encode(pixels)
-        depth, _ = self._encode(video.to_unit_range(np.stack([colour_depth(clip.disparity) for clip in clips])))
+        depth, _ = self._encode(video.to_unit_range(np.stack([self._colours.colour(clip.disparity) for clip in clips])))
         images = np.stack([self._noisy_images(plan.clip_id, clip[0]) for plan, clip in zip(plans, pixels)])
         image_latents, _ = self._encode(images.reshape(-1, *images.shape[2:]))
         embedding, mask = face_tracks(
-            frames, self._faces.detector, self._faces.recogniser, self._codec.temporal_compression_ratio
+            frames,
+            self._faces.detector,
+            self._faces.recogniser,
+            self._codec.temporal_compression_ratio,
+            choice=self._faces.choice,
         )
         batch = {
             "latent_mean": mean,

@@ -12,7 +12,7 @@ from sr_jax.data.video import resize_and_crop
 from sr_jax.errors import UserError
 from sr_jax.preparation.planning import ClipPlan
 from sr_jax.teachers.base import DepthTeacher
-from sr_jax.teachers.depth import PrecomputedDepth, normalise_disparity
+from sr_jax.teachers.depth import PUBLISHED_COLOURS, DepthColours, PrecomputedDepth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +26,8 @@ class ClipPixels:
 class ClipReader:
     """Cuts planned clips out of their videos."""
 
-    def __init__(self, depth: DepthTeacher):
-        self._depth = depth
+    def __init__(self, depth: DepthTeacher, colours: DepthColours = PUBLISHED_COLOURS):
+        self._depth, self._colours = depth, colours
 
     def frames(self, plans: Sequence[ClipPlan]) -> Iterator[tuple[ClipPlan, np.ndarray, np.ndarray | None]]:
         """The clips of one video with their frames and, where it lies beside the video, their disparity.
@@ -66,7 +66,7 @@ class ClipReader:
         """A clip with its disparity normalised over the clip; runs the depth teacher where that is a network."""
         if disparity is None:
             disparity = self._depth(frames, fps, plan.source.path)
-        return ClipPixels(frames, normalise_disparity(disparity))
+        return ClipPixels(frames, self._colours.normalise(disparity))
 
 
 class _Cut:

@@ -71,12 +71,23 @@ class FaceRecogniser(Protocol):
         ...
 
 
+FACE_CHOICES = ("largest", "first")
+"""Of several faces in a frame: the largest, or the one most like the largest of the clip's first frame with a face."""
+
+
 @dataclass(frozen=True)
 class FaceTeacher:
-    """A detector and the recogniser that reads its faces, loaded together."""
+    """A detector and the recogniser that reads its faces, loaded together.
+
+    Attributes:
+        detector: Finds faces.
+        recogniser: Embeds one a frame.
+        choice: Which one: a word of `FACE_CHOICES`.
+    """
 
     detector: FaceDetector
     recogniser: FaceRecogniser
+    choice: str = "largest"
 
 
 @runtime_checkable

@@ -1,5 +1,6 @@
 """Codecs and teachers by name, from a config section such as `{"name": "linear", "path": "teachers/codec.npz"}`."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,15 +10,20 @@ import ml_collections
 from sr_jax.errors import UserError
 from sr_jax.models.codec import LinearVideoCodec, VideoCodec
 from sr_jax.packages import cache_folder
-from sr_jax.teachers.base import DepthTeacher, FaceTeacher, TextTeacher
+from sr_jax.teachers.arcface import load_arcface
+from sr_jax.teachers.base import FACE_CHOICES, DepthTeacher, FaceDetector, FaceTeacher, TextTeacher
+from sr_jax.teachers.centerface import CenterFaceDetector
 from sr_jax.teachers.cogvideox_codec import load_cogvideox_vae
-from sr_jax.teachers.depth import PrecomputedDepth
-from sr_jax.teachers.dlib_faces import load_centerface_dlib
+from sr_jax.teachers.depth import DepthColours, PrecomputedDepth
+from sr_jax.teachers.dlib_faces import DlibFaceRecogniser
 from sr_jax.teachers.faces import load_small_faces
-from sr_jax.teachers.mobilefacenet import load_centerface_mobilefacenet
+from sr_jax.teachers.mobilefacenet import MobileFaceNetRecogniser
+from sr_jax.teachers.onnx_runtime import load_onnx_recogniser
+from sr_jax.teachers.scrfd import ScrfdDetector
 from sr_jax.teachers.silhouette import SilhouetteStandIn
 from sr_jax.teachers.t5_text import T5Text
 from sr_jax.teachers.text import WordLlamaText
+from sr_jax.teachers.video_depth import INPUT_SIZE, VideoDepthAnythingTeacher
 
 _Loaded = TypeVar("_Loaded")
 Section = Mapping[str, Any] | ml_collections.ConfigDict
@@ -34,15 +40,45 @@ CODECS: dict[str, Callable[[Section], VideoCodec]] = {
 FACES: dict[str, Callable[[Section], FaceTeacher]] = {
     "small": lambda section: load_small_faces(_path(section)),
     # Real detector and recogniser, downloaded from packages into `path`, or into the cache folder where that is empty.
-    "centerface_dlib": lambda section: load_centerface_dlib(_cache(section)),
+    "centerface_dlib": lambda section: FaceTeacher(
+        CenterFaceDetector.from_package(_cache(section)), DlibFaceRecogniser.from_package(_cache(section))
+    ),
     # The same detector with another real recogniser: it judges what the one above supervised.
-    "centerface_mobilefacenet": lambda section: load_centerface_mobilefacenet(_cache(section)),
+    "centerface_mobilefacenet": lambda section: FaceTeacher(
+        CenterFaceDetector.from_package(_cache(section)), MobileFaceNetRecogniser.from_package(_cache(section))
+    ),
+    # The paper's recogniser, from the ONNX file `path`.
+    "arcface": lambda section: FaceTeacher(load_detector(section), load_arcface(_path(section))),
+    # A recogniser of any other architecture, from the ONNX file `path`.
+    "onnx": lambda section: FaceTeacher(
+        load_detector(section),
+        load_onnx_recogniser(
+            _path(section),
+            mean=section.get("mean", 127.5),
+            deviation=section.get("deviation", 127.5),
+            colour_order=section.get("colour_order", "rgb"),
+        ),
+    ),
+}
+# Detectors that give landmarks, by the section's `detector`; `detector_path` has the weights, or may be empty for those
+# that come from packages.
+DETECTORS: dict[str, Callable[[str], FaceDetector]] = {
+    "centerface": lambda path: CenterFaceDetector.from_package(Path(path) if path else cache_folder()),
+    # The detector of insightface's packs, from an ONNX file.
+    "scrfd": lambda path: ScrfdDetector(_detector_file("scrfd", path)),
 }
 DEPTHS: dict[str, Callable[[Section], DepthTeacher]] = {
     # Beside each video; `kind` says what grey pictures and videos hold.
     "precomputed": lambda section: PrecomputedDepth(section.get("kind", "disparity")),
     # No depth teacher, only a stand-in for one.
     "silhouette_stand_in": lambda section: SilhouetteStandIn.from_package(_cache(section)),
+    # The paper's teacher, from `path`, or from the Hugging Face hub where that is empty.
+    "video_depth_anything": lambda section: VideoDepthAnythingTeacher.load(
+        section["size"],
+        Path(section["path"]) if section["path"] else None,
+        input_size=section.get("input_size", INPUT_SIZE),
+        dtype=section.get("dtype", "float32"),
+    ),
 }
 TEXTS: dict[str, Callable[[Section], TextTeacher]] = {
     "wordllama": lambda section: WordLlamaText(section["num_tokens"]),
@@ -66,23 +102,58 @@ def load_codec(section: Section) -> VideoCodec:
 
 
 def load_face_teacher(section: Section) -> FaceTeacher:
-    """Loads `{"name": "small", "path": FOLDER}` or `{"name": "centerface_dlib", "path": CACHE or ""}`.
+    """Loads `{"name": "small", "path": FOLDER}`, `{"name": "centerface_dlib", "path": CACHE or ""}` or an ONNX file.
+
+    For the last: `{"name": "arcface", "path": FILE, "detector": "centerface", "detector_path": ""}`, or the name `onnx`
+    with `mean`, `deviation` and `colour_order` besides (see `load_onnx_recogniser`). All may have `choice` (see
+    `FACE_CHOICES`), which is `largest` when it is left out, as may be all else but name and path.
 
     `centerface_mobilefacenet` reads the same section as `centerface_dlib`.
 
     Raises:
         UserError: For an unknown name or weights that cannot be read.
     """
-    return _load("faces", FACES, section)
+    choice = section.get("choice", FACE_CHOICES[0])
+    if choice not in FACE_CHOICES:
+        raise UserError(f"faces.choice is {choice!r}: choose one of {', '.join(FACE_CHOICES)}")
+    return dataclasses.replace(_load("faces", FACES, section), choice=choice)
+
+
+def load_detector(section: Section) -> FaceDetector:
+    """Loads the detector that a section of faces names, CenterFace where it names none.
+
+    Raises:
+        UserError: For an unknown name or weights that cannot be read.
+    """
+    name = section.get("detector", "centerface")
+    if name not in DETECTORS:
+        raise UserError(f"no face detector is called {name!r}: choose one of {', '.join(sorted(DETECTORS))}")
+    return DETECTORS[name](section.get("detector_path", ""))
 
 
 def load_depth_teacher(section: Section) -> DepthTeacher:
-    """Loads `{"name": "precomputed", "kind": "disparity"}` or `{"name": "silhouette_stand_in", "path": CACHE or ""}`.
+    """Loads a precomputed depth's reader, the silhouette or Video Depth Anything.
+
+    These are `{"name": "precomputed", "kind": "disparity"}`, `{"name": "silhouette_stand_in", "path": CACHE or ""}` and
+    `{"name": "video_depth_anything", "size": "small", "path": FILE or "", "input_size": 518, "dtype": "float32"}`. The
+    last one's sizes are `small`, `base` and `large`; its last two entries may be left out.
 
     Raises:
         UserError: For an unknown name or weights that cannot be read.
     """
     return _load("depth", DEPTHS, section)
+
+
+def depth_colours(section: Section) -> DepthColours:
+    """How the depth of a section is normalised and coloured: its `colour_map`, `low_percentile`, `high_percentile`.
+
+    Each may be left out, see `DepthColours`.
+
+    Raises:
+        UserError: For an unknown map or impossible percentiles.
+    """
+    names = [field.name for field in dataclasses.fields(DepthColours)]
+    return DepthColours(**{name: section[name] for name in names if name in section})
 
 
 def load_text_teacher(section: Section) -> TextTeacher:
@@ -109,6 +180,12 @@ def _path(section: Section) -> Path:
     if not section["path"]:
         raise UserError(f"{section['name']} needs its weights: set the path of its config section")
     return Path(section["path"])
+
+
+def _detector_file(name: str, path: str) -> Path:
+    if not path:
+        raise UserError(f"{name} needs its weights: set faces.detector_path")
+    return Path(path)
 
 
 def _cache(section: Section) -> Path:

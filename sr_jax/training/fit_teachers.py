@@ -20,9 +20,9 @@ from sr_jax.models.codec_fit import fit_linear_codec
 from sr_jax.models.face_detector import FaceDetectorConfig
 from sr_jax.models.functional import Params
 from sr_jax.teachers.base import DepthTeacher
-from sr_jax.teachers.depth import colour_depth
+from sr_jax.teachers.depth import DepthColours
 from sr_jax.teachers.faces import DETECTOR_FILE, RECOGNISER_FILE, FaceRecogniserConfig, load_small_faces
-from sr_jax.teachers.registry import load_depth_teacher
+from sr_jax.teachers.registry import depth_colours, load_depth_teacher
 from sr_jax.teachers.weights import save_network
 from sr_jax.training.fit_faces import FitSchedule, face_examples, fit_detector, fit_recogniser
 
@@ -44,15 +44,15 @@ def fit_teachers(config: ml_collections.ConfigDict, videos: Path, output: Path) 
     if config.parts not in ("all", "codec", "faces"):
         raise UserError(f"config.parts must be all, codec or faces, not {config.parts!r}")
     start = time.monotonic()
-    depth_teacher = load_depth_teacher(config.depth)
+    depth_teacher, colours = load_depth_teacher(config.depth), depth_colours(config.depth)
     train, test = (read_labelled_clips(videos / split) for split in ("train", "test"))
-    depth = _coloured_depth(depth_teacher, videos / "train", train)
+    depth = _coloured_depth(depth_teacher, colours, videos / "train", train)
     codec = fit_linear_codec([(1.0, train.frames), (config.depth_weight, depth)], **config.codec)
     if config.parts != "faces":
         codec.save(output / "codec.npz")
     if config.parts != "codec":
         _fit_faces(config, train, codec, output / "faces")
-    test_depth = _coloured_depth(depth_teacher, videos / "test", test)
+    test_depth = _coloured_depth(depth_teacher, colours, videos / "test", test)
     both = np.concatenate([test.frames, test_depth])
     decoded, decoded_depth = np.split(codec_round_trip(both, codec, latent_noise=0.0, seed=0), 2)
     metrics = codec_metrics(test.frames, decoded, test_depth, decoded_depth)
@@ -86,10 +86,13 @@ def _fit_faces(config: ml_collections.ConfigDict, train: LabelledClips, codec: V
     save_network(folder / RECOGNISER_FILE, recogniser, recogniser_params)
 
 
-def _coloured_depth(teacher: DepthTeacher, folder: Path, clips: LabelledClips) -> UInt8[np.ndarray, "n f h w 3"]:
+def _coloured_depth(
+    teacher: DepthTeacher, colours: DepthColours, folder: Path, clips: LabelledClips
+) -> UInt8[np.ndarray, "n f h w 3"]:
     """The coloured depth of each clip."""
     paths = [folder / f"{name}.mp4" for name in clips.names]
-    return np.stack([colour_depth(teacher(frames, clips.fps, path)) for frames, path in zip(clips.frames, paths)])
+    disparities = (teacher(frames, clips.fps, path) for frames, path in zip(clips.frames, paths))
+    return np.stack([colours.colour(colours.normalise(disparity)) for disparity in disparities])
 
 
 def _write_json(path: Path, values: dict[str, float | int | str]) -> None:

@@ -109,7 +109,7 @@ def _checkpoint(monkeypatch, *, recogniser: str = "t0", codec: str = "c0", struc
     """Lets `load_judges` find a structure judge that was trained on a dataset with this teacher and codec."""
     provenance = {
         "codec": {"weight_hash": codec},
-        "teachers": {"face_recogniser": {"weight_hash": recogniser}},
+        "teachers": {"face_recogniser": {"weight_hash": recogniser}, "depth": {"colour_map": "viridis"}},
     }
     config = {
         "structure": {},
@@ -135,6 +135,7 @@ def test_loaded_judges_say_who_they_are(monkeypatch):
     loaded = judging.load_judges(_config())
     assert loaded.about["structure"] == {"workdir": "wj", "seed": 1, "step": 4}
     assert loaded.about["face_recogniser"] == {"name": "colour_recogniser", "weight_hash": "r1"}
+    assert loaded.judges.colour_map == "viridis"
 
 
 @pytest.mark.parametrize(

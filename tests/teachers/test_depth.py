@@ -4,7 +4,10 @@ import pytest
 from sr_jax.errors import UserError
 from sr_jax.teachers.base import DepthTeacher
 from sr_jax.teachers.depth import (
+    COLOUR_TABLES,
     INFERNO,
+    PUBLISHED_COLOURS,
+    DepthColours,
     PrecomputedDepth,
     colour_depth,
     invert_colour,
@@ -85,3 +88,31 @@ def test_colours_are_read_back(shape):
     np.testing.assert_allclose(invert_colour(colours), expected, atol=0.51 / 255)
     noisy = colours.astype(np.float32) / 127.5 - 1 + np.random.default_rng(1).normal(0, 0.005, colours.shape)
     np.testing.assert_allclose(invert_colour(noisy.astype(np.float32)), expected, atol=8 / 255)
+
+
+@pytest.mark.parametrize("name", sorted(COLOUR_TABLES))
+def test_every_map_can_be_read_back(name):
+    values = np.linspace(0, 1, 256, dtype=np.float32).reshape(1, 16, 16)
+    colours = DepthColours(colour_map=name).colour(values)
+    # A few colours of a map may be the same as their neighbours.
+    np.testing.assert_allclose(invert_colour(colours, name), values, atol=1.1 / 255)
+    wrong = invert_colour(colours, "grey" if name != "grey" else "turbo")
+    assert np.abs(wrong - values).max() > 0.1
+
+
+def test_percentiles_cut_what_is_far_out():
+    disparity = np.arange(101, dtype=np.float32).reshape(1, 1, 101)
+    disparity[0, 0, 100] = 1e6
+    assert PUBLISHED_COLOURS.normalise(disparity)[0, 0, 99] < 1e-3
+    got = DepthColours(low_percentile=10.0, high_percentile=90.0).normalise(disparity)
+    np.testing.assert_allclose(got[0, 0], np.clip((np.arange(101) - 10) / 80, 0, 1), atol=1e-6)
+    assert got.dtype == np.float32
+    np.testing.assert_array_equal(PUBLISHED_COLOURS.normalise(disparity), normalise_disparity(disparity))
+
+
+def test_bad_colours_are_refused():
+    with pytest.raises(UserError, match=r"colour_map is 'rainbow': choose one of cividis, grey, inferno"):
+        DepthColours(colour_map="rainbow")
+    for low, high in [(50.0, 50.0), (-1.0, 100.0), (0.0, 101.0)]:
+        with pytest.raises(UserError, match="percentiles"):
+            DepthColours(low_percentile=low, high_percentile=high)

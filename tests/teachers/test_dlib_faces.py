@@ -1,4 +1,3 @@
-import cv2
 import jax
 import numpy as np
 import pytest
@@ -9,9 +8,8 @@ from torch.nn import functional
 from sr_jax.errors import UserError
 from sr_jax.models.dlib_resnet import BLOCKS, DlibResNet
 from sr_jax.models.functional import Functional
-from sr_jax.teachers import dlib_faces
-from sr_jax.teachers.base import Face
-from sr_jax.teachers.dlib_faces import TEMPLATE, DlibFaceRecogniser, align, similarity
+from sr_jax.teachers.base import Face, FaceRecogniser
+from sr_jax.teachers.dlib_faces import TEMPLATE, DlibFaceRecogniser
 from sr_jax.teachers.dlib_weights import read_dlib_resnet, tensors
 
 NETWORK = Functional(lambda rngs: DlibResNet(rngs=rngs))
@@ -126,47 +124,12 @@ def test_tensors_come_in_the_order_of_the_file(data):
     assert shapes[-1] == 256 * 128
 
 
-@pytest.mark.parametrize(("angle", "scale"), [(0.0, 1.0), (0.4, 2.5), (-2.0, 0.3)])
-def test_similarity_recovers_a_rotation_scale_and_shift(angle, scale):
-    points = np.random.default_rng(1).normal(size=(5, 2)).astype(np.float32) * 20
-    rotation = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    expected = np.concatenate([rotation, [[7.0], [-3.0]]], axis=1)
-    moved = (points @ rotation.T + expected[:, 2]).astype(np.float32)
-    np.testing.assert_allclose(similarity(points, moved), expected, atol=1e-4)
-
-
-def test_an_aligned_face_has_its_landmarks_at_the_template():
-    angle, scale = 0.3, 0.4
-    rotation = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    landmarks = (TEMPLATE @ rotation.T + [40.0, 10.0]).astype(np.float32)
-    chip_coordinates = []
-    for point in landmarks:
-        frame = np.zeros((120, 160, 3), np.uint8)
-        cv2.circle(frame, tuple(round(16 * float(value)) for value in point), 3 * 16, (255, 255, 255), -1, shift=4)
-        chip = align(frame, Face(np.zeros(4, np.float32), 1.0, landmarks)).astype(float).sum(axis=2)
-        rows, columns = np.indices(chip.shape)
-        chip_coordinates.append([(columns * chip).sum() / chip.sum(), (rows * chip).sum() / chip.sum()])
-    np.testing.assert_allclose(chip_coordinates, TEMPLATE, atol=0.5)
-
-
-def test_embeddings_are_of_unit_length_and_zero_without_a_face(params, monkeypatch):
-    monkeypatch.setattr(dlib_faces, "_CHUNK", 4)
-    rng = np.random.default_rng(2)
-    frames = rng.integers(0, 256, (6, 40, 40, 3), dtype=np.uint8)
-    landmarks = (TEMPLATE / 4).astype(np.float32)
-    faces = [Face(np.zeros(4, np.float32), 1.0, landmarks) for _ in frames]
-    faces[3] = None
+def test_it_is_a_recogniser_of_faces_in_dlibs_position(params):
+    frames = np.random.default_rng(2).integers(0, 256, (2, 150, 150, 3), dtype=np.uint8)
     recogniser = DlibFaceRecogniser(params, weight_hash="random")
-    embeddings, found = recogniser.embed(frames, faces)
-    assert embeddings.shape == (6, recogniser.embedding_dim)
-    np.testing.assert_array_equal(found, np.arange(6) != 3)
-    np.testing.assert_array_equal(embeddings[3], 0)
-    np.testing.assert_allclose(np.linalg.norm(embeddings[found], axis=1), 1, atol=1e-5)
-    # The second chunk, which is padded, holds the right faces.
-    alone, _ = recogniser.embed(frames[5:], faces[5:])
-    np.testing.assert_allclose(embeddings[5:], alone, atol=1e-5)
-
-
-def test_a_face_without_landmarks_is_refused():
-    with pytest.raises(UserError, match="landmarks"):
-        align(np.zeros((20, 20, 3), np.uint8), Face(np.zeros(4, np.float32), 1.0))
+    assert isinstance(recogniser, FaceRecogniser)
+    # Landmarks at the template's places: the frame is the aligned face.
+    embeddings, found = recogniser.embed(frames, [None, Face(np.zeros(4, np.float32), 1.0, TEMPLATE)])
+    np.testing.assert_array_equal(found, [False, True])
+    expected = np.asarray(jax.jit(NETWORK.apply)(params, frames[1:]))[0]
+    np.testing.assert_allclose(embeddings[1], expected / np.linalg.norm(expected), atol=1e-5)

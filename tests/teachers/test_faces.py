@@ -78,6 +78,48 @@ def test_clips_do_not_mix(count, frames, ratio, latents):
     assert not masks[-1].any()
 
 
+class TwoPeople:
+    """Finds a face in each half of a frame that is not black, and embeds its colour."""
+
+    name, weight_hash, embedding_dim = "two", "none", 3
+    # The right half's box is larger.
+    boxes = ((0.0, 3.0), (4.0, 8.0))
+
+    def __call__(self, frames):
+        return [[face(x0, 0.0, x1, 8.0) for x0, x1 in self.boxes if frame[:, int(x0)].any()] for frame in frames]
+
+    def embed(self, frames, faces):
+        embeddings = np.zeros((len(frames), 3), np.float32)
+        for row, (frame, each) in enumerate(zip(frames, faces)):
+            if each is not None:
+                colour = frame[0, int(each.box[0])].astype(np.float32)
+                embeddings[row] = colour / np.linalg.norm(colour)
+        return embeddings, embeddings.any(axis=1)
+
+
+def two_halves(*pairs):
+    frames = np.zeros((len(pairs), 8, 8, 3), np.uint8)
+    for frame, (left, right) in zip(frames, pairs):
+        frame[:, :4], frame[:, 4:] = left, right
+    return frames
+
+
+def test_the_track_stays_with_the_first_person_or_with_the_largest_face():
+    people = TwoPeople()
+    # Nobody; red alone; red is the smaller one; green alone; red is the larger one again.
+    frames = two_halves((BLACK, BLACK), (RED, BLACK), (RED, GREEN), (GREEN, BLACK), (GREEN, RED))
+    red, green, nobody = [1, 0, 0], [0, 1, 0], [0, 0, 0]
+    embedding, mask = face_track(frames, people, people, 1)
+    np.testing.assert_allclose(embedding, [nobody, red, green, green, red])
+    embedding, mask = face_track(frames, people, people, 1, choice="first")
+    np.testing.assert_allclose(embedding, [nobody, red, red, green, red])
+    np.testing.assert_array_equal(mask, [0, 1, 1, 1, 1])
+    # Of several in the first frame the largest one counts; every clip has its own.
+    clips = np.stack([two_halves((GREEN, RED), (RED, GREEN)), two_halves((RED, GREEN), (GREEN, RED))])
+    embeddings, _ = face_tracks(clips, people, people, 1, choice="first")
+    np.testing.assert_allclose(embeddings, [[red, red], [green, green]])
+
+
 def test_a_clip_that_does_not_fit_the_ratio_is_refused():
     with pytest.raises(UserError, match="6 frames"):
         face_track(painted(*[RED] * 6), Brightness(), Brightness(), 4)
