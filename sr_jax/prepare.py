@@ -162,6 +162,7 @@ def make_preparation(config: ml_collections.ConfigDict, source: Path, output: Pa
         reader=ClipReader(depth, colours),
         extractors=extractors,
         detector=faces.detector,
+        colours=colours,
         fps=clip.fps,
         batch_size=config.batch_size,
         keep_clips=config.keep_clips,

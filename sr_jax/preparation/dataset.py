@@ -30,6 +30,7 @@ from sr_jax.preparation.preview import clip_look
 from sr_jax.preparation.reading import ClipPixels, ClipReader
 from sr_jax.preparation.work import Manifest, Shard, WorkFolder, refuse, write_arrays, write_json
 from sr_jax.teachers.base import FaceDetector
+from sr_jax.teachers.depth import DepthColours
 
 CLIPS_FOLDER = "clips"
 INDEX_FILE = "index.jsonl"
@@ -53,6 +54,7 @@ class Preparation:
         reader: Cuts clips out of their videos.
         extractors: Makes the features of clips of each size.
         detector: Finds the faces that the preview shows.
+        colours: How depth is coloured.
         fps: Frames a second of a clip.
         batch_size: Clips in one call of an extractor, and files in a group.
         keep_clips: Keep the clips' pixels and depth, as reference for evaluation.
@@ -64,6 +66,7 @@ class Preparation:
     reader: ClipReader
     extractors: Mapping[Size, FeatureExtractor]
     detector: FaceDetector
+    colours: DepthColours
     fps: float
     batch_size: int
     keep_clips: bool
@@ -205,7 +208,8 @@ def _write(preparation: Preparation, work: WorkFolder, number: int, made: _Made)
     """Writes what was made of a batch; a clip's features last, because they say that it is finished."""
     looked_at = number % max(1, len(work.groups) // _LOOKS) == 0 and not work.preview_path(number).exists()
     if looked_at:
-        write_json(work.preview_path(number), clip_look(*made[0], preparation.detector, preparation.fps))
+        look = clip_look(*made[0], detector=preparation.detector, colours=preparation.colours, fps=preparation.fps)
+        write_json(work.preview_path(number), look)
     for plan, pixels, arrays in made:
         if preparation.keep_clips:
             _keep_clip(preparation.folder(plan.size) / CLIPS_FOLDER / plan.source.split, plan, pixels, preparation.fps)

@@ -16,7 +16,7 @@ from sr_jax.preparation.planning import ClipPlan
 from sr_jax.preparation.reading import ClipPixels
 from sr_jax.preparation.summary import Summary
 from sr_jax.teachers.base import Face, FaceDetector
-from sr_jax.teachers.depth import colour_depth
+from sr_jax.teachers.depth import DepthColours
 
 _SHOWN_CLIPS = 12
 # Larger clips are scaled down for the page.
@@ -30,7 +30,13 @@ _STYLE = """
 
 
 def clip_look(
-    plan: ClipPlan, pixels: ClipPixels, arrays: Mapping[str, np.ndarray], detector: FaceDetector, fps: float
+    plan: ClipPlan,
+    pixels: ClipPixels,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    detector: FaceDetector,
+    colours: DepthColours,
+    fps: float,
 ) -> dict[str, Any]:
     """What the page shows of one clip, as JSON values.
 
@@ -39,6 +45,7 @@ def clip_look(
         pixels: Its pixels.
         arrays: Its record.
         detector: Finds its faces.
+        colours: How its depth is coloured.
         fps: Frames a second.
     """
     height, width = pixels.frames.shape[1:3]
@@ -50,7 +57,7 @@ def clip_look(
         _with_boxes(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), found, size[1] / height)
         for frame, found in zip(pixels.frames, faces)
     ]
-    depth = [cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in colour_depth(pixels.disparity)]
+    depth = [cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in colours.colour(pixels.disparity)]
     return {
         "clip_id": plan.clip_id,
         "split": plan.source.split,

@@ -20,7 +20,7 @@ from sr_jax.preparation.reading import ClipReader
 from sr_jax.preparation.summary import Summary
 from sr_jax.preparation.work import Shard
 from sr_jax.teachers.base import Face, FaceTeacher
-from sr_jax.teachers.depth import PrecomputedDepth
+from sr_jax.teachers.depth import PUBLISHED_COLOURS, PrecomputedDepth
 
 CLIP = {"num_frames": 5, "fps": 8.0, "height": 16, "width": 12}
 
@@ -154,6 +154,7 @@ def preparation(folder: Path, output: Path, *, batch_size=3, keep_clips=True, pl
         reader=ClipReader((planning or {}).get("depth", PrecomputedDepth())),
         extractors={size: extractor(**{**options, "height": size.height, "width": size.width}) for size in sizes},
         detector=BrightFaces(),
+        colours=PUBLISHED_COLOURS,
         fps=CLIP["fps"],
         batch_size=batch_size,
         keep_clips=keep_clips,
