@@ -132,8 +132,7 @@ def _embeddings(teacher: FaceTeacher, frames: UInt8[np.ndarray, "f h w 3"]) -> F
 def spliced(teacher: FaceTeacher, splice: Splice) -> dict[str, Any]:
     """The mask of the clip of 49 frames, by what the video frames of each latent frame show."""
     footage = read_footage(fetch(splice.file, cache=cache_folder())[0])
-    fps = (len(footage.seconds) - 1) / float(footage.seconds[-1] - footage.seconds[0])
-    indices = clip_indices(len(footage.frames), fps, fps=_FPS, clip_frames=_CLIP_FRAMES, stride=_CLIP_FRAMES)[0]
+    indices = clip_indices(footage.seconds, fps=_FPS, clip_frames=_CLIP_FRAMES, stride=_CLIP_FRAMES)[0]
     _, mask = face_track(footage.frames[indices], teacher.detector, teacher.recogniser, _RATIO)
     shown = [index in splice.person for index in indices]
     groups = [shown[:1], *(shown[start : start + _RATIO] for start in range(1, _CLIP_FRAMES, _RATIO))]

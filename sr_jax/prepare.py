@@ -28,7 +28,7 @@ from sr_jax import command_line
 from sr_jax.data.shots import ShotOptions
 from sr_jax.errors import UserError
 from sr_jax.preparation.captions import CaptionTable
-from sr_jax.preparation.dataset import Preparation, make_shard
+from sr_jax.preparation.dataset import Preparation, make_shard, plan_shard
 from sr_jax.preparation.features import FeatureExtractor
 from sr_jax.preparation.framing import DropOptions, Size
 from sr_jax.preparation.inputs import find_videos
@@ -98,12 +98,12 @@ def prepare(
     if summary is None and not only_merge:
         part = shard or Shard()
         videos = sum(len(group) for group in preparation.work.groups[part.index :: part.count])
+        plans = {}
+        if strict:
+            with _Bar(videos, "checking") as bar:
+                plans = plan_shard(preparation, part, bar)
         with _Bar(videos, "preparing") as bar:
-            if strict:
-                with _Bar(videos, "checking") as checking:
-                    make_shard(preparation, part, bar, checking=checking)
-            else:
-                make_shard(preparation, part, bar)
+            make_shard(preparation, part, bar, plans)
     if shard is not None and summary is None:
         print(f"shard {shard.index}/{shard.count} is done: run --merge when all are")
         return

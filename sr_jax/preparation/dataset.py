@@ -90,33 +90,44 @@ class Preparation:
         return self.output / str(size) if len(self.extractors) > 1 else self.output
 
 
-def make_shard(preparation: Preparation, shard: Shard, progress: Progress, *, checking: Progress | None = None) -> None:
+Plans = dict[int, list[VideoPlan]]
+"""The plans of some groups, by their numbers."""
+
+
+def plan_shard(preparation: Preparation, shard: Shard, progress: Progress) -> Plans:
+    """Plans all clips of a shard without writing anything, to know of bad input before that.
+
+    Raises:
+        UserError: As `make_shard`.
+    """
+    work = preparation.work
+    work.check(preparation.manifest)
+    plans = {}
+    for number in range(shard.index, len(work.groups), shard.count):
+        plans[number] = _plans(preparation, work, number)
+        progress(len(plans[number]), 0)
+    return plans
+
+
+def make_shard(preparation: Preparation, shard: Shard, progress: Progress, plans: Plans | None = None) -> None:
     """Makes the features of one shard's part of the clips, or what an earlier call did not finish of it.
 
     Args:
         preparation: What to make.
         shard: Which part of it.
         progress: Called as videos and clips are finished.
-        checking: When given, all videos are planned before anything is written; called as they are.
+        plans: What `plan_shard` gave; without, each group is planned when its turn comes.
 
     Raises:
         UserError: When the output was begun with other input or settings, or for a bad video where that is an error.
     """
     work = preparation.work
-    work.check(preparation.manifest)
-    numbers = range(shard.index, len(work.groups), shard.count)
-    plans: dict[int, list[VideoPlan]] = {}
-    if checking is not None:
-        for number in numbers:
-            plans[number] = _plans(preparation, work, number)
-            checking(len(plans[number]), 0)
     work.begin(preparation.manifest, shard)
-    batches = _batches(preparation, work, numbers, plans)
+    batches = _batches(preparation, work, range(shard.index, len(work.groups), shard.count), dict(plans or {}))
     with WriteBehind(_BEHIND) as writer:
         for batch in read_ahead(batches, _AHEAD):
             if batch.clips:
-                made = _features(preparation, batch)
-                writer.submit(_write, preparation, work, batch.group, made)
+                writer.submit(_write, preparation, work, batch.group, _features(preparation, batch))
             progress(batch.videos, batch.finished)
 
 
@@ -148,9 +159,7 @@ def changed(planner: Planner, files: Sequence[FoundFile], outcomes: Sequence[Out
     ]
 
 
-def _batches(
-    preparation: Preparation, work: WorkFolder, numbers: Sequence[int], known: dict[int, list[VideoPlan]]
-) -> Iterator[_Batch]:
+def _batches(preparation: Preparation, work: WorkFolder, numbers: Sequence[int], known: Plans) -> Iterator[_Batch]:
     for number in numbers:
         plans = known.pop(number, None) or _plans(preparation, work, number)
         if work.read_plans(number) is None:

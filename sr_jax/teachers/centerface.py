@@ -6,6 +6,7 @@ OpenCV. It returns a box and five landmarks for each face.
 Source: Xu et al., CenterFace: Joint Face Detection and Alignment Using Face as Point, 2019 (arXiv 1911.03599).
 """
 
+import threading
 from pathlib import Path
 
 import cv2
@@ -46,6 +47,8 @@ class CenterFaceDetector:
         """
         self.weight_hash = file_hash(weights)
         self._network = cv2.dnn.readNetFromONNX(str(weights))
+        # The network keeps its input between two calls, so threads must take turns.
+        self._turn = threading.Lock()
         self._short_side = short_side
         self._threshold = threshold
         self._max_overlap = max_overlap
@@ -68,8 +71,10 @@ class CenterFaceDetector:
     ) -> list[Face]:
         """Finds the faces of one frame; `inner` is the network's width and height."""
         # The released weights expect RGB values of 0 to 255, not normalised.
-        self._network.setInput(cv2.dnn.blobFromImage(cv2.resize(frame, inner, interpolation=cv2.INTER_LINEAR)))
-        heatmap, size, offset, landmarks = (output[0] for output in self._network.forward(_OUTPUTS))
+        blob = cv2.dnn.blobFromImage(cv2.resize(frame, inner, interpolation=cv2.INTER_LINEAR))
+        with self._turn:
+            self._network.setInput(blob)
+            heatmap, size, offset, landmarks = (output[0].copy() for output in self._network.forward(_OUTPUTS))
         boxes, scores, points = decode(heatmap[0], size, offset, landmarks, threshold=self._threshold)
         limit = np.array(frame.shape[1::-1], np.float32)
         faces = []

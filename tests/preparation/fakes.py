@@ -9,7 +9,7 @@ import numpy as np
 from sr_jax.data import video
 from sr_jax.data.shots import ShotOptions
 from sr_jax.preparation.captions import CaptionTable
-from sr_jax.preparation.dataset import Preparation, make_shard
+from sr_jax.preparation.dataset import Preparation, make_shard, plan_shard
 from sr_jax.preparation.features import FeatureExtractor
 from sr_jax.preparation.framing import DropOptions, Size
 from sr_jax.preparation.inputs import find_videos
@@ -172,5 +172,6 @@ def make(folder: Path, output: Path, *, progress=nothing, shards=1, **options) -
     if done is not None:
         return done
     for index in range(shards):
-        make_shard(made, Shard(index, shards), progress, checking=nothing)
+        shard = Shard(index, shards)
+        make_shard(made, shard, progress, plan_shard(made, shard, nothing))
     return merge(made)

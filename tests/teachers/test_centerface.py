@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -79,7 +81,7 @@ def test_it_finds_the_one_face_of_a_real_video(detector, frames):
 
 
 def test_boxes_scale_with_the_frame(detector, frames):
-    small = detector(resize_and_crop(frames, 72, 88))
+    small = detector(resize_and_crop(frames, 72, frames.shape[2] // 2))
     for faces, halves in zip(detector(frames), small):
         np.testing.assert_allclose(halves[0].box * 2, faces[0].box, atol=5)
         np.testing.assert_allclose(halves[0].landmarks * 2, faces[0].landmarks, atol=4)
@@ -87,3 +89,10 @@ def test_boxes_scale_with_the_frame(detector, frames):
 
 def test_it_finds_nothing_where_there_is_no_face(detector):
     assert detector(np.full((2, 64, 48, 3), 90, np.uint8)) == [[], []]
+
+
+def test_threads_may_share_it(detector, frames):
+    alone = [faces[0].box for faces in detector(frames)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda frame: detector(frame[None])[0][0].box, frames))
+    np.testing.assert_allclose(together, alone, atol=1e-3)
