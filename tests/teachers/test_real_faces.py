@@ -19,5 +19,5 @@ class Constant:
 def test_the_mask_is_0_where_a_title_follows_a_person():
     teacher = FaceTeacher(CenterFaceDetector.from_package(cache_folder()), Constant())
     mask = spliced(teacher, SPLICES["face_noface"])
-    # The clip's first 22 frames show the person: latent frames 0 to 5, and one frame of latent frame 6.
-    assert mask == {"person": [1] * 6, "both": [1], "title": [0] * 6}
+    # The clip's first 20 frames show the person: latent frames 0 to 4, and three frames of latent frame 5.
+    assert mask == {"person": [1] * 5, "both": [1], "title": [0] * 7}
