@@ -84,7 +84,7 @@ def _released(name: str, *, snr_shift_scale: float) -> dict[str, Any]:
 _SIZES = {
     # The rendered people, 64x48 pixels.
     "tiny": _small(
-        sample_width=12, embedding_dim=64, num_train_steps={"base": 700, "stage_one": 160, "stage_two": 120}
+        sample_width=12, embedding_dim=64, num_train_steps={"base": 640, "stage_one": 160, "stage_two": 120}
     ),
     # The packaged real clips, 64x64, whose recogniser has 128 numbers a face.
     "real": _small(

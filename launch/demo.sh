@@ -15,8 +15,6 @@ people_records() {
   step "Render held-out clips" people --output "$out/videos" --split test --clips 64 --fps 24
   step "Fit the codec and a face teacher" fit_teachers --config configs/teachers.py:people --videos "$out/videos" \
     --output "$out/teachers"
-  step "Fit the face judge" fit_teachers --config configs/teachers.py:people --videos "$out/videos" \
-    --output "$out/judge" --config.parts=faces --config.seed=1
   step "Prepare the records" prepare --config configs/prepare.py:people --input "$out/videos" --output "$out/data" \
     --config.codec.path="$out/teachers/codec.npz" --config.faces.path="$out/teachers/faces"
 }
@@ -30,26 +28,41 @@ real_records() {
     --config.codec.path="$out/teachers/codec.npz"
 }
 
-both_stages() {
-  local base=--config.init.transformer="$out/base"
-  train_step "Base run" base "$out/base"
-  train_step "Stage one" stage_one "$out/stage_one" "$base"
+judges() {
+  if [ "$kind" = people ]; then
+    step "Fit the face judge" fit_teachers --config configs/teachers.py:people --videos "$out/videos" \
+      --output "$out/judge" --config.parts=faces --config.seed=1
+  fi
   train_step "Structure judge" stage_one "$out/structure_judge" --config.train_modules="('structure',)" --config.seed=1
-  train_step "Stage two, SemanticREPA" stage_two "$out/semantic_repa" "$base" \
-    --config.frozen.structure="$out/stage_one" --config.frozen.identity="$out/stage_one"
-  train_step "Stage two, control" stage_two "$out/control" "$base" \
-    --config.structure_weight=0.0 --config.identity_weight=0.0
 }
 
-scores() {
-  local run
-  for run in semantic_repa control; do
-    step "Sample $run" sample --checkpoint "$out/$run" --data "$out/data" --split test --output "$out/samples/$run" \
-      --config.codec.path="$out/teachers/codec.npz"
-    step "Score $run" evaluate --config "configs/evaluate.py:$kind" --generated "$out/samples/$run" \
-      --reference "$out/data/clips/test" --config.codec.path="$out/teachers/codec.npz" \
-      --config.structure="$out/structure_judge" "$@"
-  done
+base_and_stage_one() {
+  train_step "Base run" base "$out/base"
+  train_step "Stage one" stage_one "$out/stage_one" --config.init.transformer="$out/base"
+}
+
+semantic_repa() {
+  train_step "Stage two, SemanticREPA" stage_two "$out/semantic_repa" --config.init.transformer="$out/base" \
+    --config.frozen.structure="$out/stage_one" --config.frozen.identity="$out/stage_one"
+  sample_and_score semantic_repa
+}
+
+control() {
+  train_step "Stage two, control" stage_two "$out/control" --config.init.transformer="$out/base" \
+    --config.structure_weight=0.0 --config.identity_weight=0.0
+  sample_and_score control
+}
+
+sample_and_score() {
+  local face_judge=()
+  if [ "$kind" = people ]; then
+    face_judge=(--config.faces.path="$out/judge/faces")
+  fi
+  step "Sample $1" sample --checkpoint "$out/$1" --data "$out/data" --split test --output "$out/samples/$1" \
+    --config.codec.path="$out/teachers/codec.npz"
+  step "Score $1" evaluate --config "configs/evaluate.py:$kind" --generated "$out/samples/$1" \
+    --reference "$out/data/clips/test" --config.codec.path="$out/teachers/codec.npz" \
+    --config.structure="$out/structure_judge" "${face_judge[@]}"
 }
 
 report() {
@@ -68,14 +81,17 @@ esac
 make_environment "$extra"
 start_steps "${OUTPUT:-$output}"
 "${kind}_records"
-both_stages
+beside judges
+base_and_stage_one
+join
+beside control
+semantic_repa
+join
 if [ "$kind" = real ]; then
-  scores
   report --title "SemanticREPA on real clips" \
     --note "The depth is a stand-in: an inflated silhouette of the person, not the output of a depth network." \
     --note "Held-out clips are later seconds of the same few people, not new people."
 else
-  scores --config.faces.path="$out/judge/faces"
   report --fitted "face judge=$out/judge/metrics.json"
 fi
 echo "Done in $((SECONDS / 60)) min $((SECONDS % 60)) s. Open $out/report.html in a browser."

@@ -24,7 +24,7 @@ flags.DEFINE_multi_string("run", [], "NAME=FOLDER of scored clips; the last is t
 flags.DEFINE_multi_string("training", [], "NAME=WORKDIR whose curves are shown.", flag_values=FLAGS)
 flags.DEFINE_multi_string("fitted", [], "NAME=FILE, JSON with the numbers of a fitted teacher.", flag_values=FLAGS)
 flags.DEFINE_multi_string("note", [], "A sentence that the reader must know.", flag_values=FLAGS)
-flags.DEFINE_string("steps", None, 'Lines of JSON: {"name", "command", "seconds"}.', flag_values=FLAGS)
+flags.DEFINE_string("steps", None, 'Lines of JSON: {"name", "command", "began", "seconds"}.', flag_values=FLAGS)
 flags.DEFINE_string("title", "SemanticREPA at a small scale", "Title of the page.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "HTML file to write.", flag_values=FLAGS, required=True)
 

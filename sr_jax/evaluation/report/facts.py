@@ -1,12 +1,13 @@
 """The report's facts: how the scores are measured, what made the data, what was run."""
 
 import html
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sr_jax
 from sr_jax.evaluation.report import words
-from sr_jax.evaluation.report.inputs import Inputs, Training
+from sr_jax.evaluation.report.inputs import Inputs, Step, Training
 from sr_jax.evaluation.scores import SCORES
 
 _SAMPLING = ("sampler", "num_inference_steps", "guidance_scale", "dynamic_guidance", "seed")
@@ -100,17 +101,28 @@ def commands(inputs: Inputs) -> str:
     """What was run and how long it took; empty when that is not known."""
     if not inputs.steps:
         return ""
-    total = sum(step.seconds for step in inputs.steps)
+    elapsed, worked = busy_seconds(inputs.steps), sum(step.seconds for step in inputs.steps)
+    beside = ", some steps side by side" if worked > elapsed + 1 else ""
     rows = "".join(
         f'<tr><td>{html.escape(step.name)}</td><td class="number">{_duration(step.seconds)}</td>'
         f"<td><pre>{html.escape(step.command)}</pre></td></tr>"
         for step in inputs.steps
     )
     return (
-        f"<p>{_duration(total)} in all, before this report.</p>"
+        f"<p>{_duration(elapsed)} in all, before this report{beside}.</p>"
         f'<div class="scroll"><table><thead><tr><th>Step</th><th class="number">Time</th><th>Command</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
+
+
+def busy_seconds(steps: Sequence[Step]) -> float:
+    """How many seconds at least one of the steps was running."""
+    total, end = 0.0, -math.inf
+    for step in sorted(steps, key=lambda step: step.began):
+        last = step.began + step.seconds
+        total += max(0.0, last - max(step.began, end))
+        end = max(end, last)
+    return total
 
 
 def footer(inputs: Inputs) -> str:

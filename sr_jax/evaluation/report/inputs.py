@@ -51,10 +51,11 @@ class Training:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One command that was run: its name, the command line, and how many seconds it took."""
+    """One command that was run: its name, the command line, when it began (Unix time), how many seconds it took."""
 
     name: str
     command: str
+    began: float
     seconds: float
 
 
@@ -111,7 +112,7 @@ def read_inputs(
         runs: `NAME=FOLDER` for each folder of generated and scored clips; the last is the baseline.
         trainings: `NAME=WORKDIR` for each training run whose curves are shown.
         fitted: `NAME=FILE` for each JSON file of a fitted teacher's numbers.
-        steps: JSON lines `{"name", "command", "seconds"}` of what was run, or None.
+        steps: JSON lines `{"name", "command", "began", "seconds"}` of what was run, or None.
 
     Raises:
         UserError: When something is missing, or the runs were not scored on the same clips.
@@ -191,6 +192,8 @@ def _read_steps(path: Path) -> list[Step]:
         raise UserError(f"no file {path}")
     try:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
-        return [Step(row["name"], row["command"], float(row["seconds"])) for row in rows]
+        return [Step(row["name"], row["command"], float(row["began"]), float(row["seconds"])) for row in rows]
     except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f'{path} must hold lines like {{"name": ..., "command": ..., "seconds": ...}}') from error
+        raise UserError(
+            f'{path} must hold lines like {{"name": ..., "command": ..., "began": ..., "seconds": ...}}'
+        ) from error

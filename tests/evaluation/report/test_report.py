@@ -10,7 +10,8 @@ from sr_jax import command_line, report
 from sr_jax.errors import UserError
 from sr_jax.evaluation.report.charts import Line, forest_mark, line_chart, linear_ticks
 from sr_jax.evaluation.report.curves import band, thinned
-from sr_jax.evaluation.report.inputs import read_inputs
+from sr_jax.evaluation.report.facts import busy_seconds
+from sr_jax.evaluation.report.inputs import Step, read_inputs
 from sr_jax.evaluation.report.page import build_page
 from sr_jax.evaluation.results import read_results, write_results
 from sr_jax.pages.clips import chosen_clips, grid
@@ -20,7 +21,9 @@ def _arguments(data, runs, workdirs, tmp_path) -> list[str]:
     teachers = tmp_path / "teachers.json"
     teachers.write_text(json.dumps({"psnr": 29.123456, "auc": 0.98}))
     steps = tmp_path / "steps.jsonl"
-    steps.write_text(json.dumps({"name": "base", "command": "python -m sr_jax.train <x>", "seconds": 75}) + "\n")
+    steps.write_text(
+        json.dumps({"name": "base", "command": "python -m sr_jax.train <x>", "began": 5, "seconds": 75}) + "\n"
+    )
     arguments = ["report", f"--data={data}", f"--output={tmp_path / 'report.html'}", f"--steps={steps}"]
     arguments += [f"--run={name}={path}" for name, path in runs.items()]
     arguments += [f"--training={name}={path}" for name, path in workdirs.items()]
@@ -171,3 +174,12 @@ def test_grid_places_panels_and_has_even_sides():
     np.testing.assert_array_equal(frames[0, height // 4, width // 4], [255, 0, 0])
     np.testing.assert_array_equal(frames[0, height // 4, 3 * width // 4], [0, 0, 255])
     np.testing.assert_array_equal(frames[0, 3 * height // 4, width // 4], [0, 0, 255])
+
+
+@pytest.mark.parametrize(
+    ("spans", "seconds"),
+    [([], 0), ([(5, 10)], 10), ([(0, 10), (10, 5)], 15), ([(3, 4), (0, 10), (8, 6)], 14), ([(100, 1), (0, 10)], 11)],
+)
+def test_steps_side_by_side_are_counted_once(spans, seconds):
+    steps = [Step("name", "command", began, lasted) for began, lasted in spans]
+    assert busy_seconds(steps) == seconds
