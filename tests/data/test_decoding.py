@@ -131,6 +131,17 @@ def test_cut_off_in_the_middle(tmp_path):
         decoding.scan_video(tmp_path / "a.mp4")
 
 
+def test_shorter_than_the_container_says(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 32, 48, 3)).astype(np.uint8)
+    _write(tmp_path / "a.mkv", noise, codec="mjpeg", pixel_format="yuvj420p")
+    whole = (tmp_path / "a.mkv").read_bytes()
+    assert decoding.scan_video(tmp_path / "a.mkv").num_frames == 40
+    # Cut at the end of a cluster or not, what is there decodes; a twentieth may be missing.
+    (tmp_path / "a.mkv").write_bytes(whole[: len(whole) * 6 // 10])
+    with pytest.raises(UserError, match=r"it ends after [23]\.\d of 5\.0 seconds"):
+        decoding.scan_video(tmp_path / "a.mkv")
+
+
 def test_beyond_8k(tmp_path):
     _write(tmp_path / "a.mkv", np.zeros((1, 16, 48, 3), np.uint8), codec="ffv1", pixel_format="bgr0")
     with pytest.MonkeyPatch.context() as patch:
