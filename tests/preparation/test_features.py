@@ -29,6 +29,37 @@ def test_reader_cuts_resamples_and_normalises(tmp_path):
         np.testing.assert_allclose(clip.disparity, (cut - cut.min()) / (cut.max() - cut.min()), atol=1e-6)
 
 
+def test_frames_are_repeated_where_the_video_is_slower(tmp_path):
+    fakes.write_source(tmp_path / "a.mp4", frames=4, fps=4.0)
+    frames, _ = video.read_video(tmp_path / "a.mp4")
+    (clip,) = _read(fakes.plan(tmp_path))
+    np.testing.assert_array_equal(clip.frames, frames[[0, 0, 1, 1, 2]])
+
+
+def test_overlapping_clips_of_one_pass(tmp_path):
+    fakes.write_source(tmp_path / "a.mp4", frames=11)
+    frames, _ = video.read_video(tmp_path / "a.mp4")
+    plans = fakes.plan(tmp_path, stride=2)
+    clips = _read(plans)
+    assert [plan.clip_id for plan in plans] == [f"a-{start:05d}" for start in (0, 2, 4, 6)]
+    for start, clip in zip((0, 2, 4, 6), clips, strict=True):
+        np.testing.assert_array_equal(clip.frames, frames[start : start + 5])
+
+
+def test_a_network_sees_the_cropped_clip(tmp_path):
+    fakes.write_source(tmp_path / "a.mp4", size=(32, 48))
+    (tmp_path / "a.depth.npz").unlink()
+    depth = fakes.BrightnessDepth()
+    plans = fakes.plan(tmp_path, depth=depth)
+    reader = ClipReader(depth)
+    (cut,) = reader.frames(plans)
+    assert cut[2] is None
+    clip = reader.finish(*cut, 8.0)
+    brightness = clip.frames.astype(np.float32).mean(axis=-1)
+    expected = (brightness - brightness.min()) / (brightness.max() - brightness.min())
+    np.testing.assert_allclose(clip.disparity, expected, atol=1e-6)
+
+
 def test_reader_scales_frames_and_depth_alike(tmp_path):
     fakes.write_source(tmp_path / "a.mp4", size=(32, 48))
     (clip,) = _read(fakes.plan(tmp_path))
