@@ -181,5 +181,5 @@ def test_grid_places_panels_and_has_even_sides():
     [([], 0), ([(5, 10)], 10), ([(0, 10), (10, 5)], 15), ([(3, 4), (0, 10), (8, 6)], 14), ([(100, 1), (0, 10)], 11)],
 )
 def test_steps_side_by_side_are_counted_once(spans, seconds):
-    steps = [Step("name", "command", began, lasted) for began, lasted in spans]
+    steps = [Step("name", "command", float(began), float(lasted)) for began, lasted in spans]
     assert busy_seconds(steps) == seconds
