@@ -12,6 +12,7 @@ import pytest
 from configs.prepare import get_config
 from sr_jax import prepare
 from sr_jax.data.pipeline import eval_examples, train_batches
+from sr_jax.data.video import write_video
 from sr_jax.errors import UserError
 from sr_jax.models.codec_fit import fit_linear_codec
 from sr_jax.models.face_detector import FaceDetectorConfig
@@ -132,6 +133,41 @@ def test_bad_input_is_passed_over_and_named(config, videos, tmp_path, capsys):
     with pytest.raises(UserError, match=r"no clip is left \(kept: 0 clips .* rejected: 4 files"):
         prepare.prepare(skipping, videos, tmp_path / "none")
     assert not (tmp_path / "none" / "manifest.json").exists()
+
+
+def test_anybodys_videos(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare, "load_depth_teacher", lambda section: fakes.BrightnessDepth())
+    ours = get_config("cogvideox")
+    for section in ("codec", "faces", "text"):
+        ours[section] = config[section]
+    ours.clip.update(num_frames=13, height=32, width=48, stride=6, more_sizes=((48, 32),))
+    # The detector has random weights.
+    ours.drop.update(no_person=False, several_people=False)
+    ours.captions = "captions.jsonl"
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    lines = []
+    for name, size in (("wide.mkv", (40, 64)), ("tall.mov", (64, 40)), ("still", (40, 64))):
+        speed = 0.0 if name == "still" else 2.0
+        scenes = [fakes.scene(seed, 60, speed=speed, size=size) for seed in (1, 2)]
+        write_video(folder / "a.mp4", np.concatenate(scenes), 24.0)
+        (folder / "a.mp4").rename(folder / name)
+        lines.append(json.dumps({"file": name, "caption": f"somebody in {name}"}))
+    (folder / "captions.jsonl").write_text("\n".join(lines))
+    (folder / "nothing.mp4").touch()
+    prepare.prepare(ours, folder, tmp_path / "data")
+    # Two shots of 20 clip frames each, so two overlapping clips a shot.
+    for size, name in (("32x48", "wide"), ("48x32", "tall")):
+        examples = list(eval_examples(tmp_path / "data" / size, "train"))
+        assert sorted(item["clip_id"] for item in examples) == [f"{name}-{frame:05d}" for frame in (0, 18, 60, 78)]
+        assert {item["prompt"] for item in examples} == {f"somebody in {name}.{'mkv' if name == 'wide' else 'mov'}"}
+    outcomes = [json.loads(line) for line in (tmp_path / "data" / "videos.jsonl").read_text().splitlines()]
+    assert {item["name"]: item["dropped"] for item in outcomes if item["dropped"]} == {
+        "still": {"too little motion": 4}
+    }
+    assert [item["name"] for item in outcomes if item["rejected"]] == ["nothing"]
+    batch = next(train_batches(tmp_path / "data", batch_size=2, seed=0))
+    assert batch["latent_mean"].shape[2:4] in ((8, 12), (12, 8))
 
 
 def test_shards_and_merge_make_the_same_dataset(config, videos, tmp_path):

@@ -102,6 +102,21 @@ def write_source(path: Path, *, frames=5, size=(16, 12), fps=8.0, depth_frames=N
     path.with_suffix(".json").write_text(json.dumps({"identity": seed}))
 
 
+def scene(seed, count, *, faces=(), speed=0.0, size=(64, 96)):
+    """A smooth background that moves, with white squares of 16 pixels at fixed places (top, left)."""
+    rng = np.random.default_rng(seed)
+    low, high = sorted(rng.integers(0, 200, (2, 3)).tolist())
+    y, x = np.mgrid[: size[0], : size[1]]
+    frames = []
+    for number in range(count):
+        wave = 0.5 + 0.5 * np.sin((x + speed * number) / (5 + seed) + y / 9)
+        frame = (np.array(low) + wave[..., None] * (np.array(high) - np.array(low))).astype(np.uint8)
+        for top, left in faces:
+            frame[top : top + 16, left : left + 16] = 255
+        frames.append(frame)
+    return np.stack(frames)
+
+
 def write_input(folder: Path) -> Path:
     """Writes seven videos of the split "train", one of them of two clips, and two of "test"."""
     for number in range(7):

@@ -34,21 +34,6 @@ class WhiteFaces:
         return [Face(np.array(box, np.float32), 1.0)]
 
 
-def _scene(seed, count, *, faces=(), speed=0.0, size=(64, 96)):
-    """A smooth background that moves, with white squares of 16 pixels at fixed places (top, left)."""
-    rng = np.random.default_rng(seed)
-    low, high = sorted(rng.integers(0, 200, (2, 3)).tolist())
-    y, x = np.mgrid[: size[0], : size[1]]
-    frames = []
-    for number in range(count):
-        wave = 0.5 + 0.5 * np.sin((x + speed * number) / (5 + seed) + y / 9)
-        frame = (np.array(low) + wave[..., None] * (np.array(high) - np.array(low))).astype(np.uint8)
-        for top, left in faces:
-            frame[top : top + 16, left : left + 16] = 255
-        frames.append(frame)
-    return np.stack(frames)
-
-
 def _write(folder, name, frames, fps=24.0):
     video.write_video(folder / f"{name}.mp4", frames, fps)
     (folder / f"{name}.txt").write_text("a person")
@@ -56,7 +41,7 @@ def _write(folder, name, frames, fps=24.0):
 
 @pytest.mark.parametrize("options", [ShotOptions("adaptive", 3.0), ShotOptions("content", 27.0)])
 def test_cuts_are_found(tmp_path, options):
-    scenes = [_scene(seed, length, speed=2.0) for seed, length in ((1, 30), (2, 45), (3, 25))]
+    scenes = [fakes.scene(seed, length, speed=2.0) for seed, length in ((1, 30), (2, 45), (3, 25))]
     _write(tmp_path, "a", np.concatenate(scenes))
     finder = ShotFinder(options)
     info = scan_video(tmp_path / "a.mp4", [finder])
@@ -72,7 +57,7 @@ def test_cuts_are_found(tmp_path, options):
 
 def test_clips_stay_inside_shots(tmp_path):
     # At 8 frames a second a clip of 5 frames takes 13 of these: two in each of the first shots, none in the last.
-    _write(tmp_path, "a", np.concatenate([_scene(1, 30), _scene(2, 45), _scene(3, 12)]))
+    _write(tmp_path, "a", np.concatenate([fakes.scene(1, 30), fakes.scene(2, 45), fakes.scene(3, 12)]))
     plans = fakes.plan(tmp_path, shots=ShotOptions("content", 27.0), depth=fakes.BrightnessDepth())
     assert [plan.indices.tolist() for plan in plans] == [
         [first, first + 3, first + 6, first + 9, first + 12] for first in (0, 15, 30, 45, 60)
@@ -84,10 +69,10 @@ def test_clips_stay_inside_shots(tmp_path):
 
 def test_clips_are_framed_dropped_and_counted(tmp_path):
     scenes = {
-        "a_one": _scene(1, 15, faces=[(20, 70)], speed=3.0),
-        "b_nobody": _scene(2, 15, speed=3.0),
-        "c_two": _scene(3, 15, faces=[(20, 10), (20, 70)], speed=3.0),
-        "d_still": _scene(4, 15, faces=[(20, 10)]),
+        "a_one": fakes.scene(1, 15, faces=[(20, 70)], speed=3.0),
+        "b_nobody": fakes.scene(2, 15, speed=3.0),
+        "c_two": fakes.scene(3, 15, faces=[(20, 10), (20, 70)], speed=3.0),
+        "d_still": fakes.scene(4, 15, faces=[(20, 10)]),
     }
     for name, frames in scenes.items():
         _write(tmp_path, name, frames)
@@ -118,7 +103,7 @@ def test_clips_are_framed_dropped_and_counted(tmp_path):
 
 
 def test_plans_are_read_back(tmp_path):
-    _write(tmp_path, "a", _scene(1, 30))
+    _write(tmp_path, "a", fakes.scene(1, 30))
     (tmp_path / "a.json").write_text('{"who": 1}')
     (file,) = fakes.find_videos(tmp_path)
     planner = fakes.planner(tmp_path, depth=fakes.BrightnessDepth())
