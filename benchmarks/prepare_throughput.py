@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 RESULT = Path(__file__).parent / "results" / "prepare_throughput.json"
-VIDEOS = (4, 16, 64)
-MINUTES = (0.5, 2, 8)
+VIDEOS = (4, 16, 48)
+MINUTES = (0.5, 2, 6)
 _MIB = 2**20
 # glibc otherwise keeps freed memory in pieces, and the peak grows with the number of calls, whatever is in use.
 _RETURN_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536"}

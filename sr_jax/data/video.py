@@ -97,7 +97,10 @@ def write_video(
         frames = to_uint8(frames)
     temporary = path.with_name(f".{path.name}.tmp")
     codec, pixel_format, options = (
-        ("libx264rgb", "rgb24", {"qp": "0"}) if lossless else ("libx264", "yuv420p", {"crf": "10"})
+        # Without loss, a faster encoder only makes larger files: a fifth larger, ten times as fast.
+        ("libx264rgb", "rgb24", {"qp": "0", "preset": "ultrafast"})
+        if lossless
+        else ("libx264", "yuv420p", {"crf": "10"})
     )
     with av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options)
