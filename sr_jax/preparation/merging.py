@@ -17,7 +17,7 @@ from sr_jax.errors import UserError
 from sr_jax.preparation.dataset import CLIPS_FOLDER, INDEX_FILE, Preparation, changed
 from sr_jax.preparation.framing import Size
 from sr_jax.preparation.inputs import SPLITS
-from sr_jax.preparation.planning import ClipPlan, Outcome, VideoPlan
+from sr_jax.preparation.planning import ClipPlan, Outcome
 from sr_jax.preparation.preview import build_preview
 from sr_jax.preparation.summary import Summary
 from sr_jax.preparation.work import MANIFEST_FILE, WORK_FOLDER, WorkFolder, refuse, write_text
@@ -35,6 +35,7 @@ def merge(preparation: Preparation) -> Summary:
     """
     work = preparation.work
     work.check(preparation.manifest)
+    _require_finished(work)
     summary = Summary()
     summary.add(_outcomes(work))
     # Written first: it says why, when nothing is left.
@@ -95,30 +96,29 @@ def _merge_size(preparation: Preparation, work: WorkFolder, size: Size) -> None:
         )
 
 
+def _require_finished(work: WorkFolder) -> None:
+    for number, plans in enumerate(map(work.read_plans, range(len(work.groups)))):
+        clips = [clip for plan in plans or () for clip in plan.clips]
+        if plans is None or not all(work.features_path(number, clip).exists() for clip in clips):
+            raise UserError(
+                f"group {number} of {len(work.groups)} in {work.output} is not finished: run every --shard to its end, "
+                "or run without --shard and --merge"
+            )
+
+
 def _outcomes(work: WorkFolder) -> Iterator[Outcome]:
     for number in range(len(work.groups)):
-        for plan in _finished_plans(work, number):
+        for plan in work.read_plans(number) or ():
             yield plan.outcome
 
 
 def _clips(work: WorkFolder, size: Size) -> Iterator[tuple[int, ClipPlan]]:
     """The clips of one size with the number of their group."""
     for number in range(len(work.groups)):
-        for plan in _finished_plans(work, number):
+        for plan in work.read_plans(number) or ():
             for clip in plan.clips:
                 if clip.size == size:
                     yield number, clip
-
-
-def _finished_plans(work: WorkFolder, number: int) -> list[VideoPlan]:
-    plans = work.read_plans(number)
-    clips = [clip for plan in plans or () for clip in plan.clips]
-    if plans is None or not all(work.features_path(number, clip).exists() for clip in clips):
-        raise UserError(
-            f"group {number} of {len(work.groups)} in {work.output} is not finished: run every --shard to its end, or "
-            "run without --shard and --merge"
-        )
-    return plans
 
 
 def _records(work: WorkFolder, size: Size, split: str, fps: float) -> Iterator[dict[str, Any]]:
