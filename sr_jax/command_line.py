@@ -1,22 +1,26 @@
-"""What every command shares: parsing flags, `--help`, and one clear line with exit code 2 for bad input."""
+"""What every command shares: parsing flags, `--help`, and one clear line with an exit code that says what to do."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import flags
 from absl import logging as absl_logging
 
-from sr_jax.errors import UserError
+from sr_jax.errors import PreemptedError, UserError
 
 _BAD_INPUT = 2
+_TRY_AGAIN = os.EX_TEMPFAIL
+"""75: launchers run the same command again."""
 
 
 def run(main: Callable[[flags.FlagValues], None], flag_values: flags.FlagValues, doc: str) -> None:
     """Parses `sys.argv` into `flag_values`, calls `main(flag_values)` and exits.
 
     Exit code 0 after success or `--help`; 2, with one line on stderr, for a bad flag, an unknown config key or a
-    `UserError`. Any other exception is a defect of the program and keeps its traceback.
+    `UserError`; 75, with one line, for a `PreemptedError`. Any other exception is a defect of the program and keeps its
+    traceback.
 
     Args:
         main: The command; raises `UserError` for bad input.
@@ -36,6 +40,9 @@ def run(main: Callable[[flags.FlagValues], None], flag_values: flags.FlagValues,
     except UserError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(_BAD_INPUT)
+    except PreemptedError as error:
+        print(one_line(error), file=sys.stderr)
+        sys.exit(_TRY_AGAIN)
 
 
 def parse(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:

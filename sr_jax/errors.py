@@ -1,4 +1,4 @@
-"""The one exception that means "the input is wrong", as opposed to "the program is wrong"."""
+"""The two exceptions that are no defects of the program: wrong input, and being told to stop."""
 
 
 class UserError(Exception):
@@ -6,4 +6,11 @@ class UserError(Exception):
 
     The message is one line: what is wrong, where, and what to do. Commands print it and exit with code 2
     (see `sr_jax.command_line`).
+    """
+
+
+class PreemptedError(Exception):
+    """The machine is wanted back: the run saved what it had and stopped early.
+
+    Commands print the one line and exit with code 75, on which launchers run the same command again.
     """

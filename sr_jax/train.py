@@ -6,7 +6,9 @@ r"""Trains one stage; the same command again resumes it.
   python -m sr_jax.train --config configs/stage_two.py:tiny --workdir W2 --config.data.dir=DATA \
       --config.init.transformer=W0 --config.frozen.structure=W1 --config.frozen.identity=W1
 
-Any config value can be set as --config.name=value.
+Any config value can be set as --config.name=value. On several machines start it once on each, with the same flags: TPU
+pods and Slurm steps are recognised, elsewhere --coordinator, --num_processes and --process_id say who is who (or
+JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID). SIGTERM saves a checkpoint and ends with exit code 75.
 """
 
 from pathlib import Path
@@ -15,6 +17,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from sr_jax import command_line
+from sr_jax.parallel import processes
 from sr_jax.training.loop import train
 
 FLAGS = flags.FlagValues()
@@ -22,12 +25,17 @@ config_flags.DEFINE_config_file(
     "config", None, "Which stage and size, for example configs/base.py:tiny.", flag_values=FLAGS
 )
 flags.DEFINE_string("workdir", None, "Folder for checkpoints and logs.", flag_values=FLAGS)
+flags.DEFINE_string("coordinator", None, "host:port of process 0.", flag_values=FLAGS)
+flags.DEFINE_integer("num_processes", None, "How many processes the run has.", flag_values=FLAGS)
+flags.DEFINE_integer("process_id", None, "Which of them this one is, from 0.", flag_values=FLAGS)
 flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
 
 
 def main(args: flags.FlagValues) -> None:
     """Trains the stage that `--config` describes."""
-    train(args.config, Path(args.workdir))
+    processes.initialize(args.coordinator, args.num_processes, args.process_id)
+    with processes.falling_together():
+        train(args.config, Path(args.workdir))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""From a dataset on disk to batches: Grain, shuffled, sharded by process and exactly resumable."""
+"""From a dataset on disk to batches: Grain, shuffled, split over processes and exactly resumable."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +18,34 @@ def train_batches(
     split: str = "train",
     batch_size: int,
     seed: int,
-    process_index: int = 0,
-    process_count: int = 1,
+    rows: Sequence[int] | None = None,
     num_threads: int = 2,
     prefetch: int = 4,
 ) -> grain.DatasetIterator:
-    """An endless iterator over this process's part of the global batches.
+    """An endless iterator over global batches, or over some rows of each.
 
-    Each item maps `ARRAY_FIELDS` to float32 arrays `[batch_size / process_count, ...]`. The order is a new shuffle in
-    each epoch and depends on `seed` only. An epoch's end may fall inside a batch, so every clip is seen equally often.
-    Of a folder that holds clips of several sizes, each batch has one size, and sizes come as often as they have clips.
+    Each item maps `ARRAY_FIELDS` to float32 arrays `[len(rows), ...]`. The order is a new shuffle in each epoch and
+    depends on `seed` only. An epoch's end may fall inside a batch, so every clip is seen equally often. Of a folder
+    that holds clips of several sizes, each batch has one size, and sizes come as often as they have clips.
 
-    `get_state()` and `set_state()` resume exactly. The state is the number of batches given out, and the processes'
-    rows of batch k are a partition of the same global batch for any `process_count`, so `set_state({"next_index": k})`
-    continues a run on another number of processes.
+    The k-th batch is the same whoever reads which rows of it, and the whole position of the iterator is k:
+    `set_state({"next_index": k})` continues behind k batches, on any number of processes.
 
     Args:
         data_dir: Folder that `prepare` wrote.
         split: Which split to read.
         batch_size: Clips in a global batch, over all processes.
         seed: Seed of the shuffles.
-        process_index: This process, from 0.
-        process_count: How many processes share each global batch.
-        num_threads: Threads that read records.
-        prefetch: How many records are read ahead.
+        rows: The rows of each global batch to read, from 0; all of them when None.
+        num_threads: Threads that read batches.
+        prefetch: How many batches are read ahead.
 
     Raises:
-        UserError: When there is no such dataset or split, it has fewer clips than one batch, or `batch_size` is not a
-            positive multiple of `process_count`.
+        UserError: When there is no such dataset or split, or it has fewer clips than one batch.
     """
-    if batch_size < 1 or batch_size % process_count:
-        raise UserError(f"batch size {batch_size} is not a positive multiple of the {process_count} processes")
+    if batch_size < 1:
+        raise UserError(f"batch size {batch_size} is not positive")
+    rows = range(batch_size) if rows is None else rows
     sizes, clips = [], []
     for folder in builder.dataset_folders(data_dir):
         source = builder.open_dataset(folder, split)
@@ -56,19 +53,28 @@ def train_batches(
             raise UserError(
                 f"split {split!r} of {folder} has {len(source)} clips, fewer than one batch of {batch_size}"
             )
-        # The processes' slice comes after `repeat`: this keeps the global batches independent of their number.
-        sizes.append(
-            grain.MapDataset.source(source)
-            .seed(seed)
-            .shuffle()
-            .repeat()[process_index::process_count]
-            .map(_arrays)
-            .batch(batch_size // process_count, drop_remainder=True)
-        )
+        shuffled = grain.MapDataset.source(source).seed(seed).shuffle().repeat().map(_arrays)
+        sizes.append(grain.MapDataset.source(_Batches(shuffled, batch_size, rows)))
         clips.append(len(source))
     dataset = sizes[0] if len(sizes) == 1 else grain.MapDataset.mix(sizes, weights=clips)
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
     return iter(dataset.to_iter_dataset(options))
+
+
+class _Batches:
+    """Random access to some rows of consecutive batches of `clips`."""
+
+    def __init__(self, clips: grain.MapDataset, batch_size: int, rows: Sequence[int]):
+        self._clips = clips
+        self._batch_size = batch_size
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._clips) // self._batch_size
+
+    def __getitem__(self, number: int) -> dict[str, np.ndarray]:
+        chosen = [self._clips[number * self._batch_size + row] for row in self._rows]
+        return {name: np.stack([clip[name] for clip in chosen]) for name in ARRAY_FIELDS}
 
 
 def eval_examples(data_dir: Path | str, split: str) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
-from flax import nnx
+from flax import nnx, traverse_util
 
 from sr_jax.data.builder import read_empty_prompt
 from sr_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
@@ -158,30 +158,42 @@ def frozen_steps(config: ml_collections.ConfigDict) -> dict[str, int]:
     return {name: checkpoints.read_meta(workdir)["step"] for name, workdir in workdirs.items()}
 
 
-def initial_params(config: ml_collections.ConfigDict, stage: Stage, key: jax.Array) -> Params:
-    """Where training starts: fresh parameters, then what `config.init` names over them.
+def load_initial(config: ml_collections.ConfigDict, stage: Stage) -> Params:
+    """The parameters that do not start fresh, in the types they are stored in: a part of the tree of all parameters.
 
     `config.init.transformer` names the workdir of a transformer, or an import of released weights. The base run and
     stage two start from its averaged weights; stage one starts its structure module from evenly spaced blocks of it.
-    Weights of another type become float32. With text, the structure module holds the dataset's empty prompt.
+    With text, the structure module holds the dataset's empty prompt.
 
     Raises:
         UserError: As `fitted_transformer`; or when the dataset has no empty prompt that fits.
     """
-    keys = jax.random.split(key, len(stage.modules))
-    params = {name: module.init(keys[i]) for i, (name, module) in enumerate(stage.modules.items())}
+    params = {name: module.abstract_params() for name, module in stage.modules.items()}
     if "empty_prompt" in params.get("structure", {}):
         params["structure"] = with_empty_prompt(params["structure"], read_empty_prompt(config.data.dir))
-    if not config.init.transformer:
-        return params
-    if "transformer" in params:
-        params["transformer"] = _like(params["transformer"], fitted_transformer(config))
-    if "structure" in params:
+    if config.init.transformer and "transformer" in params:
+        params["transformer"] = fitted_transformer(config)
+    if config.init.transformer and "structure" in params:
         pretrained, meta = load_transformer(config.init.transformer)
         num_layers = meta["config"]["model"]["num_layers"]
-        started = init_from_transformer(params["structure"], pretrained, num_layers, config.structure.num_layers)
-        params["structure"] = _like(params["structure"], started)
-    return params
+        params["structure"] = init_from_transformer(
+            params["structure"], pretrained, num_layers, config.structure.num_layers
+        )
+    flat = traverse_util.flatten_dict(params)
+    loaded = {path: leaf for path, leaf in flat.items() if not isinstance(leaf, jax.ShapeDtypeStruct)}
+    return traverse_util.unflatten_dict(loaded)
+
+
+def initial_params(stage: Stage, loaded: Params, key: jax.Array) -> Params:
+    """Where training starts: fresh parameters, and over them what was loaded (`load_initial`), in the stage's types.
+
+    Pure, so it can be jitted with `out_shardings`; then what is loaded is not drawn first.
+    """
+    keys = jax.random.split(key, len(stage.modules))
+    fresh = {name: module.init(keys[i]) for i, (name, module) in enumerate(stage.modules.items())}
+    params, flat_loaded = traverse_util.flatten_dict(fresh), traverse_util.flatten_dict(loaded)
+    params |= {path: leaf.astype(params[path].dtype) for path, leaf in flat_loaded.items()}
+    return traverse_util.unflatten_dict(params)
 
 
 def _build_alignment(config: ml_collections.ConfigDict, stage_one: Mapping[str, Mapping[str, Any]]) -> Alignment:
@@ -198,10 +210,6 @@ def _build_alignment(config: ml_collections.ConfigDict, stage_one: Mapping[str, 
         identity_weight=config.identity_weight,
         structure_input=stage_one["structure"]["structure_input"],
     )
-
-
-def _like(params: Params, loaded: Params) -> Params:
-    return jax.tree.map(lambda leaf, new: new.astype(leaf.dtype), params, loaded)
 
 
 def _choose(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -1,13 +1,13 @@
-"""Orbax checkpoints: parameters, average, optimizer, step and data position, saved together or not at all.
+"""Orbax checkpoints: parameters, average, optimizer and step, saved together or not at all.
 
-Layout: `<workdir>/checkpoints/<step>/{params,ema_params,opt_state,data,meta}`. `meta` is JSON: step, stage, config and
-the provenance of the dataset, so that a checkpoint says by itself what it is.
+Layout: `<workdir>/checkpoints/<step>/{params,ema_params,opt_state,meta}`. `meta` is JSON: step, stage, config and the
+provenance of the dataset, so that a checkpoint says by itself what it is. Nothing depends on the mesh or the number of
+processes: arrays are restored onto whatever mesh there is, and the position in the data is the step.
 """
 
 from pathlib import Path
 from typing import Any
 
-import grain
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -31,29 +31,25 @@ class Checkpoints:
         """Number of updates in the newest complete checkpoint; None when there is none."""
         return self._manager.latest_step()
 
-    def save(
-        self, step: int, state: TrainState, data: grain.DatasetIterator, meta: dict[str, Any], *, force: bool
-    ) -> None:
-        """Saves when `step` is due, or always with `force`; call it before the next batch is taken from `data`."""
+    def save(self, step: int, state: TrainState, meta: dict[str, Any], *, force: bool) -> None:
+        """Saves when `step` is due, or always with `force`."""
         if self._manager.latest_step() == step or not (force or self._manager.should_save(step)):
             return
         items = ocp.args.Composite(
             params=ocp.args.StandardSave(state.params),
             ema_params=ocp.args.StandardSave(state.ema_params),
             opt_state=ocp.args.StandardSave(state.opt_state),
-            data=grain.checkpoint.CheckpointSave(data),
             meta=ocp.args.JsonSave(meta | {"step": step}),
         )
         self._manager.save(step, args=items, force=force)
 
-    def restore(self, abstract: TrainState, data: grain.DatasetIterator) -> TrainState:
-        """Restores the newest checkpoint onto the shardings of `abstract`, and moves `data` to its position."""
+    def restore(self, abstract: TrainState) -> TrainState:
+        """Restores the newest checkpoint onto the shardings of `abstract`."""
         step = self._manager.latest_step()
         items = ocp.args.Composite(
             params=ocp.args.StandardRestore(abstract.params),
             ema_params=ocp.args.StandardRestore(abstract.ema_params),
             opt_state=ocp.args.StandardRestore(abstract.opt_state),
-            data=grain.checkpoint.CheckpointRestore(data),
         )
         restored = self._manager.restore(step, args=items)
         return TrainState(
@@ -67,6 +63,14 @@ class Checkpoints:
         """Waits for the last save."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def exists(workdir: Path) -> bool:
+    """Whether a workdir has a complete checkpoint."""
+    if not (workdir / _FOLDER).is_dir():
+        return False
+    with _open(workdir) as manager:
+        return bool(manager.all_steps())
 
 
 def read_meta(workdir: str | Path, *, step: int | None = None) -> dict[str, Any]:
@@ -130,7 +134,13 @@ def _open(workdir: str | Path, item_handlers: dict[str, Any] | None = None) -> o
     path = Path(workdir).absolute() / _FOLDER
     if not path.is_dir():
         raise UserError(f"{workdir} holds no checkpoints: name the workdir of a training run")
-    options = ocp.CheckpointManagerOptions(create=False)
+    # Each process reads by itself: it must not wait for others that may never come to read.
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix=f"reader{jax.process_index()}",
+    )
+    options = ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone)
     handlers = {"meta": ocp.JsonCheckpointHandler()} | (item_handlers or {})
     return ocp.CheckpointManager(path, options=options, item_handlers=handlers)
 

@@ -1,5 +1,6 @@
 """The training loop: one jitted step, data from Grain, checkpoints by Orbax, no host sync between log lines."""
 
+import dataclasses
 import json
 import logging
 import math
@@ -12,12 +13,16 @@ import grain
 import jax
 import ml_collections
 from clu import parameter_overview
+from flax import traverse_util
 from jax.sharding import Mesh
 
 from sr_jax.data import builder, pipeline
 from sr_jax.data.records import Provenance
-from sr_jax.errors import UserError
+from sr_jax.errors import PreemptedError, UserError
+from sr_jax.models.functional import Params
 from sr_jax.parallel import mesh as meshes
+from sr_jax.parallel import processes
+from sr_jax.parallel.batches import local_rows, place, to_global
 from sr_jax.training import builders, checkpoints, workdirs
 from sr_jax.training.checkpoints import Checkpoints
 from sr_jax.training.logs import MetricLog
@@ -30,7 +35,9 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
 
     All input is checked before anything is written. The same call on the same workdir resumes from the newest
     checkpoint, with parameters, optimizer, average and data position as they were, and ends with the same bits as a
-    run that was never stopped (on the same devices).
+    run that was never stopped (on the same devices). Mesh and number of processes may be others than before.
+
+    With several processes each calls this; `workdir` and the dataset are folders that they share.
 
     Args:
         config: See `configs/`.
@@ -39,59 +46,69 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
 
     Raises:
         UserError: When the workdir belongs to another config, or the dataset or a loaded checkpoint does not fit.
+        PreemptedError: After SIGTERM, once the step is done and saved.
     """
-    workdirs.check_config(config, workdir)
-    mesh = meshes.make_mesh(config.mesh.to_dict(), devices)
-    provenance = checked_provenance(config)
-    stage = builders.build_stage(config)
-    data = make_data(config, mesh)
-    frozen = builders.load_frozen(config)
-    program = build_program(config, mesh, stage)
-    state = make_state(config, program)
+    with processes.agreed():
+        workdirs.check_config(config, workdir)
+        inputs = _checked_inputs(config, workdir, devices)
     workdirs.write_config(config, workdir)
+    program, data, mesh = inputs.program, inputs.data, inputs.program.mesh
 
     saved = Checkpoints(workdir, save_every=config.checkpoint_every, keep=config.keep_checkpoints)
-    meta = {
-        "stage": config.stage,
-        "config": json.loads(config.to_json()),
-        "provenance": json.loads(provenance.to_json()),
-        "frozen_steps": builders.frozen_steps(config),
-    }
     if saved.latest_step() is None:
-        saved.save(0, state, data, meta, force=True)
+        state = make_state(program, inputs.loaded, config.seed)
+        saved.save(0, state, inputs.meta, force=True)
     else:
-        _require_same_frozen(workdir, meta["frozen_steps"])
-        state = saved.restore(program.state, data)
-    first_step = int(state.step)
+        state = saved.restore(program.state)
+    first_step, last_step = int(state.step), config.num_train_steps
+    data.set_state({"next_index": first_step})
     for name, params in state.params.items():
         logging.info("training %s: %s parameters", name, f"{parameter_overview.count_parameters(params):,}")
 
-    frozen = jax.device_put(frozen, shardings(program.frozen))
-    log = MetricLog(workdir, first_step=first_step, num_steps=config.num_train_steps, enabled=jax.process_index() == 0)
+    frozen = place(inputs.frozen, shardings(program.frozen))
+    log = MetricLog(workdir, first_step=first_step, num_steps=last_step, enabled=jax.process_index() == 0)
     window = _Window()
-    for step in range(first_step + 1, config.num_train_steps + 1):
-        with jax.profiler.StepTraceAnnotation("train", step_num=step):
-            state, metrics = program.train_step(state, frozen, to_global(next(data), mesh))
-        window.add(metrics)
-        log.advance()
-        if step % config.log_every == 0 or step == config.num_train_steps:
-            log.write(step, window.close(step))
-        saved.save(step, state, data, meta, force=step == config.num_train_steps)
+    with processes.stop_requests() as stop:
+        for step in range(first_step + 1, last_step + 1):
+            with jax.profiler.StepTraceAnnotation("train", step_num=step):
+                state, metrics = program.train_step(state, frozen, to_global(next(data), config.batch_size, mesh))
+            window.add(metrics)
+            log.advance()
+            last = stop.reached(step) or step == last_step
+            if last or step % config.log_every == 0:
+                log.write(step, window.close(step))
+            saved.save(step, state, inputs.meta, force=last)
+            if last:
+                break
     saved.close()
     log.close()
+    if int(state.step) < last_step:
+        raise PreemptedError(f"told to stop: step {step} of {last_step} is saved in {workdir}, run the same again")
     return state
 
 
-def make_state(config: ml_collections.ConfigDict, program: Program) -> TrainState:
-    """The state before the first update, on the program's mesh."""
+def make_state(program: Program, loaded: Params, seed: int) -> TrainState:
+    """The state before the first update, on the program's mesh; no device ever holds more than its part.
+
+    Args:
+        program: The run's program.
+        loaded: What does not start fresh (`builders.load_initial`).
+        seed: Seed of the run.
+    """
     where = shardings(program.state)
-    params = builders.initial_params(config, program.stage, jax.random.key(config.seed))
-    params = jax.device_put(params, where.params)
-    return jax.jit(lambda p: TrainState.create(p, program.optimizer), out_shardings=where)(params)
+    flat_loaded, flat_where = traverse_util.flatten_dict(loaded), traverse_util.flatten_dict(where.params)
+    loaded_where = traverse_util.unflatten_dict({path: flat_where[path] for path in flat_loaded})
+
+    def create(loaded: Params) -> TrainState:
+        params = builders.initial_params(program.stage, loaded, jax.random.key(seed))
+        return TrainState.create(params, program.optimizer)
+
+    create = jax.jit(create, in_shardings=(loaded_where,), out_shardings=where)
+    return create(place(loaded, loaded_where))
 
 
 def make_data(config: ml_collections.ConfigDict, mesh: Mesh) -> grain.DatasetIterator:
-    """This process's batches.
+    """This process's rows of the batches.
 
     Raises:
         UserError: When the global batch cannot be split over the mesh's batch axes.
@@ -102,15 +119,8 @@ def make_data(config: ml_collections.ConfigDict, mesh: Mesh) -> grain.DatasetIte
         split=config.data.split,
         batch_size=config.batch_size,
         seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        rows=local_rows(config.batch_size, mesh),
     )
-
-
-def to_global(batch: dict[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
-    """Puts this process's rows of a batch on its devices, as part of the global batch."""
-    where = meshes.batch_sharding(mesh)
-    return {name: jax.make_array_from_process_local_data(where, array) for name, array in batch.items()}
 
 
 def checked_provenance(config: ml_collections.ConfigDict) -> Provenance:
@@ -140,6 +150,43 @@ def checked_provenance(config: ml_collections.ConfigDict) -> Provenance:
                 f"the dataset in {config.data.dir} does not fit the checkpoint in {workdir}: {differences[0]}"
             )
     return provenance
+
+
+@dataclasses.dataclass(frozen=True)
+class _Inputs:
+    """What a run reads before it writes anything.
+
+    Attributes:
+        program: Its program.
+        data: This process's batches.
+        frozen: What the loss reads (`builders.load_frozen`).
+        loaded: What does not start fresh (`builders.load_initial`).
+        meta: What its checkpoints say about themselves.
+    """
+
+    program: Program
+    data: grain.DatasetIterator
+    frozen: Params
+    loaded: Params
+    meta: dict[str, Any]
+
+
+def _checked_inputs(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[jax.Device] | None) -> _Inputs:
+    mesh = meshes.make_mesh(config.mesh.to_dict(), devices)
+    provenance = checked_provenance(config)
+    stage = builders.build_stage(config)
+    data = make_data(config, mesh)
+    frozen_steps = builders.frozen_steps(config)
+    if checkpoints.exists(workdir):
+        _require_same_frozen(workdir, frozen_steps)
+    meta = {
+        "stage": config.stage,
+        "config": json.loads(config.to_json()),
+        "provenance": json.loads(provenance.to_json()),
+        "frozen_steps": frozen_steps,
+    }
+    frozen = builders.load_frozen(config)
+    return _Inputs(build_program(config, mesh, stage), data, frozen, builders.load_initial(config, stage), meta)
 
 
 def _require_same_frozen(workdir: Path, steps: dict[str, int]) -> None:

@@ -1,17 +1,20 @@
 """A training workdir belongs to one config; this file guards that."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
+import jax
 import ml_collections
 
 from sr_jax.errors import UserError
+from sr_jax.parallel import processes
 
 _CONFIG_FILE = "config.json"
 
-_MAY_CHANGE = ("log_every", "checkpoint_every", "keep_checkpoints")
-"""Config fields that change nothing of what a run computes."""
+_MAY_CHANGE = ("log_every", "checkpoint_every", "keep_checkpoints", "remat", "mesh", "sharding")
+"""Config fields, or sections of them, that change nothing of what a run computes."""
 
 
 def check_config(config: ml_collections.ConfigDict, workdir: Path) -> None:
@@ -31,19 +34,37 @@ def check_config(config: ml_collections.ConfigDict, workdir: Path) -> None:
     started, now = _flatten(json.loads(path.read_text())), _flatten(json.loads(config.to_json()))
     may_change = {*_MAY_CHANGE} | ({"num_train_steps"} if config.optimizer.schedule == "constant" else set())
     for name in sorted(started.keys() | now.keys()):
-        if name not in may_change and started.get(name) != now.get(name):
+        if name.partition(".")[0] not in may_change and started.get(name) != now.get(name):
             raise UserError(
                 f"{workdir} was started with config.{name}={started.get(name)!r}, now it is {now.get(name)!r}: "
                 "use another --workdir, or the config it was started with"
             )
 
 
-def write_config(config: ml_collections.ConfigDict, workdir: Path) -> None:
-    """Writes the config into the workdir, at once or not at all."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    partial = workdir / f".{_CONFIG_FILE}.partial"
-    partial.write_text(config.to_json(indent=2) + "\n")
-    partial.replace(workdir / _CONFIG_FILE)
+def write_config(config: ml_collections.ConfigDict, workdir: Path, *, patience: float = 60.0) -> None:
+    """Writes the config into the workdir, at once or not at all; the first of several processes does.
+
+    Args:
+        config: The config.
+        workdir: The workdir; made when missing.
+        patience: Seconds that the other processes wait to see it. Network file systems may show a new file late.
+
+    Raises:
+        UserError: When the processes do not share the folder: checkpoints would be torn apart.
+    """
+    path, text = workdir / _CONFIG_FILE, config.to_json(indent=2) + "\n"
+    with processes.agreed():
+        if jax.process_index() == 0:
+            workdir.mkdir(parents=True, exist_ok=True)
+            partial = workdir / f".{_CONFIG_FILE}.partial"
+            partial.write_text(text)
+            partial.replace(path)
+    with processes.agreed():
+        deadline = time.monotonic() + patience
+        while not (path.exists() and path.read_text() == text):
+            if time.monotonic() > deadline:
+                raise UserError(f"process {jax.process_index()} does not see {path}: name a --workdir that all share")
+            time.sleep(1.0)
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

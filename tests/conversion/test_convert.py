@@ -74,7 +74,7 @@ def config(dataset, imported):
 
 def starting_params(config):
     stage = builders.build_stage(config)
-    return builders.initial_params(config, stage, jax.random.key(0))
+    return builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
 
 
 def test_training_starts_from_an_import(config, pipeline):

@@ -58,18 +58,21 @@ def _command(workdir, dataset):
     return [sys.executable, "-m", "sr_jax.train", "--config=configs/base.py:tiny", f"--workdir={workdir}", *flags]
 
 
-def test_killed_runs_end_with_the_same_bits(dataset, tmp_path):
-    environment = os.environ | {"XLA_FLAGS": ""}
+def test_killed_and_stopped_runs_end_with_the_same_bits(dataset, tmp_path):
+    environment = os.environ | {"XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
     subprocess.run(_command(tmp_path / "calm", dataset), check=True, env=environment, capture_output=True)
-    # Killed twice: between two checkpoints, and again after a resume.
-    for last_seen in (10, 26):
+    # Between two checkpoints, and again after a resume.
+    for last_seen, how, code in ((10, signal.SIGKILL, -signal.SIGKILL), (26, signal.SIGTERM, 75)):
         process = subprocess.Popen(_command(tmp_path / "killed", dataset), env=environment, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
         while not any(line["step"] >= last_seen for line in read_metrics(tmp_path / "killed")):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        process.send_signal(how)
+        assert process.wait() == code
+    # Told to stop, it saved the step that it was at.
+    stopped_at = read_metrics(tmp_path / "killed")[-1]["step"]
+    assert read_meta(tmp_path / "killed")["step"] == stopped_at
     subprocess.run(_command(tmp_path / "killed", dataset), check=True, env=environment, capture_output=True)
     for item in ("params", "ema_params"):
         assert_same_bits(load_params(tmp_path / "killed", item=item)[0], load_params(tmp_path / "calm", item=item)[0])

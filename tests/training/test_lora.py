@@ -43,12 +43,10 @@ def without_alignment(stage_two, **overrides):
 def test_fresh_factors_have_the_loss_of_the_frozen_transformer(stage_two, batch):
     config = stage_two(**LORA)
     stage, frozen = builders.build_stage(config), builders.load_frozen(config)
-    params = builders.initial_params(config, stage, jax.random.key(0))
+    params = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
     whole = stage_two()
-    plain, started = (
-        builders.build_stage(whole),
-        builders.initial_params(whole, builders.build_stage(whole), jax.random.key(0)),
-    )
+    plain = builders.build_stage(whole)
+    started = builders.initial_params(plain, builders.load_initial(whole, plain), jax.random.key(0))
     assert_same_bits(frozen["transformer"], started["transformer"])
     ours, theirs = (
         jax.jit(s.loss)(p, frozen, batch, jax.random.key(5))[1] for s, p in ((stage, params), (plain, started))
@@ -62,7 +60,7 @@ def test_a_step_changes_the_factors_and_nothing_else(stage_two, batch):
     config = without_alignment(stage_two)
     stage, frozen = builders.build_stage(config), builders.load_frozen(config)
     optimizer = make_optimizer(config.optimizer, 4)
-    params = builders.initial_params(config, stage, jax.random.key(0))
+    params = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
     state = TrainState.create(params, optimizer)
     before = jax.tree.map(np.copy, frozen)
     step = jax.jit(make_train_step(stage.loss, optimizer, 0.5, 0))
@@ -138,7 +136,8 @@ def test_plain_fine_tuning_and_another_optimizer(stage_two, one_device, tmp_path
 
 def test_a_run_starts_from_an_adapted_transformer(lora_run, tiny):
     config = tiny("base", **{"init.transformer": str(lora_run)})
-    started = builders.initial_params(config, builders.build_stage(config), jax.random.key(0))
+    stage = builders.build_stage(config)
+    started = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
     assert_same_bits(jax.device_get(started["transformer"]), load_transformer(lora_run)[0])
 
 

@@ -4,9 +4,10 @@ import jax
 import pytest
 
 from sr_jax.errors import UserError
+from sr_jax.parallel.batches import to_global
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.training import builders
-from sr_jax.training.loop import make_data, make_state, to_global
+from sr_jax.training.loop import make_data, make_state
 from sr_jax.training.program import abstract_batch, build_program, record_spec
 
 
@@ -26,12 +27,12 @@ def mesh():
 def test_the_state_is_as_described(tiny, mesh, stage):
     config = tiny(stage)
     program = build_program(config, mesh, builders.build_stage(config))
-    assert _described(program.state) == _described(make_state(config, program))
+    assert _described(program.state) == _described(make_state(program, {}, config.seed))
 
 
 def test_the_batch_is_as_described(tiny, mesh):
     config = tiny("base")
-    batch = to_global(next(make_data(config, mesh)), mesh)
+    batch = to_global(next(make_data(config, mesh)), config.batch_size, mesh)
     described = abstract_batch(record_spec(config, noisy_images=2), config.batch_size, mesh)
     assert _described(described) == _described(batch)
 

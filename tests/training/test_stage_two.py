@@ -28,7 +28,7 @@ def stage_and_params(stage_two):
     """Stage two with parameters away from the zero-initialised projections, and its frozen parameters."""
     config = stage_two()
     stage = builders.build_stage(config)
-    params = builders.initial_params(config, stage, jax.random.key(0))
+    params = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     params = jax.tree.unflatten(structure, [x + 0.05 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys)])
@@ -112,6 +112,6 @@ def test_without_weights_the_frozen_modules_are_not_there(stage_two):
 def test_one_weight_alone(stage_two, batch):
     config = stage_two(structure_weight=0.0)
     stage = builders.build_stage(config)
-    params = builders.initial_params(config, stage, jax.random.key(0))
+    params = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
     _, metrics = jax.jit(stage.loss)(params, builders.load_frozen(config), batch, jax.random.key(3))
     assert "loss/identity" in metrics and "loss/structure" not in metrics
