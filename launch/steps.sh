@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by launch/demo.sh: runs commands, and remembers what was run, when, and how long it took.
 
 start_steps() {
@@ -5,7 +6,8 @@ start_steps() {
   mkdir -p "$out"
   # Compiled programs are shared by the steps. Freed memory is kept, because a training step wants it right back, and lies
   # on huge pages, which makes that step a tenth or more faster.
-  export JAX_COMPILATION_CACHE_DIR="$(cd "$out" && pwd)/compile_cache"
+  JAX_COMPILATION_CACHE_DIR="$(cd "$out" && pwd)/compile_cache"
+  export JAX_COMPILATION_CACHE_DIR
   export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
   export MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_ARENA_MAX=1
   export GLIBC_TUNABLES=glibc.malloc.hugetlb=1
@@ -50,6 +52,7 @@ join() {
 }
 
 # train_step NAME STAGE WORKDIR OVERRIDES...: one training run of configs/STAGE.py on the prepared data.
+# shellcheck disable=SC2154  # launch/demo.sh sets the size.
 train_step() {
   local name=$1 stage=$2 workdir=$3
   shift 3

@@ -1,0 +1,90 @@
+# shellcheck shell=bash
+# Sourced by the launch scripts: help, one clear line for bad input, dry runs, and running a command until it is done.
+
+dry_run=no
+
+# A script's help is its own first comment.
+print_help() {
+  sed -n '2,/^[^#]/ s/^# \{0,1\}//p' "$0"
+}
+
+# fail MESSAGE: bad input.
+fail() {
+  echo "error: $1" >&2
+  exit 2
+}
+
+# require --FLAG VALUE: the value that a flag must have.
+require() {
+  if [ -z "$2" ]; then
+    fail "$1 is missing, see --help"
+  fi
+}
+
+# value --FLAG "$@": the value after a flag.
+value() {
+  if [ $# -lt 2 ] || [ -z "$2" ] || [ "$2" = -- ]; then
+    fail "$1 needs a value, see --help"
+  fi
+  echo "$2"
+}
+
+# whole_number --FLAG VALUE
+whole_number() {
+  case "$2" in
+    "" | *[!0-9]*) fail "$1 is '$2': it must be a whole number" ;;
+  esac
+}
+
+# The tools that a real run needs; a dry run needs none.
+need() {
+  if [ "$dry_run" = no ] && ! command -v "$1" > /dev/null; then
+    fail "$1 is not installed: $2"
+  fi
+}
+
+# run COMMAND...: prints the command and runs it; a dry run only prints.
+run() {
+  echo "+ $(quoted "$@")"
+  if [ "$dry_run" = no ]; then
+    "$@"
+  fi
+}
+
+# The arguments as one line that a shell reads back as the same arguments.
+quoted() {
+  local argument line=
+  for argument in "$@"; do
+    case "$argument" in
+      "" | *[!a-zA-Z0-9_./:=,@%+-]*) argument="'${argument//\'/\'\\\'\'}'" ;;
+    esac
+    line="$line${line:+ }$argument"
+  done
+  echo "$line"
+}
+
+# until_done RETRIES COMMAND...: runs COMMAND again until it ends with 0. Training ends with 75 when it saved what it had
+# because its machine is wanted back, and with 2 for bad input, which is not tried again. Any other code is a failure;
+# RETRIES of them are forgiven.
+until_done() {
+  local retries=$1 failures=0 code
+  shift
+  while true; do
+    code=0
+    "$@" || code=$?
+    case $code in
+      0) return 0 ;;
+      2) return 2 ;;
+      75) echo "Stopped early; what was trained is saved. Going on." ;;
+      *)
+        failures=$((failures + 1))
+        if [ "$failures" -gt "$retries" ]; then
+          echo "error: ended with exit code $code, $failures times by now: giving up" >&2
+          return "$code"
+        fi
+        echo "Ended with exit code $code. Trying again ($failures of $retries)."
+        ;;
+    esac
+    sleep "${RETRY_SECONDS:-10}"
+  done
+}
