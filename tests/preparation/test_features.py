@@ -6,7 +6,7 @@ import pytest
 from sr_jax.data import video
 from sr_jax.errors import UserError
 from sr_jax.preparation.reading import ClipPixels, ClipReader
-from sr_jax.teachers.depth import PrecomputedDepth, colour_depth
+from sr_jax.teachers.depth import DepthColours, PrecomputedDepth, colour_depth
 from tests.preparation import fakes
 
 
@@ -71,6 +71,24 @@ def test_reader_scales_frames_and_depth_alike(tmp_path):
     disparity = (1 / np.load(tmp_path / "a.depth.npz")["depth"]).reshape(5, 16, 2, 24, 2).mean(axis=(2, 4))[..., 6:18]
     expected = (disparity - disparity.min()) / (disparity.max() - disparity.min())
     np.testing.assert_allclose(clip.disparity, expected, atol=1e-5)
+
+
+def test_depth_is_coloured_and_normalised_as_asked(tmp_path):
+    fakes.write_source(tmp_path / "a.mp4")
+    colours = DepthColours(colour_map="grey", low_percentile=20.0, high_percentile=70.0)
+    plans = fakes.plan(tmp_path)
+    [(plan, frames, disparity)] = ClipReader(PrecomputedDepth(), colours).frames(plans)
+    clip = ClipReader(PrecomputedDepth(), colours).finish(plan, frames, disparity, 8.0)
+    low, high = np.percentile(disparity, [20, 70])
+    np.testing.assert_allclose(clip.disparity, np.clip((disparity - low) / (high - low), 0, 1), atol=1e-5)
+    extractor = fakes.extractor(colours=colours)
+    [record] = extractor(plans, [clip])
+    # Grey depth is the same in every channel; the fake codec halves and pools.
+    grey = np.repeat(2 * clip.disparity[:1, ..., None] - 1, 3, axis=-1).reshape(4, 4, 3, 4, 3).mean(axis=(1, 3)) / 2
+    np.testing.assert_allclose(record["depth_latent"][0], grey, atol=5e-3)
+    described = extractor.provenance.teachers
+    assert described["depth"] | {"colour_map": "grey", "low_percentile": "20.0"} == described["depth"]
+    assert described["face_detector"]["choice"] == "largest"
 
 
 def test_features_are_what_codec_and_teachers_say(tmp_path):
