@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from sr_jax.data import video
+from sr_jax.pages.clips import chosen_clips
 from sr_jax.preparation.features import FeatureExtractor
 from sr_jax.preparation.framing import Size
 from sr_jax.preparation.inputs import FoundFile
@@ -36,7 +37,7 @@ CLIPS_FOLDER = "clips"
 INDEX_FILE = "index.jsonl"
 # Batches that are read ahead, and calls that wait to be written.
 _AHEAD, _BEHIND = 1, 1
-# About so many groups leave a look at a clip for the preview.
+# About so many clips leave a look for the preview.
 _LOOKS = 24
 
 Progress = Callable[[int, int], object]
@@ -127,7 +128,7 @@ def make_shard(preparation: Preparation, shard: Shard, progress: Progress, plans
     with WriteBehind(_BEHIND) as writer:
         for batch in read_ahead(batches, _AHEAD):
             if batch.clips:
-                writer.submit(_write, preparation, work, batch.group, _features(preparation, batch))
+                writer.submit(_write, preparation, work, batch, _features(preparation, batch))
             progress(batch.videos, batch.finished)
 
 
@@ -139,6 +140,7 @@ class _Batch:
     clips: Sequence[tuple[ClipPlan, np.ndarray, np.ndarray | None]]
     videos: int
     finished: int
+    shown: frozenset[str] = frozenset()
 
 
 def _plans(preparation: Preparation, work: WorkFolder, number: int) -> list[VideoPlan]:
@@ -186,6 +188,7 @@ def _group_batches(
             batch = clips[start : start + preparation.batch_size]
             if not all(work.features_path(number, clip).exists() for clip in batch):
                 batch_of |= dict.fromkeys(map(_key, batch), batch)
+    shown = _shown(len(preparation.files), number * preparation.batch_size, plans)
     read: dict[int, list] = {}
     for plan in plans:
         for clip in preparation.reader.frames([clip for clip in plan.clips if _key(clip) in batch_of]):
@@ -193,7 +196,20 @@ def _group_batches(
             members = read.setdefault(id(batch), [])
             members.append(clip)
             if len(members) == len(batch):
-                yield _Batch(number, read.pop(id(batch)), 0, len(batch))
+                yield _Batch(number, read.pop(id(batch)), 0, len(batch), shown)
+
+
+def _shown(count: int, first: int, plans: Sequence[VideoPlan]) -> frozenset[str]:
+    """Which clips of a group the preview may show: evenly spaced ones of evenly spaced videos.
+
+    Args:
+        count: Videos of the input.
+        first: Place of the group's first video among them.
+        plans: The group.
+    """
+    every, each = max(1, count // _LOOKS), max(1, _LOOKS // count)
+    chosen = [plan.clips for place, plan in enumerate(plans, first) if place % every == 0]
+    return frozenset(_key(clips[place]) for clips in chosen for place in chosen_clips(len(clips), each))
 
 
 def _key(clip: ClipPlan) -> str:
@@ -213,16 +229,17 @@ def _features(preparation: Preparation, batch: _Batch) -> _Made:
     return list(zip(plans, clips, arrays))
 
 
-def _write(preparation: Preparation, work: WorkFolder, number: int, made: _Made) -> None:
+def _write(preparation: Preparation, work: WorkFolder, batch: _Batch, made: _Made) -> None:
     """Writes what was made of a batch; a clip's features last, because they say that it is finished."""
-    looked_at = number % max(1, len(work.groups) // _LOOKS) == 0 and not work.preview_path(number).exists()
-    if looked_at:
-        look = clip_look(*made[0], detector=preparation.detector, colours=preparation.colours, fps=preparation.fps)
-        write_json(work.preview_path(number), look)
     for plan, pixels, arrays in made:
+        if _key(plan) in batch.shown:
+            look = clip_look(
+                plan, pixels, arrays, detector=preparation.detector, colours=preparation.colours, fps=preparation.fps
+            )
+            write_json(work.look_path(batch.group, plan), look)
         if preparation.keep_clips:
             _keep_clip(preparation.folder(plan.size) / CLIPS_FOLDER / plan.source.split, plan, pixels, preparation.fps)
-        write_arrays(work.features_path(number, plan), arrays)
+        write_arrays(work.features_path(batch.group, plan), arrays)
 
 
 def _keep_clip(folder: Path, plan: ClipPlan, pixels: ClipPixels, fps: float) -> None:

@@ -46,8 +46,7 @@ def merge(preparation: Preparation) -> Summary:
     _write_lines(work.output / VIDEOS_FILE, map(dataclasses.asdict, _outcomes(work)))
     for size in preparation.extractors:
         _merge_size(preparation, work, size)
-    looks = [work.preview_path(number) for number in range(len(work.groups))]
-    looks = [json.loads(path.read_text()) for path in looks if path.exists()]
+    looks = [json.loads(path.read_text()) for path in work.looks()]
     write_text(work.output / PREVIEW_FILE, build_preview(looks, preparation.manifest.provenance, summary))
     # Written last: it says that everything is there.
     write_text(work.output / MANIFEST_FILE, preparation.manifest.to_json())

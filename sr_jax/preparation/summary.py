@@ -35,12 +35,17 @@ class Summary:
     def lines(self) -> list[str]:
         """The counts in words, one line each."""
         splits = ", ".join(f"{split} {count}" for split, count in sorted(self.clips.items(), reverse=True) if count)
-        lines = [f"kept: {self.clips.total()} clips of {self.videos} videos ({splits or 'none'})"]
+        kept = f"{_number(self.clips.total(), 'clip')} of {_number(self.videos, 'video')}"
+        lines = [f"kept: {kept} ({splits or 'none'})"]
         if self.dropped:
-            lines.append(f"dropped: {self.dropped.total()} clips ({_counts(self.dropped)})")
+            lines.append(f"dropped: {_number(self.dropped.total(), 'clip')} ({_counts(self.dropped)})")
         if self.rejected:
-            lines.append(f"rejected: {self.rejected.total()} files ({_counts(self.rejected)})")
+            lines.append(f"rejected: {_number(self.rejected.total(), 'file')} ({_counts(self.rejected)})")
         return lines
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _counts(counter: Counter[str]) -> str:

@@ -158,9 +158,13 @@ class WorkFolder:
         """Where the features of a clip lie."""
         return self._group(group) / plan.source.split / f"{plan.clip_id}.npz"
 
-    def preview_path(self, group: int) -> Path:
-        """Where the look at one clip of a group lies."""
-        return self._group(group) / "preview.json"
+    def look_path(self, group: int, plan: ClipPlan) -> Path:
+        """Where the look at a clip lies, if there is one."""
+        return self._group(group) / plan.source.split / f"{plan.clip_id}.json"
+
+    def looks(self) -> list[Path]:
+        """All looks there are, in order."""
+        return sorted(self._work.glob("*/*/*.json"))
 
     def _group(self, group: int) -> Path:
         return self._work / f"{group:06d}"

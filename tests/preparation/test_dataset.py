@@ -253,3 +253,13 @@ def test_a_changed_file_is_refused_in_the_middle_of_the_work(videos, tmp_path):
     (folder / "train" / "v3.txt").write_text("somebody else")
     with pytest.raises(UserError, match="train/v3: its video, depth, labels or caption changed"):
         make_shard(fakes.preparation(folder, tmp_path / "data"), Shard(0, 1), fakes.nothing)
+
+
+def test_the_preview_shows_clips_of_everywhere(videos, tmp_path):
+    made = fakes.preparation(videos, tmp_path / "data", keep_clips=False)
+    make_shard(made, Shard(), fakes.nothing)
+    # Two of each of nine videos; all but one have only one.
+    assert len(made.work.looks()) == 10
+    merge(made)
+    page = (tmp_path / "data" / "preview.html").read_text()
+    assert page.count("<figure") == 10 and "v2, train" in page

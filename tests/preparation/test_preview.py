@@ -66,7 +66,7 @@ def test_the_page_holds_everything_and_loads_nothing():
     assert page.count("<figure") == 12
     assert page.count('<span class="face"></span><span class=""></span>') == 12
     assert "a &lt;b&gt; person" in page and "<b>" not in page
-    assert "kept: 14 clips of 1 videos (train 14)" in page and "no person: 2" in page
+    assert "kept: 14 clips of 1 video (train 14)" in page and "no person: 2" in page
     assert "A face in 80% of the frames, in 1 of 2 latent frames." in page
     without_data = re.sub(r'src="data:[^"]*"', "", page)
     assert not re.search(r"https?:|src=|href=|url\(", without_data)
