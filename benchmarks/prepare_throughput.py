@@ -13,6 +13,7 @@ video.
 
 import argparse
 import concurrent.futures
+import itertools
 import json
 import multiprocessing
 import os
@@ -20,6 +21,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ RESULT = Path(__file__).parent / "results" / "prepare_throughput.json"
 VIDEOS = (4, 16, 48)
 MINUTES = (0.5, 2, 6)
 _MIB = 2**20
+# Frames a second of cut and repeated copies of the video.
+_RATE = 24
 # glibc otherwise keeps freed memory in pieces, and the peak grows with the number of calls, whatever is in use.
 _RETURN_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 _SPEED_CLIP = {"num_frames": 49, "fps": 8.0, "height": 480, "width": 720, "stride": 49, "more_sizes": ()}
@@ -184,17 +188,15 @@ def _encode(source: Path, target: Path, seconds: float) -> None:
     import av
 
     with av.open(str(target), "w") as out:
-        stream = out.add_stream("libx264", rate=24, options={"preset": "ultrafast"})
+        stream = out.add_stream("libx264", rate=_RATE, options={"preset": "ultrafast"})
         stream.height, stream.width, stream.pix_fmt = 360, 640, "yuv420p"
-        left = round(24 * seconds)
-        while left:
+        count, total = 0, round(_RATE * seconds)
+        while count < total:
             with av.open(str(source)) as clip:
-                for frame in clip.decode(video=0):
-                    if not left:
-                        break
-                    left -= 1
-                    frame.pts = None
+                for frame in itertools.islice(clip.decode(video=0), total - count):
+                    frame.pts, frame.time_base = count, Fraction(1, _RATE)
                     out.mux(stream.encode(frame))
+                    count += 1
         out.mux(stream.encode())
 
 
