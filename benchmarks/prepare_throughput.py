@@ -54,6 +54,8 @@ def main() -> None:
 
         result = {
             "cpu_count": os.cpu_count(),
+            # Above 0 before anything runs: other programs shared the processors.
+            "load_average_before": round(os.getloadavg()[0], 2),
             "clip": _SPEED_CLIP,
             "speed": run(measure_speed),
             "memory_by_videos": [run(measure_videos, count) for count in VIDEOS],
