@@ -160,6 +160,8 @@ def _start(container: av.container.InputContainer, path: Path) -> OpenVideo:
     stream = _video_stream(container)
     if stream is None:
         raise UserError(f"{path} holds no video stream")
+    if stream.codec_context is None:
+        raise UserError(f"cannot read the video {path}: its codec is not known")
     _check_size(stream.codec_context.width, stream.codec_context.height, path)
     if stream.codec_context.width * stream.codec_context.height > _THREADED_PIXELS:
         stream.thread_type = "AUTO"

@@ -166,18 +166,25 @@ class Planner:
             UserError: For a bad video, when that is an error.
         """
         try:
-            if file.problem:
-                raise UserError(file.problem)
+            return self._plan_file(file)
+        except UserError as error:
+            if self._strict and file.claims_video:
+                raise
+            return VideoPlan(Outcome(str(file.path), file.split, file.name, rejected=str(error)))
+
+    def _plan_file(self, file: FoundFile) -> VideoPlan:
+        if file.problem:
+            raise UserError(file.problem)
+        try:
             source = read_source(file, self._captions, self._default_prompt)
             clips, dropped = self._plan(source)
             outcome = Outcome(
                 str(file.path), file.split, file.name, digest(file, source.prompt), "", dropped, len(clips)
             )
-            return VideoPlan(outcome, tuple(clips))
-        except UserError as error:
-            if self._strict and file.claims_video:
-                raise
-            return VideoPlan(Outcome(str(file.path), file.split, file.name, rejected=str(error)))
+        # A caption or depth that may not be read, or a folder that is gone by now.
+        except OSError as error:
+            raise UserError(f"cannot read {error.filename or file.path}: {error.strerror}") from error
+        return VideoPlan(outcome, tuple(clips))
 
     def is_unchanged(self, file: FoundFile, outcome: Outcome) -> bool:
         """Whether what was planned for a file still holds. A rejected file stays so until everything is made anew."""

@@ -142,6 +142,33 @@ def test_shorter_than_the_container_says(tmp_path):
         decoding.scan_video(tmp_path / "a.mkv")
 
 
+@pytest.mark.parametrize("name,codec,pixel_format", [("a.mp4", "libx264", "yuv420p"), ("a.mkv", "ffv1", "yuv420p10le")])
+def test_damaged_bytes_never_get_past_the_error(tmp_path, name, codec, pixel_format):
+    _write(tmp_path / name, _frames(), codec=codec, pixel_format=pixel_format)
+    whole, rng, readable = (tmp_path / name).read_bytes(), np.random.default_rng(0), 0
+    for _ in range(60):
+        damaged = bytearray(whole)
+        # Most of the damage in the header, where it changes what the file is.
+        for place in rng.integers(0, 600, rng.integers(1, 15)):
+            damaged[place % len(whole)] = rng.integers(0, 256)
+        (tmp_path / name).write_bytes(damaged)
+        try:
+            info = decoding.scan_video(tmp_path / name, [decoding.Picture.pixels])
+        except UserError:
+            continue
+        readable += 1
+        assert np.isfinite(info.times).all() and (np.diff(info.times) >= 0).all()
+    assert 0 < readable < 60
+
+
+def test_a_codec_that_nobody_knows(tmp_path):
+    _write(tmp_path / "a.mkv", _frames(), codec="ffv1", pixel_format="bgr0")
+    whole = (tmp_path / "a.mkv").read_bytes()
+    (tmp_path / "a.mkv").write_bytes(whole.replace(b"V_FFV1", b"V_FFVX"))
+    with pytest.raises(UserError, match=r"cannot read the video .*a\.mkv: its codec is not known"):
+        decoding.scan_video(tmp_path / "a.mkv")
+
+
 def test_beyond_8k(tmp_path):
     _write(tmp_path / "a.mkv", np.zeros((1, 16, 48, 3), np.uint8), codec="ffv1", pixel_format="bgr0")
     with pytest.MonkeyPatch.context() as patch:

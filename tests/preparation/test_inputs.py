@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -194,6 +196,22 @@ def test_depth_of_another_length_or_missing(tmp_path):
     with pytest.raises(UserError, match="no depth file"):
         fakes.plan(tmp_path)
     assert len(fakes.plan(tmp_path, depth=_NeuralDepth())) == 1
+
+
+def test_a_caption_that_may_not_be_read(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        fakes.write_source(tmp_path / f"{name}.mp4")
+    read_text = Path.read_text
+
+    def refuse(path, **options):
+        if path.name == "a.txt":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_text(path, **options)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(UserError, match=r"cannot read .*a\.txt: Permission denied"):
+        fakes.plan(tmp_path)
+    assert [plan.clip_id for plan in fakes.plan(tmp_path, strict=False)] == ["b-00000"]
 
 
 def test_same_name_twice(tmp_path):
