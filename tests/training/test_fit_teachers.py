@@ -72,8 +72,8 @@ def test_a_judge_has_another_face_teacher_and_the_same_codec(fitted, videos, tmp
 
 def test_bad_requests_write_nothing(videos, tmp_path):
     output = tmp_path / "output"
-    with pytest.raises(UserError, match="all or faces, not 'codec'"):
-        fit_teachers(small_config(parts="codec"), videos, output)
+    with pytest.raises(UserError, match="all, codec or faces, not 'voices'"):
+        fit_teachers(small_config(parts="voices"), videos, output)
     with pytest.raises(UserError, match=r"no \.mp4 files"):
         fit_teachers(small_config(), tmp_path, output)
     assert not output.exists()
