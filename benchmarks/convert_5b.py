@@ -30,7 +30,7 @@ from sr_jax.conversion.rules import expected_shapes
 from sr_jax.conversion.safetensors_file import file_size
 from sr_jax.conversion.shards import index_of, new_files
 from sr_jax.conversion.weight_files import index_name
-from sr_jax.models.cogvideox import RELEASED
+from sr_jax.models.cogvideox_config import RELEASED
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _BLOCK = 2**26

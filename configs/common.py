@@ -5,7 +5,7 @@ from typing import Any
 
 import ml_collections
 
-from sr_jax.models.cogvideox import RELEASED
+from sr_jax.models.cogvideox_config import RELEASED
 from sr_jax.models.identity import IdentityConfig
 
 _LATENT_CHANNELS = 16
@@ -46,7 +46,7 @@ def _small(*, sample_width: int, embedding_dim: int, num_train_steps: dict[str, 
         "learning_rate": {"base": 3e-3, "stage_one": 3e-3, "stage_two": 1e-3},
         "muon_learning_rate": {"base": 0.04, "stage_one": 0.04, "stage_two": 0.013},
         "dtype": "float32",
-        "remat": False,
+        "remat": "save_matmuls",
         "mesh": {"data": -1, "fsdp": 1},
         "log_every": 50,
     }
@@ -75,7 +75,7 @@ def _released(name: str, *, snr_shift_scale: float) -> dict[str, Any]:
         "learning_rate": {"base": 1e-5, "stage_one": 1e-4, "stage_two": 1e-5},
         "muon_learning_rate": {"base": 1e-4, "stage_one": 1e-3, "stage_two": 1e-4},
         "dtype": "bfloat16",
-        "remat": True,
+        "remat": "block",
         "mesh": {"data": 1, "fsdp": -1},
         "log_every": 10,
     }
@@ -132,6 +132,8 @@ def get_common_config(size: str, stage: str) -> ml_collections.ConfigDict:
     # A rank of 0 trains the whole model; base and stage two can train low-rank factors of the layers named instead.
     config.lora = {"rank": 0, "alpha": 64.0, "targets": ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out")}
     config.batch_size = values["batch_size"]
+    # The batch is taken in so many parts, one after the other; the gradient is that of the whole.
+    config.accumulate_steps = 1
     config.num_train_steps = values["num_train_steps"][stage]
     config.ema_decay = values["ema_decay"]
     config.optimizer = values["optimizer"] | {
@@ -141,6 +143,8 @@ def get_common_config(size: str, stage: str) -> ml_collections.ConfigDict:
         "b2": 0.95,
         "eps": 1e-8,
         "weight_decay": 1e-4,
+        # float32, or bfloat16 with stochastic rounding.
+        "state_dtype": "float32",
     }
     if stage == "stage_one":
         # What f_S gets as text: "none", or the dataset's "empty_prompt", which becomes a part of it.
@@ -149,6 +153,11 @@ def get_common_config(size: str, stage: str) -> ml_collections.ConfigDict:
         config.image_dropout = values["image_dropout"]
         config.text_dropout = 0.1
     config.dtype = values["dtype"]
+    # What the trained and the frozen parameters are stored in: float32, or bfloat16, which rounds updates
+    # stochastically. The average is stored as what is trained.
+    config.param_dtype = "float32"
+    config.frozen_dtype = "float32"
+    # What the backward pass keeps of each block: none (of remat), save_matmuls, save_attention, block, offload.
     config.remat = values["remat"]
     config.mesh = values["mesh"] | {"context": 1, "tensor": 1}
     config.sharding = {}

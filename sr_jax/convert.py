@@ -34,7 +34,7 @@ from sr_jax.conversion import exporting, hub, lora
 from sr_jax.conversion.imported import SOURCE_FOLDER, is_imported
 from sr_jax.conversion.importing import DTYPES, import_pipeline
 from sr_jax.errors import UserError
-from sr_jax.models.cogvideox import CogVideoXConfig
+from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.training.checkpoints import item_path, read_meta
 from sr_jax.training.transformers import load_transformer, trained_lora
 

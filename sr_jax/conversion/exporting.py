@@ -20,7 +20,7 @@ from sr_jax.conversion.shards import as_before, index_of, new_files
 from sr_jax.conversion.store import StoredParams
 from sr_jax.conversion.weight_files import index_name
 from sr_jax.errors import UserError
-from sr_jax.models.cogvideox import CogVideoXConfig
+from sr_jax.models.cogvideox_config import CogVideoXConfig
 
 # Parameters that are in memory at once; a larger one is alone.
 _GROUP_BYTES = 2**30

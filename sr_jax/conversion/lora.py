@@ -12,7 +12,7 @@ from sr_jax.conversion import transformer
 from sr_jax.conversion.rules import TensorRule, to_theirs
 from sr_jax.conversion.store import save_item
 from sr_jax.errors import UserError
-from sr_jax.models.cogvideox import CogVideoXConfig
+from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.functional import Params
 from sr_jax.models.lora import LoraConfig, adapted_layers
 

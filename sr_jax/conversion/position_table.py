@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sr_jax.errors import UserError
-from sr_jax.models.cogvideox import CogVideoXConfig
+from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.functional import Params
 
 CHOICES = ("keep", "drop", "interpolate")

@@ -6,7 +6,7 @@ from typing import Any
 
 from sr_jax.conversion.rules import TensorRule
 from sr_jax.errors import UserError
-from sr_jax.models.cogvideox import CogVideoXConfig
+from sr_jax.models.cogvideox_config import CogVideoXConfig
 
 CLASS_NAME = "CogVideoXTransformer3DModel"
 

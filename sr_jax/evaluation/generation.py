@@ -24,7 +24,7 @@ from sr_jax.errors import UserError
 from sr_jax.evaluation.pipeline import ClipSize, ImageToVideo, make_pipeline, released_clip_size, sampling_settings
 from sr_jax.evaluation.sampling import clip_key
 from sr_jax.models.codec import VideoCodec
-from sr_jax.models.cogvideox import CogVideoXConfig
+from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.teachers.base import TextTeacher
 from sr_jax.teachers.registry import load_codec, load_text_teacher
 from sr_jax.training.transformers import load_transformer

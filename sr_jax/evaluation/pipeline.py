@@ -16,7 +16,7 @@ from sr_jax.data.video import resize_and_crop, to_unit_range
 from sr_jax.errors import UserError
 from sr_jax.evaluation.sampling import Sampler, SamplingSettings, clip_key, make_sampler
 from sr_jax.models.codec import VideoCodec, latent_frames
-from sr_jax.models.cogvideox import CogVideoXConfig
+from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.functional import Params
 from sr_jax.teachers.base import TextTeacher
 from sr_jax.training.builders import build_schedule, build_transformer

@@ -10,8 +10,6 @@ identity, and the zero-initialised last projection makes the first prediction 0,
 the target. Both are what DiT found to train best.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,99 +19,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sr_jax.errors import UserError
 from sr_jax.models import attention, layers, positions
+from sr_jax.models.cogvideox_config import CogVideoXConfig
+from sr_jax.models.remat import rematerialise
+from sr_jax.parallel import activations
 
 # CogVideoX1.5-5B-I2V is conditioned on this constant ("ofs") beside the timestep.
 _OFS = 2.0
-
-
-@dataclasses.dataclass(frozen=True)
-class CogVideoXConfig:
-    """Sizes and variants of the transformer, with diffusers' names; the defaults are CogVideoX-2B.
-
-    Attributes:
-        num_attention_heads: Heads; the model width is `num_attention_heads * attention_head_dim`.
-        attention_head_dim: Channels of a head; a multiple of 16 where positions are rotary.
-        num_layers: Transformer blocks.
-        in_channels: Latent channels in: 16, or 32 with the image latent behind the noisy one (I2V).
-        out_channels: Latent channels out.
-        time_embed_dim: Width of the time embedding.
-        text_embed_dim: Width of the text embedding.
-        max_text_seq_length: Text tokens; matters only for the learned position table.
-        patch_size: Rows and columns of a patch.
-        patch_size_t: Latent frames of a patch (1.5), or None (1.0).
-        patch_bias: Whether the patch projection has a bias; 1.5 has one in any case.
-        ofs_embed_dim: Width of the "ofs" embedding (1.5-I2V; equals `time_embed_dim`), or None.
-        sample_height: Latent rows of training, the base of the rotary grid.
-        sample_width: Latent columns of training.
-        sample_frames: Video frames of training.
-        temporal_compression_ratio: Video frames per latent frame, after the first.
-        spatial_interpolation_scale: Divides the rows and columns of sinusoidal positions.
-        temporal_interpolation_scale: Divides the frames of sinusoidal positions.
-        use_rotary_positional_embeddings: Rotary positions (5B and later) instead of sinusoidal ones (2B).
-        use_learned_positional_embeddings: A position table stored with the weights, beside the rotary one (5B-I2V).
-        norm_eps: Of every LayerNorm but those of queries and keys.
-    """
-
-    num_attention_heads: int = 30
-    attention_head_dim: int = 64
-    num_layers: int = 30
-    in_channels: int = 16
-    out_channels: int = 16
-    time_embed_dim: int = 512
-    text_embed_dim: int = 4096
-    max_text_seq_length: int = 226
-    patch_size: int = 2
-    patch_size_t: int | None = None
-    patch_bias: bool = True
-    ofs_embed_dim: int | None = None
-    sample_height: int = 60
-    sample_width: int = 90
-    sample_frames: int = 49
-    temporal_compression_ratio: int = 4
-    spatial_interpolation_scale: float = 1.875
-    temporal_interpolation_scale: float = 1.0
-    use_rotary_positional_embeddings: bool = False
-    use_learned_positional_embeddings: bool = False
-    norm_eps: float = 1e-5
-
-    @property
-    def width(self) -> int:
-        """Model width."""
-        return self.num_attention_heads * self.attention_head_dim
-
-    @property
-    def patch(self) -> tuple[int, int, int]:
-        """Patch size in latent frames, rows and columns."""
-        return (self.patch_size_t or 1, self.patch_size, self.patch_size)
-
-    @property
-    def sample_size(self) -> tuple[int, int, int]:
-        """Latent T, H and W of training."""
-        frames = (self.sample_frames - 1) // self.temporal_compression_ratio + 1
-        return (frames, self.sample_height, self.sample_width)
-
-    @property
-    def image_to_video(self) -> bool:
-        """Whether it takes the latents of a first frame behind the noisy ones."""
-        return self.in_channels == 2 * self.out_channels
-
-    def tokens(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Tokens along T, H and W of a latent of this size."""
-        return tuple(n // p for n, p in zip(size, self.patch, strict=True))
-
-
-_5B = CogVideoXConfig(num_attention_heads=48, num_layers=42, use_rotary_positional_embeddings=True)
-_1_5_5B = dataclasses.replace(
-    _5B, patch_size_t=2, patch_bias=False, sample_frames=81, sample_height=96, sample_width=170
-)
-RELEASED = {
-    "2b": CogVideoXConfig(),
-    "5b": _5B,
-    "5b_i2v": dataclasses.replace(_5B, in_channels=32, use_learned_positional_embeddings=True),
-    "1_5_5b": _1_5_5B,
-    "1_5_5b_i2v": dataclasses.replace(_1_5_5B, in_channels=32, ofs_embed_dim=512),
-}
-"""The released transformers by name."""
 
 
 def pad_frames(latents: Float[Array, "b t h w c"], multiple: int) -> Float[Array, "b t_padded h w c"]:
@@ -152,27 +63,46 @@ class PatchEmbed(nnx.Module):
             self.pos_embedding = nnx.Param(jnp.asarray(table), logical_axes=("positions", "embed"))
 
     def __call__(
-        self, hidden_states: Float[Array, "b t h w c"], encoder_hidden_states: Float[Array, "b l e"]
-    ) -> Float[Array, "b s d"]:
-        """Returns the joint sequence, text first.
+        self, hidden_states: Float[Array, "b t h w c"], encoder_hidden_states: Float[Array, "b l e"], length: int
+    ) -> Float[Array, "b {length} d"]:
+        """Returns the joint sequence, text first, and behind it padding up to `length`.
+
+        Every device of a mesh projects its own tokens: the patches are laid out as the sequence is, and not projected
+        first and then joined to the text.
 
         Raises:
             UserError: If the latent or the text does not fit the learned position table.
         """
-        text = self.text_proj(encoder_hidden_states)
-        video = self.proj(layers.patchify(hidden_states, self.config.patch))
+        text_length = encoder_hidden_states.shape[1]
+        patches = layers.patchify(hidden_states, self.config.patch)
+        behind = length - text_length - patches.shape[1]
+        # Narrow tokens are padded whole, which no device has to send, and then cut.
+        patches = jnp.pad(patches, ((0, 0), (text_length, behind), (0, 0)))
+        patches = activations.constrain(patches, "batch", None, None)
+        video = self.proj(activations.constrain(patches, "batch", "stream", None))
+        video = activations.constrain(video, "batch", "stream", None)
+        text = activations.constrain(self.text_proj(encoder_hidden_states), "batch", None, None)
+        text = jnp.pad(text, ((0, 0), (0, length - text_length), (0, 0)))
+        text = activations.constrain(text, "batch", "stream", None)
+        x = jnp.where(layers.text_mask(text_length, length - text_length)[:, None], text, video)
+        table = self._positions(hidden_states.shape[1:4], text_length)
+        if table is not None:
+            x = x + jnp.pad(table, ((0, behind), (0, 0)))
+        return activations.constrain(x.astype(self.dtype), "batch", "stream", None)
+
+    def _positions(self, size: tuple[int, int, int], text_length: int) -> Float[Array, "s d"] | None:
+        """What is added to text and video, if anything."""
         if self.config.use_learned_positional_embeddings:
-            text_positions, video_positions = self._learned(hidden_states.shape[1:4], text.shape[1])
-            text, video = text + text_positions, video + video_positions
-        elif not self.config.use_rotary_positional_embeddings:
-            video = video + self._sincos(hidden_states.shape[1:4])
-        return jnp.concatenate([text, video], axis=1).astype(self.dtype)
+            return self._learned(size, text_length)
+        if not self.config.use_rotary_positional_embeddings:
+            return jnp.pad(self._sincos(size), ((text_length, 0), (0, 0)))
+        return None
 
     def _sincos(self, size: tuple[int, int, int]) -> np.ndarray:
         scales = (self.config.spatial_interpolation_scale, self.config.temporal_interpolation_scale)
         return positions.sincos_table(self.config.tokens(size), self.config.width, *scales)
 
-    def _learned(self, size: tuple[int, int, int], text_length: int) -> tuple[Array, Array]:
+    def _learned(self, size: tuple[int, int, int], text_length: int) -> Float[Array, "s d"]:
         config = self.config
         if size != config.sample_size or text_length > config.max_text_seq_length:
             raise UserError(
@@ -182,7 +112,7 @@ class PatchEmbed(nnx.Module):
             )
         # Stored with the released weights as a buffer, which no released trainer updates.
         table = jax.lax.stop_gradient(self.pos_embedding[...])
-        return table[:text_length], table[config.max_text_seq_length :]
+        return jnp.concatenate([table[:text_length], table[config.max_text_seq_length :]])
 
 
 class CogVideoXBlock(nnx.Module):
@@ -209,10 +139,19 @@ class CogVideoXBlock(nnx.Module):
         time: Float[Array, "b e"],
         is_text: Bool[Array, "s"],
         rope: tuple[Float[Array, "s head_dim"], Float[Array, "s head_dim"]] | None,
+        num_tokens: int,
     ) -> Float[Array, "b s d"]:
-        """Applies attention and feed-forward, each normalised before and gated after."""
+        """Applies attention and feed-forward, each normalised before and gated after.
+
+        Args:
+            x: The joint sequence, text first.
+            time: Time embedding.
+            is_text: Which tokens are text.
+            rope: Cosines and sines for every token, or None for no rotation.
+            num_tokens: How many tokens are no padding, which comes last.
+        """
         normed, gate = self.norm1(x, time, is_text)
-        x = x + gate * self.attn1(normed, rope)
+        x = x + gate * self.attn1(normed, rope, num_tokens)
         normed, gate = self.norm2(x, time, is_text)
         return x + gate * self.ff(normed)
 
@@ -224,10 +163,10 @@ class CogVideoXTransformer3D(nnx.Module):
         config: Sizes and variant.
         rngs: Initialisation keys.
         dtype: Compute type of matrix products and of the residual stream; parameters, norms and softmax are float32.
-        remat: Whether the backward pass recomputes whole blocks, or only what lies between their matrix products.
+        remat: What the backward pass of the blocks keeps, one of `remat.POLICIES`.
     """
 
-    def __init__(self, config: CogVideoXConfig, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32, remat: bool = False):
+    def __init__(self, config: CogVideoXConfig, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32, remat: str = "none"):
         self.config = config
         self.remat = remat
         self.patch_embed = PatchEmbed(config, rngs=rngs, dtype=dtype)
@@ -283,30 +222,35 @@ class CogVideoXTransformer3D(nnx.Module):
                 f"latents {hidden_states.shape} [B, T, H, W, C] do not fit the transformer: it takes "
                 f"{config.in_channels} channels and multiples of {config.patch} (T, H, W)"
             )
+        # Latents are small, and whole on every device that has their sample.
+        hidden_states = activations.constrain(hidden_states, "batch", None, None, None, None)
         time = self.time_embedding(timesteps)
         if config.ofs_embed_dim is not None:
-            time = time + self.ofs_embedding(jnp.full((1,), _OFS))
-        x = self.patch_embed(hidden_states, encoder_hidden_states)
+            time = time + self.ofs_embedding(jnp.full(timesteps.shape, _OFS))
         text_length = encoder_hidden_states.shape[1]
-        x = self._run_blocks(x, time, text_length, self._rope(size, text_length))
-        x = self.norm_out(self.norm_final(x[:, text_length:]), time)
-        return layers.unpatchify(self.proj_out(x), config.patch, size)
+        num_tokens = text_length + int(np.prod(config.tokens(size)))
+        # Padding, where the mesh does not divide the tokens: attention ignores it, and it is cut off again below.
+        length = num_tokens + -num_tokens % activations.ways("stream")
+        x = self.patch_embed(hidden_states, encoder_hidden_states, length)
+        x = self._run_blocks(x, time, text_length, num_tokens, self._rope(size, text_length, length))
+        # On all tokens, though those of text are not wanted: a mesh cuts narrow tokens at less cost than wide ones.
+        x = self.proj_out(self.norm_out(self.norm_final(x), time))
+        x = activations.constrain(x, "batch", None, None)[:, text_length:num_tokens]
+        x = layers.unpatchify(x, config.patch, size)
+        return activations.constrain(x, "batch", None, None, None, None)
 
-    def _run_blocks(self, x: Array, time: Array, text_length: int, rope: tuple[Array, Array] | None) -> Array:
+    def _run_blocks(
+        self, x: Array, time: Array, text_length: int, num_tokens: int, rope: tuple[Array, Array] | None
+    ) -> Array:
         is_text = layers.text_mask(text_length, x.shape[1] - text_length)
 
         def run(x: Array, block: CogVideoXBlock) -> Array:
-            return block(x, time, is_text, rope)
+            return block(x, time, is_text, rope, num_tokens)
 
-        # A scan keeps a stacked copy of everything its backward pass needs: it is faster to keep only what is costly
-        # (matrix products) and to recompute the rest. Inside a scan no barrier against merging the two is needed.
-        policies = jax.checkpoint_policies
-        run = nnx.remat(
-            run, policy=policies.nothing_saveable if self.remat else policies.dots_saveable, prevent_cse=False
-        )
+        run = rematerialise(run, self.remat)
         return nnx.scan(run, in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)(x, self.transformer_blocks)
 
-    def _rope(self, size: tuple[int, int, int], text_length: int) -> tuple[Array, Array] | None:
+    def _rope(self, size: tuple[int, int, int], text_length: int, length: int) -> tuple[Array, Array] | None:
         config = self.config
         if not config.use_rotary_positional_embeddings:
             return None
@@ -315,6 +259,6 @@ class CogVideoXTransformer3D(nnx.Module):
         else:
             coordinates = positions.rope_grid_1_5(config.tokens(size))
         cos, sin = positions.rope_table(coordinates, config.attention_head_dim)
-        # Text tokens have no place: they are turned by an angle of 0.
-        text = ((text_length, 0), (0, 0))
-        return jnp.asarray(np.pad(cos, text, constant_values=1.0)), jnp.asarray(np.pad(sin, text))
+        # Text tokens and padding have no place: they are turned by an angle of 0.
+        around = ((text_length, length - text_length - len(cos)), (0, 0))
+        return jnp.asarray(np.pad(cos, around, constant_values=1.0)), jnp.asarray(np.pad(sin, around))

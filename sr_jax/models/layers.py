@@ -12,6 +12,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Num
 
+from sr_jax.parallel.activations import constrain
+
 _MAX_PERIOD = 10_000.0
 
 
@@ -86,7 +88,8 @@ class TimestepEmbedding(nnx.Module):
     def __call__(self, timesteps: Num[Array, "b"]) -> Float[Array, "b e"]:
         """Embeds timesteps of any number type."""
         sinusoid = timestep_sinusoid(timesteps, self.in_features).astype(self.dtype)
-        return self.linear_2(jax.nn.silu(self.linear_1(sinusoid)))
+        hidden = constrain(self.linear_1(constrain(sinusoid, "batch", None)), "batch", None)
+        return constrain(self.linear_2(jax.nn.silu(hidden)), "batch", None)
 
 
 class AdaLayerNormZero(nnx.Module):
@@ -119,7 +122,8 @@ class AdaLayerNormZero(nnx.Module):
         self, x: Float[Array, "b s d"], time: Float[Array, "b e"], is_text: Bool[Array, "s"]
     ) -> tuple[Float[Array, "b s d"], Float[Array, "b s d"]]:
         """Returns the normalised, modulated tokens and the gate of the branch that follows."""
-        chunks = jnp.split(self.linear(jax.nn.silu(time))[:, None, :], 6, axis=-1)
+        modulation = constrain(self.linear(jax.nn.silu(time)), "batch", None)
+        chunks = jnp.split(modulation[:, None, :], 6, axis=-1)
         shift, scale, gate = (
             jnp.where(is_text[:, None], text, video) for video, text in zip(chunks[:3], chunks[3:], strict=True)
         )
@@ -151,7 +155,8 @@ class AdaLayerNormOut(nnx.Module):
 
     def __call__(self, x: Float[Array, "b s d"], time: Float[Array, "b e"]) -> Float[Array, "b s d"]:
         """Normalises and modulates every token alike."""
-        shift, scale = jnp.split(self.linear(jax.nn.silu(time))[:, None, :], 2, axis=-1)
+        modulation = constrain(self.linear(jax.nn.silu(time)), "batch", None)
+        shift, scale = jnp.split(modulation[:, None, :], 2, axis=-1)
         return (self.norm(x) * (1 + scale) + shift).astype(self.dtype)
 
 
@@ -170,7 +175,9 @@ class FeedForward(nnx.Module):
 
     def __call__(self, x: Float[Array, "b s d"]) -> Float[Array, "b s d"]:
         """Applies the layer to every token."""
-        return self.proj_out(jax.nn.gelu(self.proj_in(x), approximate=True))
+        hidden = self.proj_in(constrain(x, "batch", "tokens", None))
+        hidden = constrain(hidden, "batch", "tokens", "mlp")
+        return constrain(self.proj_out(jax.nn.gelu(hidden, approximate=True)), "batch", "stream", None)
 
 
 def patchify(x: Float[Array, "b t h w c"], patch: tuple[int, int, int]) -> Float[Array, "b n p"]:

@@ -13,7 +13,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from sr_jax.errors import UserError
-from sr_jax.models.cogvideox import CogVideoXConfig, CogVideoXTransformer3D, pad_frames
+from sr_jax.models.cogvideox import CogVideoXTransformer3D, pad_frames
+from sr_jax.models.cogvideox_config import CogVideoXConfig
 
 Params = dict[str, Any]
 
@@ -28,7 +29,7 @@ class StructureModule(nnx.Module):
             was trained with text; without, the text has length 0. It starts at 0, is never trained, and is the text
             teacher's to set (`with_empty_prompt`).
         dtype: Compute type.
-        remat: Whether the backward pass recomputes each block.
+        remat: What the backward pass of the blocks keeps, one of `remat.POLICIES`.
 
     Raises:
         UserError: If the channels in and out differ.
@@ -41,7 +42,7 @@ class StructureModule(nnx.Module):
         rngs: nnx.Rngs,
         with_text: bool = False,
         dtype: DTypeLike = jnp.float32,
-        remat: bool = False,
+        remat: str = "none",
     ):
         if config.in_channels != config.out_channels:
             raise UserError(

@@ -12,33 +12,37 @@ LAYERS = "layers"
 """Logical name of the stacked axis that scanned blocks have in front of their own axes."""
 
 
+MeshAxes = str | tuple[str, ...] | None
+
+
 @dataclasses.dataclass(frozen=True)
 class ShardingRules:
-    """Maps each logical axis name to a mesh axis, or to None for "not split".
+    """Maps each logical axis name to mesh axes, or to None for "not split".
 
     A name that is not a field is an error: a new kind of parameter needs a decision, not a default. Within one
-    parameter a mesh axis is used once, by the first logical axis that claims it and whose size it divides.
+    parameter a mesh axis is used once, by the first logical axis that claims it and whose size it divides. The
+    transformers' kernels are split over `context` too: its devices have other tokens, but would hold the same kernels.
     """
 
-    layers: str | None = None
-    embed: str | None = "fsdp"
-    mlp: str | None = "tensor"
-    heads: str | None = "tensor"
-    head_dim: str | None = None
-    time: str | None = None
-    text: str | None = None
-    vocab: str | None = "tensor"
-    patch: str | None = None
-    positions: str | None = None
-    conv_in: str | None = None
-    conv_out: str | None = "fsdp"
-    kernel: str | None = None
-    norm: str | None = None
-    embedding: str | None = None
-    lora_rank: str | None = None
+    layers: MeshAxes = None
+    embed: MeshAxes = ("fsdp", "context")
+    mlp: MeshAxes = "tensor"
+    heads: MeshAxes = "tensor"
+    head_dim: MeshAxes = None
+    time: MeshAxes = None
+    text: MeshAxes = None
+    vocab: MeshAxes = "tensor"
+    patch: MeshAxes = None
+    positions: MeshAxes = None
+    conv_in: MeshAxes = None
+    conv_out: MeshAxes = "fsdp"
+    kernel: MeshAxes = None
+    norm: MeshAxes = None
+    embedding: MeshAxes = None
+    lora_rank: MeshAxes = None
 
     def spec(self, logical_axes: tuple[str, ...], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-        """The partition of one parameter.
+        """The partition of one parameter; mesh axes of size 1 split nothing and are left out.
 
         Args:
             logical_axes: One name for each axis; a scanned parameter has one axis more in front.
@@ -57,12 +61,14 @@ class ShardingRules:
         used: set[str] = set()
         spec = []
         for name, size in zip(logical_axes, shape, strict=True):
-            mesh_axis = names[name]
-            if mesh_axis is None or mesh_axis in used or size % mesh.shape[mesh_axis]:
-                spec.append(None)
-            else:
-                used.add(mesh_axis)
-                spec.append(mesh_axis)
+            wanted = names[name] or ()
+            chosen: list[str] = []
+            for axis in (wanted,) if isinstance(wanted, str) else wanted:
+                ways = math.prod(mesh.shape[other] for other in (*chosen, axis))
+                if mesh.shape[axis] > 1 and axis not in used and size % ways == 0:
+                    chosen.append(axis)
+            used.update(chosen)
+            spec.append(tuple(chosen) if len(chosen) > 1 else chosen[0] if chosen else None)
         return PartitionSpec(*spec)
 
 
@@ -94,30 +100,33 @@ def param_shardings(abstract: nnx.State, mesh: Mesh, rules: ShardingRules) -> di
     return nnx.to_pure_dict(nnx.from_flat_state(shardings))
 
 
-def like(shardings: dict[str, Any], tree: Any, mesh: Mesh) -> Any:
-    """Shardings for a tree that holds copies of the parameters (optimizer moments) among scalars.
+def like(params: Any, tree: Any, mesh: Mesh) -> Any:
+    """Shardings for a tree that holds copies of the parameters (optimizer moments) among other arrays.
 
-    Every sub-tree with the structure and shapes of the parameters gets their shardings; all other leaves are
-    replicated.
+    An array whose path ends in that of a parameter, and which has its shape, gets its sharding. All others are
+    replicated: counters, and the row and column means of factored moments, which are small.
 
     Args:
-        shardings: The parameters' shardings.
+        params: The parameters, or their shapes, with their shardings.
         tree: Abstract tree, for example `jax.eval_shape(optimizer.init, params)`.
         mesh: The mesh.
     """
-    structure = jax.tree.structure(shardings)
+    by_path = {_names(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
     replicated = NamedSharding(mesh, PartitionSpec())
 
-    def is_params(node: Any) -> bool:
-        return jax.tree.structure(node) == structure
+    def one(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+        names = _names(path)
+        for start in range(len(names)):
+            param = by_path.get(names[start:])
+            if param is not None and param.shape == leaf.shape:
+                return param.sharding
+        return replicated
 
-    def assign(node: Any) -> Any:
-        return jax.tree.map(_fitting, node, shardings) if is_params(node) else replicated
+    return jax.tree_util.tree_map_with_path(one, tree)
 
-    def _fitting(leaf: jax.ShapeDtypeStruct, sharding: NamedSharding) -> NamedSharding:
-        return sharding if len(leaf.shape) >= len(sharding.spec) else replicated
 
-    return jax.tree.map(assign, tree, is_leaf=is_params)
+def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
 
 
 def bytes_per_device(leaf: jax.ShapeDtypeStruct, sharding: NamedSharding) -> int:

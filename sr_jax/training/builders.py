@@ -11,7 +11,8 @@ from flax import nnx, traverse_util
 from sr_jax.data.builder import read_empty_prompt
 from sr_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from sr_jax.errors import UserError
-from sr_jax.models.cogvideox import CogVideoXConfig, CogVideoXTransformer3D
+from sr_jax.models.cogvideox import CogVideoXTransformer3D
+from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.functional import Functional, Params
 from sr_jax.models.identity import IdentityConfig, IdentityModule
 from sr_jax.models.lora import AdaptedFunctional
@@ -24,14 +25,14 @@ from sr_jax.training.transformers import fitted_transformer, load_transformer
 STAGES = ("base", "stage_one", "stage_two")
 
 
-def build_transformer(model: Mapping[str, Any], *, dtype: str = "float32", remat: bool = False) -> Functional:
+def build_transformer(model: Mapping[str, Any], *, dtype: str = "float32", remat: str = "none") -> Functional:
     """The transformer of a config's `model` section (the fields of `CogVideoXConfig`)."""
     config = CogVideoXConfig(**model)
     return Functional(lambda rngs: CogVideoXTransformer3D(config, rngs=rngs, dtype=jnp.dtype(dtype), remat=remat))
 
 
 def build_structure(
-    structure: Mapping[str, Any], text: str = "none", *, dtype: str = "float32", remat: bool = False
+    structure: Mapping[str, Any], text: str = "none", *, dtype: str = "float32", remat: str = "none"
 ) -> Functional:
     """The structure module `f_S` of a stage one config.
 
@@ -39,7 +40,7 @@ def build_structure(
         structure: Its `structure` section (the fields of `CogVideoXConfig`).
         text: Its `structure_text`: "none" or "empty_prompt".
         dtype: Compute type.
-        remat: Whether the backward pass recomputes each block.
+        remat: What the backward pass of the blocks keeps, one of `remat.POLICIES`.
 
     Raises:
         UserError: For another `text`.

@@ -23,6 +23,7 @@ from sr_jax.models.functional import Params
 from sr_jax.parallel import mesh as meshes
 from sr_jax.parallel import processes
 from sr_jax.parallel.batches import local_rows, place, to_global
+from sr_jax.parallel.table import sharding_table
 from sr_jax.training import builders, checkpoints, workdirs
 from sr_jax.training.checkpoints import Checkpoints
 from sr_jax.training.logs import MetricLog
@@ -65,7 +66,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
     for name, params in state.params.items():
         logging.info("training %s: %s parameters", name, f"{parameter_overview.count_parameters(params):,}")
 
-    frozen = place(inputs.frozen, shardings(program.frozen))
+    frozen = place(_in_types_of(program.frozen, inputs.frozen), shardings(program.frozen))
+    logging.info("parameters on each device:\n%s", sharding_table(program.state.params | {"frozen": program.frozen}))
     log = MetricLog(workdir, first_step=first_step, num_steps=last_step, enabled=jax.process_index() == 0)
     window = _Window()
     with processes.stop_requests() as stop:
@@ -101,10 +103,14 @@ def make_state(program: Program, loaded: Params, seed: int) -> TrainState:
 
     def create(loaded: Params) -> TrainState:
         params = builders.initial_params(program.stage, loaded, jax.random.key(seed))
-        return TrainState.create(params, program.optimizer)
+        return TrainState.create(_in_types_of(program.state.params, params), program.optimizer)
 
     create = jax.jit(create, in_shardings=(loaded_where,), out_shardings=where)
     return create(place(loaded, loaded_where))
+
+
+def _in_types_of(abstract: Params, params: Params) -> Params:
+    return jax.tree.map(lambda described, x: x.astype(described.dtype), abstract, params)
 
 
 def make_data(config: ml_collections.ConfigDict, mesh: Mesh) -> grain.DatasetIterator:
@@ -113,7 +119,7 @@ def make_data(config: ml_collections.ConfigDict, mesh: Mesh) -> grain.DatasetIte
     Raises:
         UserError: When the global batch cannot be split over the mesh's batch axes.
     """
-    meshes.check_batch_size(config.batch_size, mesh)
+    meshes.check_batch_size(config.batch_size, mesh, config.accumulate_steps)
     return pipeline.train_batches(
         config.data.dir,
         split=config.data.split,

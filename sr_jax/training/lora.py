@@ -26,10 +26,14 @@ class LoraStage:
     modules: dict[str, AdaptedFunctional]
     stage: Denoising
 
-    def loss(self, params: Params, frozen: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+    def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Batch:
+        """The stage's own."""
+        return self.stage.draw(frozen, batch, key)
+
+    def loss(self, params: Params, frozen: Params, drawn: Batch) -> tuple[jax.Array, Metrics]:
         """The stage's loss with the factors `params["lora"]` beside the weights `frozen["transformer"]`."""
         transformer = join(frozen["transformer"], params["lora"])
-        return self.stage.loss({"transformer": transformer}, frozen, batch, key)
+        return self.stage.loss({"transformer": transformer}, frozen, drawn)
 
 
 def lora_config(config: ml_collections.ConfigDict) -> LoraConfig | None:

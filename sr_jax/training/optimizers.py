@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 from optax.contrib import MuonDimensionNumbers
 
 from sr_jax.errors import UserError
+from sr_jax.training import precision
 
 BUFFERS = ("pos_embedding", "empty_prompt")
 """Names of arrays among the parameters that no optimizer changes: a learned position table, as in all released
@@ -42,11 +43,15 @@ def learning_rate_schedule(
 
 
 def make_optimizer(config: ml_collections.ConfigDict, num_train_steps: int) -> optax.GradientTransformation:
-    """AdamW or Muon, behind a clip of the gradients' global norm.
+    """AdamW, Adafactor or Muon, behind a clip of the gradients' global norm.
+
+    Adafactor (Shazeer & Stern 2018) keeps of each matrix the row and column means of the squared gradients, and no
+    momentum; the updates are scaled by the learning rate alone.
 
     Args:
-        config: `name` ("adamw" or "muon"), `learning_rate`, `warmup_steps`, `schedule`, `b1`, `b2`, `eps`,
-            `weight_decay`, `max_grad_norm`; for Muon also `muon_learning_rate`, with the same schedule.
+        config: `name` ("adamw", "adafactor" or "muon"), `learning_rate`, `warmup_steps`, `schedule`, `b1`, `b2`,
+            `eps`, `weight_decay`, `max_grad_norm`, `state_dtype` ("float32" or "bfloat16"); for Muon also
+            `muon_learning_rate`, with the same schedule.
         num_train_steps: Length of the run, for the schedule.
 
     Raises:
@@ -65,8 +70,16 @@ def make_optimizer(config: ml_collections.ConfigDict, num_train_steps: int) -> o
             adam_learning_rate=schedule,
             muon_weight_dimension_numbers=_block_matrices,
         )
+    elif config.name == "adafactor":
+        rule = optax.chain(
+            optax.scale_by_factored_rms(),
+            optax.clip_by_block_rms(1.0),
+            optax.add_decayed_weights(config.weight_decay),
+            optax.scale_by_learning_rate(schedule),
+        )
     else:
-        raise UserError(f"config.optimizer.name is {config.name!r}: choose adamw or muon")
+        raise UserError(f"config.optimizer.name is {config.name!r}: choose adamw, adafactor or muon")
+    rule = precision.stored_in(rule, precision.storage_type("optimizer.state_dtype", config.state_dtype), seed=0)
     return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), rule, optax.stateless(_keep_buffers))
 
 

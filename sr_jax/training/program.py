@@ -15,10 +15,11 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from sr_jax.data.records import RecordSpec
-from sr_jax.models.cogvideox import CogVideoXConfig
+from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.functional import Params
 from sr_jax.parallel import mesh as meshes
 from sr_jax.parallel import sharding
+from sr_jax.training import precision
 from sr_jax.training.lora import LoraStage
 from sr_jax.training.optimizers import make_optimizer
 from sr_jax.training.stages import Denoising, Stage
@@ -57,10 +58,18 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, stage: Stage) -
     """
     rules = sharding.ShardingRules(**config.sharding)
     optimizer = make_optimizer(config.optimizer, config.num_train_steps)
-    state = _abstract_state(stage, optimizer, mesh, rules)
+    param_dtype = precision.storage_type("param_dtype", config.param_dtype)
+    state = _abstract_state(stage, optimizer, mesh, rules, param_dtype)
     frozen = _abstract_frozen(config, stage, mesh, rules)
+    step = make_train_step(
+        stage,
+        optimizer,
+        ema_decay=config.ema_decay,
+        seed=config.seed,
+        accumulate_steps=config.accumulate_steps,
+    )
     train_step = jax.jit(
-        make_train_step(stage.loss, optimizer, config.ema_decay, config.seed),
+        meshes.on_mesh(mesh, step),
         donate_argnums=0,
         in_shardings=(shardings(state), shardings(frozen), meshes.batch_sharding(mesh)),
         out_shardings=(shardings(state), meshes.replicated(mesh)),
@@ -104,14 +113,14 @@ def abstract_batch(spec: RecordSpec, batch_size: int, mesh: Mesh) -> dict[str, j
 
 
 def _abstract_state(
-    stage: Stage, optimizer: optax.GradientTransformation, mesh: Mesh, rules: sharding.ShardingRules
+    stage: Stage, optimizer: optax.GradientTransformation, mesh: Mesh, rules: sharding.ShardingRules, dtype: jnp.dtype
 ) -> TrainState:
-    params = {name: _abstract_params(module.abstract, mesh, rules) for name, module in stage.modules.items()}
-    opt_state = jax.eval_shape(optimizer.init, params)
+    params = {name: _abstract_params(module.abstract, mesh, rules, dtype) for name, module in stage.modules.items()}
+    opt_state = jax.eval_shape(optimizer.init, jax.eval_shape(precision.to_float32, params))
     return TrainState(
         step=jax.ShapeDtypeStruct((), jnp.int32, sharding=meshes.replicated(mesh)),
         params=params,
-        opt_state=_place(opt_state, sharding.like(shardings(params), opt_state, mesh)),
+        opt_state=_place(opt_state, sharding.like(params, opt_state, mesh)),
         ema_params=params,
     )
 
@@ -128,15 +137,17 @@ def _abstract_frozen(
         modules["identity"] = denoising.alignment.identity.abstract
     if isinstance(stage, LoraStage):
         modules["transformer"] = stage.modules["lora"].frozen
-    frozen = {name: _abstract_params(module, mesh, rules) for name, module in modules.items()}
+    dtype = precision.storage_type("frozen_dtype", config.frozen_dtype)
+    frozen = {name: _abstract_params(module, mesh, rules, dtype) for name, module in modules.items()}
     if denoising.text_dropout:
         shape = (config.model.max_text_seq_length, config.model.text_embed_dim)
         frozen["empty_prompt"] = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=meshes.replicated(mesh))
     return frozen
 
 
-def _abstract_params(module: nnx.State, mesh: Mesh, rules: sharding.ShardingRules) -> Params:
-    return _place(nnx.to_pure_dict(module), sharding.param_shardings(module, mesh, rules))
+def _abstract_params(module: nnx.State, mesh: Mesh, rules: sharding.ShardingRules, dtype: jnp.dtype) -> Params:
+    stored = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), nnx.to_pure_dict(module))
+    return _place(stored, sharding.param_shardings(module, mesh, rules))
 
 
 def _place(abstract: Any, shardings: Any) -> Any:

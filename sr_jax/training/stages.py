@@ -1,7 +1,7 @@
 """What each stage trains and its loss.
 
-A stage is two pure functions: `init(key) -> params` and `loss(params, frozen, batch, key) -> (loss, metrics)`. The
-trainer (`loop.py`) knows nothing else about it.
+A stage is its modules and two pure functions: `draw(frozen, batch, key) -> drawn` makes every random choice,
+`loss(params, frozen, drawn) -> (loss, metrics)` none. The trainer (`loop.py`) knows nothing else about it.
 """
 
 import dataclasses
@@ -18,21 +18,17 @@ from sr_jax.losses.identity import identity_loss
 from sr_jax.losses.structure import structure_loss
 from sr_jax.models.cogvideox import pad_frames
 from sr_jax.models.functional import Functional, Params
-from sr_jax.training.state import Batch, Metrics, average
+from sr_jax.training.state import Batch, Loss, Metrics, average
 
 NUM_TIMESTEP_BINS = 5
 
 
 @runtime_checkable
-class Stage(Protocol):
+class Stage(Loss, Protocol):
     """What the trainer needs to know about a stage."""
 
     modules: dict[str, Functional]
     """The trained modules; `params` is a dict with the same keys."""
-
-    def loss(self, params: Params, frozen: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        """The scalar loss of a batch and its metrics."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,34 +106,39 @@ class Denoising:
     temporal_patch: int
     alignment: Alignment | None
 
-    def loss(self, params: Params, frozen: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        """`L_t + lambda_S L_S + lambda_ID L_ID`, averaged over the batch; every part also by timestep bin.
+    def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Batch:
+        """Latents, timesteps, noise, image condition and dropouts.
 
         Text dropout reads `frozen["empty_prompt"]`, the embedding `[L, D]` that sampling has for no prompt.
         """
         keys = iter(jax.random.split(key, 6))
         latents = sample_posterior(batch["latent_mean"], batch["latent_std"], next(keys))
-        num_frames = latents.shape[1]
         latents = pad_frames(latents, self.temporal_patch)
         timesteps = sample_timesteps(len(latents), self.schedule.config.num_train_timesteps, next(keys))
         noise = jax.random.normal(next(keys), latents.shape)
-        noisy = self.schedule.add_noise(latents, noise, timesteps)
         image_key, dropout_key = next(keys), next(keys)
         text = batch["text_embedding"]
         if self.text_dropout:
             text = drop(text, self.text_dropout, next(keys), instead=jnp.asarray(frozen["empty_prompt"]))
-
-        inputs = noisy
+        drawn = {"latents": latents, "timesteps": timesteps, "noise": noise, "text": text}
         if self.image_to_video:
             image = image_condition(batch["image_latents"], latents.shape[1], image_key)
-            inputs = jnp.concatenate([noisy, drop(image, self.image_dropout, dropout_key)], axis=-1)
-        velocity = self.modules["transformer"].apply(params["transformer"], inputs, text, timesteps)
+            drawn["image"] = drop(image, self.image_dropout, dropout_key)
+        return drawn | _targets(batch)
+
+    def loss(self, params: Params, frozen: Params, drawn: Batch) -> tuple[jax.Array, Metrics]:
+        """`L_t + lambda_S L_S + lambda_ID L_ID`, averaged over the batch; every part also by timestep bin."""
+        latents, timesteps, noise = drawn["latents"], drawn["timesteps"], drawn["noise"]
+        noisy = self.schedule.add_noise(latents, noise, timesteps)
+        inputs = jnp.concatenate([noisy, drawn["image"]], axis=-1) if self.image_to_video else noisy
+        velocity = self.modules["transformer"].apply(params["transformer"], inputs, drawn["text"], timesteps)
         losses = {"denoising": (1.0, denoising_loss(velocity, self.schedule.velocity(latents, noise, timesteps)))}
         if self.alignment is not None:
             clean = self.schedule.predict_clean(noisy, velocity, timesteps)
+            num_frames = drawn["depth_latent"].shape[1]
             clean, noisy = clean[:, -num_frames:], noisy[:, -num_frames:]
-            losses |= self.alignment.losses(frozen, clean, noisy, timesteps, batch)
-        return total_and_metrics(losses, batch, timesteps, self.schedule.config.num_train_timesteps)
+            losses |= self.alignment.losses(frozen, clean, noisy, timesteps, drawn)
+        return total_and_metrics(losses, drawn, timesteps, self.schedule.config.num_train_timesteps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,27 +157,35 @@ class AlignmentModules:
     structure_input: str
     identity_uses_depth: bool
 
-    def loss(self, params: Params, frozen: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        """`mean((f_S(z0) - d0)^2)` plus the masked L1 of `f_ID(z0, d0)` to `f`, averaged over the batch."""
+    def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Batch:
+        """Latents, and for the noisy variant of `f_S` their timesteps and noise."""
         posterior_key, noise_key, timestep_key = jax.random.split(key, 3)
         latents = sample_posterior(batch["latent_mean"], batch["latent_std"], posterior_key)
+        drawn = {"latents": latents}
+        if "structure" in self.modules and self.structure_input == "noisy":
+            num_timesteps = self.schedule.config.num_train_timesteps
+            drawn["timesteps"] = sample_timesteps(len(latents), num_timesteps, timestep_key)
+            drawn["noise"] = jax.random.normal(noise_key, latents.shape)
+        return drawn | _targets(batch)
+
+    def loss(self, params: Params, frozen: Params, drawn: Batch) -> tuple[jax.Array, Metrics]:
+        """`mean((f_S(z0) - d0)^2)` plus the masked L1 of `f_ID(z0, d0)` to `f`, averaged over the batch."""
+        latents, timesteps = drawn["latents"], drawn.get("timesteps")
         losses = {}
-        timesteps = None
         if "structure" in self.modules:
-            inputs = latents
-            if self.structure_input == "noisy":
-                num_timesteps = self.schedule.config.num_train_timesteps
-                timesteps = sample_timesteps(len(latents), num_timesteps, timestep_key)
-                noise = jax.random.normal(noise_key, latents.shape)
-                inputs = self.schedule.add_noise(latents, noise, timesteps)
+            inputs = latents if timesteps is None else self.schedule.add_noise(latents, drawn["noise"], timesteps)
             depth_latents = self.modules["structure"].apply(params["structure"], inputs, timesteps)
-            losses["structure"] = (1.0, structure_loss(depth_latents, batch["depth_latent"]))
+            losses["structure"] = (1.0, structure_loss(depth_latents, drawn["depth_latent"]))
         if "identity" in self.modules:
-            condition = batch["depth_latent"] if self.identity_uses_depth else None
+            condition = drawn["depth_latent"] if self.identity_uses_depth else None
             embeddings = self.modules["identity"].apply(params["identity"], latents, condition)
-            value = identity_loss(embeddings, batch["face_embedding"], batch["face_mask"])
+            value = identity_loss(embeddings, drawn["face_embedding"], drawn["face_mask"])
             losses["identity"] = (1.0, value)
-        return total_and_metrics(losses, batch, timesteps, self.schedule.config.num_train_timesteps)
+        return total_and_metrics(losses, drawn, timesteps, self.schedule.config.num_train_timesteps)
+
+
+def _targets(batch: Batch) -> Batch:
+    return {name: batch[name] for name in ("depth_latent", "face_embedding", "face_mask")}
 
 
 def sample_timesteps(batch_size: int, num_train_timesteps: int, key: jax.Array) -> Int[Array, "{batch_size}"]:

@@ -1,6 +1,7 @@
 """The training state and the pure train step."""
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +11,26 @@ from flax import struct
 from jaxtyping import PyTree
 
 from sr_jax.models.functional import Params
+from sr_jax.training import precision
 
 Metrics = dict[str, clu_metrics.Average]
 """Running averages by name; they merge exactly, whatever the number of samples behind each."""
 
 Batch = dict[str, jax.Array]
-LossFn = Callable[[Params, Params, Batch, jax.Array], tuple[jax.Array, Metrics]]
-"""`(params, frozen, batch, key) -> (scalar loss, metrics)`."""
+"""Arrays `[B, ...]` by name."""
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """What of a stage (`stages.Stage`) a step needs."""
+
+    def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Batch:
+        """A batch of records with all randomness drawn; every array is `[B, ...]`, so that it can be taken in parts."""
+        ...
+
+    def loss(self, params: Params, frozen: Params, drawn: Batch) -> tuple[jax.Array, Metrics]:
+        """The scalar loss of what `draw` returned, or of some of its samples, and its metrics."""
+        ...
 
 
 @struct.dataclass
@@ -42,36 +56,67 @@ class TrainState:
         """The state before the first update; the average starts at `params`."""
         # A copy, because the step donates the state and a buffer can be donated once only.
         ema_params = jax.tree.map(jnp.copy, params)
-        return cls(jnp.zeros((), jnp.int32), params, optimizer.init(params), ema_params)
+        return cls(jnp.zeros((), jnp.int32), params, optimizer.init(precision.to_float32(params)), ema_params)
 
 
 def make_train_step(
-    loss_fn: LossFn, optimizer: optax.GradientTransformation, ema_decay: float, seed: int
+    stage: Loss, optimizer: optax.GradientTransformation, *, ema_decay: float, seed: int, accumulate_steps: int = 1
 ) -> Callable[[TrainState, Params, Batch], tuple[TrainState, Metrics]]:
     """Builds `train_step(state, frozen, batch) -> (state, metrics)`, pure and ready to be jitted.
 
     All randomness of a step comes from `fold_in(key(seed), state.step)`, so a resumed run draws what an
-    uninterrupted one draws and no generator needs saving.
+    uninterrupted one draws and no generator needs saving. Updates are computed in float32, whatever the parameters are
+    stored in.
 
     Args:
-        loss_fn: The stage's loss.
+        stage: The loss.
         optimizer: The update rule.
         ema_decay: Decay of the average once warmed up; at step n it is at most `(1 + n) / (10 + n)`.
         seed: Seed of the run.
+        accumulate_steps: In how many parts the gradient of a batch is computed, one after the other. All of the
+            batch's randomness is drawn before, so that it does not depend on this.
     """
 
     def train_step(state: TrainState, frozen: Params, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        gradients, metrics = jax.grad(loss_fn, has_aux=True)(state.params, frozen, batch, key)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        drawn = stage.draw(frozen, batch, key)
+        gradients, metrics = _gradients(stage, state.params, frozen, drawn, accumulate_steps)
+        old_params, old_ema = precision.to_float32((state.params, state.ema_params))
+        updates, opt_state = optimizer.update(gradients, state.opt_state, old_params)
+        params = optax.apply_updates(old_params, updates)
         decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
         # In this form the average of what does not change keeps its bits.
-        ema_params = jax.tree.map(lambda mean, new: mean + (1.0 - decay) * (new - mean), state.ema_params, params)
+        ema_params = jax.tree.map(lambda mean, new: mean + (1.0 - decay) * (new - mean), old_ema, params)
+        params_key, ema_key = jax.random.split(jax.random.fold_in(key, 1))
+        params = precision.store(params, state.params, params_key)
+        ema_params = precision.store(ema_params, state.ema_params, ema_key)
         metrics["grad_norm"] = clu_metrics.Average.from_model_output(optax.global_norm(gradients)[None])
         return TrainState(state.step + 1, params, opt_state, ema_params), metrics
 
     return train_step
+
+
+def _gradients(
+    stage: Loss, params: Params, frozen: Params, drawn: Batch, accumulate_steps: int
+) -> tuple[Params, Metrics]:
+    """Float32 gradients of the batch's loss, and its metrics."""
+    gradient = jax.grad(stage.loss, has_aux=True)
+    if accumulate_steps == 1:
+        gradients, metrics = gradient(params, frozen, drawn)
+        return precision.to_float32(gradients), metrics
+
+    def parts(x: jax.Array) -> jax.Array:
+        # Neighbours go to different parts, so that every part has samples on every device that has some.
+        return jnp.moveaxis(x.reshape(-1, accumulate_steps, *x.shape[1:]), 1, 0)
+
+    def add(total: Params, part: Batch) -> tuple[Params, Metrics]:
+        gradients, metrics = gradient(params, frozen, part)
+        return jax.tree.map(lambda t, g: t + g.astype(t.dtype) / accumulate_steps, total, gradients), metrics
+
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)
+    gradients, metrics = jax.lax.scan(add, zeros, jax.tree.map(parts, drawn))
+    # Totals and counts of the averages.
+    return gradients, jax.tree.map(lambda x: x.sum(axis=0), metrics)
 
 
 def average(values: jax.Array, mask: jax.Array | None = None) -> clu_metrics.Average:

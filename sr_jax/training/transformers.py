@@ -8,7 +8,7 @@ import ml_collections
 
 from sr_jax.conversion.position_table import fit_position_table
 from sr_jax.errors import UserError
-from sr_jax.models.cogvideox import CogVideoXConfig
+from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.functional import Params
 from sr_jax.models.lora import LoraConfig, merge
 from sr_jax.training import checkpoints

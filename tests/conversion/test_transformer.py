@@ -13,7 +13,8 @@ import torch
 from sr_jax.conversion import transformer
 from sr_jax.conversion.rules import expected_shapes
 from sr_jax.errors import UserError
-from sr_jax.models.cogvideox import RELEASED, CogVideoXConfig, CogVideoXTransformer3D
+from sr_jax.models.cogvideox import CogVideoXTransformer3D
+from sr_jax.models.cogvideox_config import RELEASED, CogVideoXConfig
 from sr_jax.models.functional import Functional
 from tests.models.diffusers_twin import I2V, I2V_1_5, ROPE, ROPE_1_5, TINY
 

@@ -9,7 +9,7 @@ from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_regi
 
 from sr_jax.conversion import transformer
 from sr_jax.conversion.rules import convert_state_dict
-from sr_jax.models.cogvideox import CogVideoXConfig
+from sr_jax.models.cogvideox_config import CogVideoXConfig
 
 TINY = CogVideoXConfig(
     num_attention_heads=2,

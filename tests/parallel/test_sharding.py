@@ -5,12 +5,15 @@ import jax.numpy as jnp
 import optax
 import pytest
 from flax import nnx
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from sr_jax.models.cogvideox import CogVideoXConfig, CogVideoXTransformer3D
+from sr_jax.models.cogvideox import CogVideoXTransformer3D
+from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.functional import Functional
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.parallel.sharding import ShardingRules, bytes_per_device, like, param_shardings
+from sr_jax.parallel.table import sharding_table
 
 RULES = ShardingRules()
 
@@ -34,6 +37,19 @@ def mesh():
 )
 def test_spec(mesh, axes, shape, expected):
     assert RULES.spec(axes, shape, mesh) == expected
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "expected"),
+    [
+        (("embed", "mlp"), (8, 8), P(("fsdp", "context"), None)),
+        # One of the two axes where both together do not divide.
+        (("embed", "mlp"), (6, 8), P("fsdp", None)),
+        (("norm",), (8,), P(None)),
+    ],
+)
+def test_context_splits_parameters_too(axes, shape, expected):
+    assert RULES.spec(axes, shape, make_mesh({"fsdp": 2, "context": 4})) == expected
 
 
 @pytest.mark.parametrize(("axes", "error"), [(("embed", "surprise"), KeyError), (("embed",), ValueError)])
@@ -79,8 +95,29 @@ def test_the_transformer_is_split_over_fsdp_and_tensor(mesh, transformer):
 def test_optimizer_moments_are_split_like_their_parameters(mesh, transformer):
     shapes = transformer.abstract_params()
     shardings = param_shardings(transformer.abstract, mesh, RULES)
+    placed = jax.tree.map(lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), shapes, shardings)
     abstract = jax.eval_shape(optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3)).init, shapes)
-    adam = like(shardings, abstract, mesh)[1][0]
+    adam = like(placed, abstract, mesh)[1][0]
     assert adam.mu == shardings
     assert adam.nu == shardings
     assert adam.count.spec == P()
+
+
+def test_the_table_says_where_everything_is(mesh):
+    def leaf(shape, dtype, *spec):
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, P(*spec)))
+
+    tree = {
+        "block": {
+            "kernel": leaf((3, 4, 8), jnp.float32, None, "fsdp", "tensor"),
+            "bias": leaf((8,), jnp.bfloat16, ("fsdp", "tensor")),
+        },
+        "step": leaf((), jnp.int32),
+    }
+    assert sharding_table(tree).splitlines() == [
+        "path         | shape | spec            | bytes per device",
+        "block/bias   | 8     | fsdp+tensor     |                4",
+        "block/kernel | 3x4x8 | -, fsdp, tensor |               96",
+        "step         | ()    | replicated      |                4",
+        "total        |       |                 |              104",
+    ]

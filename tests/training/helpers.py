@@ -4,6 +4,11 @@ import jax
 import numpy as np
 
 
+def batch_loss(stage):
+    """`(params, frozen, batch, key) -> (loss, metrics)`: draws, and then the loss."""
+    return lambda params, frozen, batch, key: stage.loss(params, frozen, stage.draw(frozen, batch, key))
+
+
 def assert_same_bits(left, right):
     """Two trees have the same structure and the same bits."""
     assert jax.tree.structure(left) == jax.tree.structure(right)

@@ -17,7 +17,7 @@ from sr_jax.training.optimizers import make_optimizer
 from sr_jax.training.program import build_program
 from sr_jax.training.state import TrainState, make_train_step
 from sr_jax.training.transformers import load_transformer
-from tests.training.helpers import assert_close, assert_same_bits
+from tests.training.helpers import assert_close, assert_same_bits, batch_loss
 
 LORA = {"lora.rank": 2, "lora.alpha": 4.0, "optimizer.learning_rate": 0.03}
 CONFIG = LoraConfig(2, 4.0, ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out"))
@@ -49,7 +49,7 @@ def test_fresh_factors_have_the_loss_of_the_frozen_transformer(stage_two, batch)
     started = builders.initial_params(plain, builders.load_initial(whole, plain), jax.random.key(0))
     assert_same_bits(frozen["transformer"], started["transformer"])
     ours, theirs = (
-        jax.jit(s.loss)(p, frozen, batch, jax.random.key(5))[1] for s, p in ((stage, params), (plain, started))
+        jax.jit(batch_loss(s))(p, frozen, batch, jax.random.key(5))[1] for s, p in ((stage, params), (plain, started))
     )
     assert ours.keys() == theirs.keys()
     assert_close(ours, theirs, rtol=1e-5)
@@ -63,7 +63,7 @@ def test_a_step_changes_the_factors_and_nothing_else(stage_two, batch):
     params = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
     state = TrainState.create(params, optimizer)
     before = jax.tree.map(np.copy, frozen)
-    step = jax.jit(make_train_step(stage.loss, optimizer, 0.5, 0))
+    step = jax.jit(make_train_step(stage, optimizer, ema_decay=0.5, seed=0))
     frozen = jax.device_put(frozen)
     for _ in range(3):
         state, _ = step(state, frozen, batch)

@@ -60,11 +60,18 @@ def test_muon_orthogonalises_the_blocks_matrices_only(config):
     np.testing.assert_allclose(updates["transformer_blocks"]["norm1"]["kernel"], adam, atol=1e-3)
 
 
-def test_the_average_warms_up_and_then_decays():
-    def loss(params, frozen, batch, key):
-        return jnp.sum(params["w"] * batch["x"]), {}
+class _Linear:
+    """A stage whose loss is `w x`."""
 
-    step = jax.jit(make_train_step(loss, optax.sgd(1.0), ema_decay=0.5, seed=0))
+    def draw(self, frozen, batch, key):
+        return batch
+
+    def loss(self, params, frozen, drawn):
+        return jnp.sum(params["w"] * drawn["x"]), {}
+
+
+def test_the_average_warms_up_and_then_decays():
+    step = jax.jit(make_train_step(_Linear(), optax.sgd(1.0), ema_decay=0.5, seed=0))
     state = TrainState.create({"w": jnp.zeros(())}, optax.sgd(1.0))
     expected, w = 0.0, 0.0
     for n in range(8):

@@ -11,7 +11,7 @@ from sr_jax.data.pipeline import train_batches
 from sr_jax.training import builders
 from sr_jax.training.checkpoints import load_params
 from sr_jax.training.loop import train
-from tests.training.helpers import assert_same_bits
+from tests.training.helpers import assert_same_bits, batch_loss
 
 
 def _digest(folder):
@@ -51,7 +51,7 @@ def test_gradients_flow_through_the_frozen_modules(stage_and_params, batch, name
     key = jax.random.key(3)
 
     def alignment_loss(params):
-        return stage.loss(params, frozen, batch, key)[1][f"loss/{name}"].compute()
+        return batch_loss(stage)(params, frozen, batch, key)[1][f"loss/{name}"].compute()
 
     gradient = jax.jit(jax.grad(alignment_loss))(params)
     norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(gradient)))
@@ -65,7 +65,7 @@ def test_gradients_flow_through_the_frozen_modules(stage_and_params, batch, name
 
 def test_the_loss_is_the_weighted_sum_of_its_parts(stage_and_params, batch):
     stage, params, frozen = stage_and_params
-    total, metrics = jax.jit(stage.loss)(params, frozen, batch, jax.random.key(3))
+    total, metrics = jax.jit(batch_loss(stage))(params, frozen, batch, jax.random.key(3))
     values = {name: metrics[f"loss/{name}"].compute() for name in ("denoising", "structure", "identity")}
     # The identity metric is over the clips with a face, the loss over all of them.
     faces = np.mean(np.any(np.asarray(batch["face_mask"]) > 0, axis=-1))
@@ -75,7 +75,7 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(stage_and_params, batch):
 
 def test_timestep_bins_are_a_partition(stage_and_params, batch):
     stage, params, frozen = stage_and_params
-    _, metrics = jax.jit(stage.loss)(params, frozen, batch, jax.random.key(3))
+    _, metrics = jax.jit(batch_loss(stage))(params, frozen, batch, jax.random.key(3))
     bins = [average for name, average in metrics.items() if name.startswith("loss/denoising/t")]
     assert len(bins) == 5
     np.testing.assert_allclose(sum(b.total for b in bins), metrics["loss/denoising"].total, rtol=1e-6)
@@ -87,10 +87,10 @@ def test_clips_without_a_face_add_nothing(stage_and_params, batch):
     faceless = batch | {"face_mask": jnp.zeros_like(batch["face_mask"])}
 
     def identity_part(params):
-        total, metrics = stage.loss(params, frozen, faceless, jax.random.key(3))
+        total, metrics = batch_loss(stage)(params, frozen, faceless, jax.random.key(3))
         return total - metrics["loss/denoising"].compute() - 0.01 * metrics["loss/structure"].compute()
 
-    value, metrics = jax.jit(stage.loss)(params, frozen, faceless, jax.random.key(3))
+    value, metrics = jax.jit(batch_loss(stage))(params, frozen, faceless, jax.random.key(3))
     assert int(metrics["loss/identity"].count) == 0
     np.testing.assert_allclose(jax.jit(identity_part)(params), 0.0, atol=1e-6)
     assert np.isfinite(value)
@@ -113,5 +113,5 @@ def test_one_weight_alone(stage_two, batch):
     config = stage_two(structure_weight=0.0)
     stage = builders.build_stage(config)
     params = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
-    _, metrics = jax.jit(stage.loss)(params, builders.load_frozen(config), batch, jax.random.key(3))
+    _, metrics = jax.jit(batch_loss(stage))(params, builders.load_frozen(config), batch, jax.random.key(3))
     assert "loss/identity" in metrics and "loss/structure" not in metrics

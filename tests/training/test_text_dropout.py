@@ -13,6 +13,7 @@ from sr_jax.models.functional import Functional
 from sr_jax.training import builders
 from sr_jax.training.stages import Denoising, drop
 from tests.data.synthetic import empty_prompt, record_spec
+from tests.training.helpers import batch_loss
 
 
 class Watched(Functional):
@@ -31,7 +32,7 @@ def texts_seen(dataset, probability: float, frozen: dict) -> tuple[np.ndarray, n
     batch = {name: jnp.asarray(value) for name, value in next(train_batches(dataset, batch_size=6, seed=0)).items()}
     transformer = Watched()
     stage = Denoising({"transformer": transformer}, NoiseSchedule(), 0.0, probability, True, 1, None)
-    stage.loss({"transformer": {}}, frozen, batch, jax.random.key(5))
+    batch_loss(stage)({"transformer": {}}, frozen, batch, jax.random.key(5))
     return np.asarray(batch["text_embedding"]), transformer.text
 
 

@@ -1,0 +1,135 @@
+"""Kernels of full attention on one device: all take `[B, N, heads, head_dim]` and scale by `head_dim ** -0.5`.
+
+The softmax is float32 in all of them. Keys from `num_keys` on are padding and get no weight.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as splash_mask
+from jaxtyping import Array, Float
+
+SAVED = "attention"
+"""Name of what a backward pass needs to not run the kernel again (see `models.remat`)."""
+
+_MAX_LOGITS_BYTES = 2**28
+_LANES = 128
+_SPLASH_BLOCKS = range(4 * _LANES, 8 * _LANES + 1, _LANES)
+_FLASH_TYPES = (jnp.bfloat16, jnp.float16)
+
+Query = Float[Array, "b n heads head_dim"]
+Key = Float[Array, "b m heads head_dim"]
+
+
+def choose(
+    platform: str, q: jax.Array | jax.ShapeDtypeStruct, k: jax.Array | jax.ShapeDtypeStruct
+) -> Callable[[Array, Array, Array, int], Array]:
+    """The kernel for these shapes on a platform: "tpu", "gpu", or any other.
+
+    GPUs run cuDNN's on half-precision types, the only ones it takes, TPUs splash attention. XLA's is for the rest, in
+    chunks where all logits at once would be large.
+    """
+    if platform == "tpu":
+        return splash_attention
+    if platform == "gpu" and q.dtype in _FLASH_TYPES:
+        return cudnn_attention
+    batch, n, heads, _ = q.shape
+    if 4 * batch * heads * n * k.shape[1] <= _MAX_LOGITS_BYTES:
+        return xla_attention
+    return chunked_attention
+
+
+def xla_attention(q: Query, k: Key, v: Key, num_keys: int) -> Query:
+    """All logits at once.
+
+    Heads are moved to the front first: XLA's CPU matrix product is a tenth of a training step faster so than with
+    `jax.nn.dot_product_attention`.
+    """
+    q, k, v = (x.swapaxes(1, 2) for x in (q * q.shape[-1] ** -0.5, k, v))
+    logits = jnp.einsum("bhnd,bhmd->bhnm", q, k, preferred_element_type=jnp.float32)
+    if num_keys < k.shape[2]:
+        logits = jnp.where(jnp.arange(k.shape[2]) < num_keys, logits, -jnp.inf)
+    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
+    return checkpoint_name(jnp.einsum("bhnm,bhmd->bhnd", weights, v).swapaxes(1, 2), SAVED)
+
+
+def chunked_attention(q: Query, k: Key, v: Key, num_keys: int, max_logits_bytes: int = _MAX_LOGITS_BYTES) -> Query:
+    """A few queries at a time, forwards and backwards, so that the logits in memory at once are bounded.
+
+    Args:
+        q: Queries.
+        k: Keys.
+        v: Values.
+        num_keys: Keys that are no padding.
+        max_logits_bytes: The bound; at least one query is taken at a time.
+    """
+    batch, n, heads, _ = q.shape
+    chunk = min(n, max(1, max_logits_bytes // (4 * batch * heads * k.shape[1])))
+    chunks = jnp.moveaxis(_pad(q, chunk).reshape(batch, -1, chunk, *q.shape[2:]), 1, 0)
+    # Float32 outside the scan, so that the gradients of keys and values are summed over the chunks in float32.
+    k_sum, v_sum = k.astype(jnp.float32), v.astype(jnp.float32)
+
+    @jax.checkpoint
+    def attend(chunk: Array, k_sum: Array, v_sum: Array) -> Array:
+        return xla_attention(chunk, k_sum.astype(k.dtype), v_sum.astype(v.dtype), num_keys)
+
+    out = jax.lax.map(lambda chunk: attend(chunk, k_sum, v_sum), chunks)
+    return checkpoint_name(jnp.moveaxis(out, 0, 1).reshape(batch, -1, *q.shape[2:])[:, :n], SAVED)
+
+
+def cudnn_attention(q: Query, k: Key, v: Key, num_keys: int) -> Query:
+    """Flash attention by cuDNN."""
+    lengths = None if num_keys == k.shape[1] else jnp.full((len(k),), num_keys, jnp.int32)
+    return jax.nn.dot_product_attention(q, k, v, key_value_seq_lengths=lengths, implementation="cudnn")
+
+
+def splash_attention(q: Query, k: Key, v: Key, num_keys: int, *, interpret: bool = False) -> Query:
+    """Splash attention, the TPU's flash attention.
+
+    Queries and keys are padded to whole blocks. Every query belongs to segment 1, keys to segment 1 or, when padding,
+    to segment 0: attention does not cross segments.
+
+    Args:
+        q: Queries.
+        k: Keys.
+        v: Values.
+        num_keys: Keys that are no padding.
+        interpret: Whether to run without a TPU, for tests.
+    """
+    n, scale = q.shape[1], q.shape[-1] ** -0.5
+    block_q, block_kv = splash_block(n), splash_block(k.shape[1])
+    q, k, v = _pad(q * scale, block_q), _pad(k, block_kv), _pad(v, block_kv)
+    segments = None
+    if num_keys < k.shape[1]:
+        keys = (jnp.arange(k.shape[1]) < num_keys).astype(jnp.int32)
+        segments = splash.SegmentIds(jnp.ones(q.shape[1], jnp.int32), keys)
+    kernel = splash.make_splash_mha_single_device(
+        splash_mask.MultiHeadMask([splash_mask.FullMask((q.shape[1], k.shape[1]))] * q.shape[2]),
+        block_sizes=splash.BlockSizes(
+            block_q=block_q,
+            block_kv=block_kv,
+            block_q_dkv=block_q,
+            block_kv_dkv=block_kv,
+            block_q_dq=block_q,
+            block_kv_dq=block_kv,
+        ),
+        residual_checkpoint_name=SAVED,
+        interpret=interpret,
+    )
+    attend = jax.vmap(functools.partial(kernel, segment_ids=segments))
+    return attend(*(x.swapaxes(1, 2) for x in (q, k, v))).swapaxes(1, 2)[:, :n]
+
+
+def splash_block(length: int) -> int:
+    """The block size that pads a sequence of this length least; of those, the largest."""
+    if length <= _SPLASH_BLOCKS[0]:
+        return -(-length // _LANES) * _LANES
+    return min(_SPLASH_BLOCKS, key=lambda block: (-length % block, -block))
+
+
+def _pad(x: Float[Array, "b n *rest"], multiple: int) -> Float[Array, "b padded *rest"]:
+    return jnp.pad(x, ((0, 0), (0, -x.shape[1] % multiple), *[(0, 0)] * (x.ndim - 2)))

@@ -1,0 +1,129 @@
+"""Every attention kernel against one reference in float64, forwards and backwards, at lengths that fill no block."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sr_jax.errors import UserError
+from sr_jax.models import attention_kernels as kernels
+from sr_jax.models.attention import dot_product_attention
+from sr_jax.parallel.mesh import make_mesh, on_mesh, replicated
+
+KERNELS = {
+    "xla": kernels.xla_attention,
+    # 5 of the queries at a time.
+    "chunked": functools.partial(kernels.chunked_attention, max_logits_bytes=4 * 2 * 3 * 130 * 5),
+    "splash": functools.partial(kernels.splash_attention, interpret=True),
+}
+# Queries, keys, and how many of the keys are no padding. Splash's blocks are multiples of 128.
+LENGTHS = [(37, 37, 37), (130, 130, 130), (37, 130, 101)]
+TOLERANCES = {jnp.float32: 2e-5, jnp.bfloat16: 0.03}
+
+
+def _inputs(n, m, heads=3, head_dim=16):
+    rng = np.random.default_rng(n + m)
+    shapes = [(2, length, heads, head_dim) for length in (n, m, m, n)]
+    return [rng.standard_normal(shape) for shape in shapes]
+
+
+def _reference(q, k, v, weights, num_keys):
+    """Output, and the gradients of its product with `weights`, in float64 by the formulas."""
+    logits = np.einsum("bnhd,bmhd->bhnm", q, k[:, :num_keys]) * q.shape[-1] ** -0.5
+    p = np.exp(logits - logits.max(-1, keepdims=True))
+    p /= p.sum(-1, keepdims=True)
+    out = np.einsum("bhnm,bmhd->bnhd", p, v[:, :num_keys])
+    dp = np.einsum("bnhd,bmhd->bhnm", weights, v[:, :num_keys])
+    ds = p * (dp - (dp * p).sum(-1, keepdims=True)) * q.shape[-1] ** -0.5
+    padding = ((0, 0), (0, k.shape[1] - num_keys), (0, 0), (0, 0))
+    dk = np.pad(np.einsum("bhnm,bnhd->bmhd", ds, q), padding)
+    dv = np.pad(np.einsum("bhnm,bnhd->bmhd", p, weights), padding)
+    return out, np.einsum("bhnm,bmhd->bnhd", ds, k[:, :num_keys]), dk, dv
+
+
+def _with_gradients(attend, q, k, v, weights, **jit_options):
+    def product(q, k, v):
+        out = attend(q, k, v)
+        return jnp.sum(out.astype(jnp.float32) * weights.astype(jnp.float32)), out
+
+    gradients, out = jax.jit(jax.grad(product, argnums=(0, 1, 2), has_aux=True), **jit_options)(q, k, v)
+    return out, *gradients
+
+
+def _assert_close(got, expected, dtype):
+    for name, a, b in zip(("out", "dq", "dk", "dv"), got, expected, strict=True):
+        assert a.dtype == dtype
+        error = np.linalg.norm(np.asarray(a, np.float64) - b) / np.linalg.norm(b)
+        assert error < TOLERANCES[dtype], f"{name}: {error}"
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_kernel_matches_the_formulas(kernel, lengths, dtype):
+    n, m, num_keys = lengths
+    arrays = _inputs(n, m)
+    rounded = [np.asarray(jnp.asarray(x, dtype), np.float64) for x in arrays]
+    got = _with_gradients(lambda q, k, v: KERNELS[kernel](q, k, v, num_keys), *(jnp.asarray(x, dtype) for x in arrays))
+    _assert_close(got, _reference(*rounded, num_keys), dtype)
+
+
+def test_the_softmax_is_float32_under_bfloat16():
+    q, k, v = (jax.random.normal(key, (1, 64, 1, 16)) * 4 for key in jax.random.split(jax.random.key(0), 3))
+    q, k, v = (x.astype(jnp.bfloat16) for x in (q, k, v))
+    exact = dot_product_attention(*(x.astype(jnp.float32) for x in (q, k, v)))
+    assert np.abs(dot_product_attention(q, k, v).astype(jnp.float32) - exact).max() < 0.1
+
+
+def test_chunks_bound_the_memory():
+    q = jax.ShapeDtypeStruct((1, 2048, 2, 16), jnp.float32)
+
+    def temporaries(kernel):
+        def loss(q, k, v):
+            return jnp.sum(kernel(q, k, v, 2048) ** 2)
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(q, q, q).compile().memory_analysis().temp_size_in_bytes
+
+    logits = 4 * 2 * 2048**2
+    assert temporaries(kernels.xla_attention) > logits
+    assert temporaries(functools.partial(kernels.chunked_attention, max_logits_bytes=logits // 16)) < logits / 2
+
+
+@pytest.mark.parametrize(
+    ("platform", "length", "dtype", "expected"),
+    [
+        ("tpu", 17776, jnp.bfloat16, kernels.splash_attention),
+        ("gpu", 17776, jnp.bfloat16, kernels.cudnn_attention),
+        ("gpu", 17776, jnp.float32, kernels.chunked_attention),
+        ("cpu", 17776, jnp.bfloat16, kernels.chunked_attention),
+        ("cpu", 100, jnp.bfloat16, kernels.xla_attention),
+    ],
+)
+def test_the_kernel_follows_platform_and_size(platform, length, dtype, expected):
+    q = jax.ShapeDtypeStruct((1, length, 48, 64), dtype)
+    assert kernels.choose(platform, q, q) is expected
+
+
+@pytest.mark.parametrize(("length", "block"), [(1, 128), (300, 384), (512, 512), (4444, 896), (45106, 768)])
+def test_splash_blocks_pad_little(length, block):
+    assert kernels.splash_block(length) == block
+    assert -length % block < max(128, 0.02 * length)
+
+
+@pytest.mark.parametrize("sizes", [{"context": 4}, {"tensor": 4}, {"fsdp": 2, "context": 2, "tensor": 2}])
+def test_on_a_mesh_it_is_the_same(sizes):
+    mesh = make_mesh(sizes, jax.devices()[: int(np.prod(list(sizes.values())))])
+    arrays = _inputs(40, 40, heads=4)
+    attend = on_mesh(mesh, functools.partial(dot_product_attention, num_keys=37))
+    got = _with_gradients(attend, *(jnp.asarray(x, jnp.float32) for x in arrays), in_shardings=replicated(mesh))
+    assert got[0].sharding.num_devices == mesh.size and not got[0].sharding.is_fully_replicated
+    _assert_close(got, _reference(*arrays, 37), jnp.float32)
+
+
+def test_heads_that_the_mesh_does_not_divide():
+    mesh = make_mesh({"tensor": 8})
+    q = jnp.zeros((1, 8, 30, 4))
+    with pytest.raises(UserError, match=r"config\.mesh\.tensor is 8: it must divide the 30 attention heads"):
+        jax.jit(on_mesh(mesh, dot_product_attention))(q, q, q)
