@@ -5,7 +5,7 @@ r"""Imports and exports a random transformer of the size of CogVideoX-5B-I2V: wa
 Writes the released sizes as bfloat16 shards of random bits (11.25 GB), runs `python -m sr_jax.convert import` and
 `export` on them, each in a process of its own, compares the export with the shards file by file, and removes
 everything. With `--layers 4` it is a tenth as large. Peak memory is the largest resident set of the process; it counts
-the pages of mapped files too.
+the pages of mapped files too. It is to be at most the largest file plus 2 GiB.
 """
 
 import argparse
@@ -91,6 +91,7 @@ def main() -> None:
             "import": measure("import", "--source", theirs, "--output", ours),
             "export": measure("export", "--checkpoint", ours, "--output", back),
         }
+        result["model"]["largest_file_gib"] = max(path.stat().st_size for path in theirs.iterdir()) / 2**30
         names = sorted(path.name for path in theirs.iterdir())
         _, mismatch, errors = filecmp.cmpfiles(theirs, back, names, shallow=False)
         result["bit_exact"] = not mismatch and not errors and names == sorted(path.name for path in back.iterdir())

@@ -4,7 +4,7 @@
 
 Writes benchmarks/results/vae_memory.json. The autoencoder is the released one with an eighth of the channels, on small
 frames: what matters is how the peak grows from one length to the next. On an accelerator it is the device's memory that
-is measured; otherwise that of the process after compiling, with the finished video.
+is measured; otherwise that of the process after compiling, with the finished video, and what of it was there before.
 """
 
 import argparse
@@ -76,7 +76,9 @@ def measure(frames: int) -> dict[str, Any]:
     latents = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     # Compiles both sizes of a batch of frames; compiling needs memory too, but not what is measured here.
     codec.decode_to_host(latents[:, :1].repeat(_WARM_UP, axis=1))
+    device = jax.local_devices()[0]
     Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
+    before = _peak_bytes(device)
     start = time.monotonic()
     video = codec.decode_to_host(latents)
     seconds = time.monotonic() - start
@@ -84,9 +86,10 @@ def measure(frames: int) -> dict[str, Any]:
         raise ValueError(f"{frames} frames of {HEIGHT}x{WIDTH} came out as {video.shape}")
     return {
         "frames": frames,
-        "peak_mib": round(_peak_bytes(jax.local_devices()[0]) / _MIB, 1),
+        "before_mib": round(before / _MIB, 1),
+        "peak_mib": round(_peak_bytes(device) / _MIB, 1),
         "seconds": round(seconds, 1),
-        "device": jax.local_devices()[0].device_kind,
+        "device": device.device_kind,
     }
 
 

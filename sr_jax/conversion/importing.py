@@ -8,17 +8,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
-from jax.sharding import SingleDeviceSharding
 
 import sr_jax
 from sr_jax.conversion.components import Component, component_folders, find_components, read_json
 from sr_jax.conversion.imported import HEADER_SUFFIX, SOURCE_FOLDER, STEP_FOLDER, ImportRecord
 from sr_jax.conversion.schedule import config_from_diffusers as schedule_from_diffusers
 from sr_jax.conversion.store import save_item
-from sr_jax.conversion.streaming import read_params
+from sr_jax.conversion.streaming import lazy_params
 from sr_jax.errors import UserError
 
 _PLAN_FILE = "plan.json"
@@ -55,7 +53,8 @@ def import_pipeline(
     """Imports a pipeline, or one part of one.
 
     Everything is written beside `output` and moved there at the end. After an interruption the same call keeps the
-    parts that were finished; another call starts anew. Host memory holds one part's parameters and one tensor more.
+    parts that were finished; another call starts anew. Host memory holds one parameter at a time (of the blocks: the
+    same tensor of all of them).
 
     Args:
         source: What to import.
@@ -127,19 +126,14 @@ def _weight_files(component: Component) -> dict[str, Path]:
 
 def _import_component(component: Component, item: Path, dtype: str, on_bytes: Callable[[int], None]) -> None:
     abstract = component.kind.functional(component.config).abstract_params()
-    # The host's memory, whatever accelerators there are.
-    host = SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
-    # A table that diffusers has just made is float64: JAX would round it.
-    with jax.enable_x64(True):
-        params = read_params(
-            component.weights,
-            component.rules,
-            abstract,
-            jax.tree.map(lambda _: host, abstract),
-            dtype=jnp.dtype(dtype) if dtype else None,
-            on_bytes=on_bytes,
-        )
-        save_item(item, component.name, params)
+    params = lazy_params(
+        component.weights,
+        component.rules,
+        abstract,
+        dtype=jnp.dtype(dtype) if dtype else None,
+        on_bytes=on_bytes,
+    )
+    save_item(item, component.name, params)
 
 
 def _copy_other_files(source: Path, target: Path, components: Sequence[Component]) -> None:

@@ -3,8 +3,9 @@
 `<folder>/checkpoints/<step>/<item>` holds `{name: parameters}` (see `sr_jax.training.checkpoints`).
 """
 
+import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,52 @@ _CHUNK_BYTES = 64 * 2**20
 _FILE_BYTES = 512 * 2**20
 
 
+@dataclasses.dataclass(frozen=True)
+class LazyArray:
+    """An array that is made when it is written.
+
+    Attributes:
+        shape: Of the array.
+        dtype: Of the array.
+        read: Makes it.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    read: Callable[[], np.ndarray]
+
+
+class _LazyHandler(ocp.type_handlers.NumpyHandler):
+    """Writes lazy arrays as Orbax writes NumPy's, each before the next is made."""
+
+    async def serialize(
+        self, values: Sequence[LazyArray], infos: Sequence[Any], args: Sequence[Any] | None = None
+    ) -> list[Any]:
+        """Returns nothing to wait for: all is written."""
+        for value, info, arg in zip(values, infos, args or [ocp.SaveArgs()] * len(values), strict=True):
+            for written in await super().serialize([value.read()], [info], [arg]):
+                written.result()
+        return []
+
+
 def save_item(path: Path, name: str, params: Params) -> None:
-    """Writes JAX or NumPy arrays as `{name: params}` to `path`, whole or not at all."""
-    tree = {name: params}
+    """Writes `{name: params}` to `path`, whole or not at all; leaves are `LazyArray`, or JAX or NumPy arrays.
+
+    Host memory holds one lazy array at a time.
+    """
+    tree = jax.tree.map(_lazy, {name: params})
     save_args = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=_CHUNK_BYTES), tree)
     arguments = ocp.args.PyTreeSave(tree, save_args=save_args, ocdbt_target_data_file_size=_FILE_BYTES)
-    limit = concurrent_gb(jax.tree.leaves(params))
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(save_concurrent_gb=limit)) as checkpointer:
+    handler = (LazyArray, _LazyHandler(deepcopy_host_arrays=False))
+    registry = ocp.type_handlers.create_type_handler_registry(handler)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(type_handler_registry=registry)) as checkpointer:
         checkpointer.save(path.absolute(), args=arguments)
+
+
+def _lazy(leaf: LazyArray | jax.Array | np.ndarray) -> LazyArray:
+    if isinstance(leaf, LazyArray):
+        return leaf
+    return LazyArray(leaf.shape, leaf.dtype, lambda: np.asarray(leaf))
 
 
 class StoredParams:
@@ -112,7 +151,7 @@ class StoredParams:
 
 
 def concurrent_gb(leaves: Iterable[Any]) -> int:
-    """What Orbax may read or write at once: one parameter at least must fit."""
+    """What Orbax may read at once: one parameter at least must fit."""
     return max(map(_nbytes, leaves), default=0) // 10**9 + 1
 
 

@@ -11,6 +11,7 @@ from flax import traverse_util
 from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from sr_jax.conversion.rules import TensorRule, cast, check_tensors, expected_shapes, to_ours
+from sr_jax.conversion.store import LazyArray
 from sr_jax.conversion.weight_files import WeightFiles
 from sr_jax.models.functional import Params
 
@@ -66,6 +67,38 @@ def read_params(
             params[path].block_until_ready()
         on_bytes(stored.nbytes)
     return traverse_util.unflatten_dict(params)
+
+
+def lazy_params(
+    weights: WeightFiles,
+    rules: Sequence[TensorRule],
+    abstract: Params,
+    *,
+    dtype: np.dtype | None = None,
+    on_bytes: Callable[[int], None] = lambda n: None,
+) -> Params:
+    """A component's weights as `LazyArray`, which are read one by one; arguments and errors are those of `read_params`.
+
+    Raises:
+        UserError: When one is read and has values too large for `dtype`.
+    """
+    check_tensors(rules, weights.shapes(), expected_shapes(rules, abstract))
+    shapes = {path: leaf.shape for path, leaf in traverse_util.flatten_dict(abstract).items()}
+    dtypes = _dtypes(weights, rules, dtype)
+    by_target: dict[tuple[str | int, ...], list[TensorRule]] = {}
+    for rule in rules:
+        by_target.setdefault(rule.target, []).append(rule)
+
+    def read(path: tuple[str | int, ...]) -> np.ndarray:
+        array = np.empty(shapes[path], dtypes[path])
+        for rule in by_target[path]:
+            tensor = to_ours(weights.map(rule.source), rule.layout)
+            array[... if rule.layer is None else rule.layer] = cast(tensor, dtypes[path], rule.source)
+            on_bytes(weights.tensors[rule.source][1].nbytes)
+        return array
+
+    lazy = {path: LazyArray(shapes[path], dtypes[path], functools.partial(read, path)) for path in by_target}
+    return traverse_util.unflatten_dict(lazy)
 
 
 def _dtypes(

@@ -41,9 +41,10 @@ class RecordSpec:
     def array_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the float16 arrays.
 
-        Latents are already scaled: what the transformer sees. `image_latents` `[K+1, 1, h, w, C]` holds the clean first
-        frame at index 0 and K noisy draws of it after (CogVideoX-I2V training: sigma = exp(N(-3, 0.5)) is drawn, and
-        noise of that size is added to the pixels in [-1, 1] before the codec).
+        Latents are already scaled: what the transformer sees. `image_latents` `[K+1, 1, h, w, C]`, scaled as a
+        conditioning image, holds the clean first frame at index 0 and K noisy draws of it after (CogVideoX-I2V
+        training: sigma = exp(N(-3, 0.5)) is drawn, and noise of that size is added to the pixels in [-1, 1] before the
+        codec).
         """
         num_latents, height, width, channels = self.latent_shape
         return {

@@ -225,8 +225,7 @@ def _write_clip(path: Path, latents: Float[np.ndarray, "t h w c"], codec: VideoC
     with temporary.open("wb") as file:
         np.savez(file, latents=latents.astype(np.float16))
     os.replace(temporary, path.with_suffix(".npz"))
-    frames = codec.decode(jnp.asarray(latents[None]))
-    write_video(path, np.asarray(frames[0]), fps)
+    write_video(path, codec.decode_to_host(latents[None])[0], fps)
 
 
 def _with_path(section: ml_collections.ConfigDict, checkpoint: Path) -> dict[str, Any]:

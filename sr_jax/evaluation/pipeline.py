@@ -55,8 +55,10 @@ class ImageToVideo:
     clip: ClipSize
     image_fit: str
 
-    def __call__(self, image: UInt8[np.ndarray, "y x 3"], prompt: str, *, seed: int = 0) -> Float[Array, "f h w 3"]:
-        """Generates a video.
+    def __call__(
+        self, image: UInt8[np.ndarray, "y x 3"], prompt: str, *, seed: int = 0
+    ) -> Float[np.ndarray, "f h w 3"]:
+        """Generates a video; the device holds no more than a batch of its frames at a time.
 
         Args:
             image: RGB pixels of the first frame, of any size.
@@ -66,7 +68,7 @@ class ImageToVideo:
         Returns:
             The video, about in [-1, 1] (`sr_jax.data.video` writes it).
         """
-        return self.codec.decode(self.latents(image, prompt, clip_key(seed, prompt))[None])[0]
+        return self.codec.decode_to_host(self.latents(image, prompt, clip_key(seed, prompt))[None])[0]
 
     def latents(self, image: UInt8[np.ndarray, "y x 3"], prompt: str, key: Key[Array, ""]) -> Float[Array, "t h w c"]:
         """The scaled latents of a video, all noise from `key`."""

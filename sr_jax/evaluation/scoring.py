@@ -54,7 +54,7 @@ class Judges:
     """
 
     codec: VideoCodec
-    read_depth: Callable[[Float[Array, "b t y x c"]], Float[Array, "b f h w 3"]]
+    read_depth: Callable[[Float[Array, "b t y x c"]], Float[np.ndarray, "b f h w 3"]]
     faces: FaceTeacher
     colour_map: str = "inferno"
 
@@ -143,10 +143,10 @@ def score_clips(clips: Iterator[Clip], judges: Judges, *, batch_size: int) -> It
         latents = np.stack([clip.latents for clip in batch])
         # The last batch is filled up: one shape, one compilation.
         latents = jnp.concatenate([latents, np.repeat(latents[-1:], batch_size - len(batch), axis=0)])
-        frames = to_uint8(np.asarray(judges.codec.decode(latents))[: len(batch)])
+        frames = to_uint8(judges.codec.decode_to_host(latents)[: len(batch)])
         if frames.shape[1:] != batch[0].real.shape:
             raise UserError(f"generated clips are {_size(frames[0])}, the real ones {_size(batch[0].real)}")
-        colours = np.asarray(judges.read_depth(latents))
+        colours = judges.read_depth(latents)
         similarity, shown = _identity(batch, frames, judges.faces)
         for row, clip in enumerate(batch):
             depth = invert_colour(colours[row], judges.colour_map)

@@ -11,7 +11,7 @@ from sr_jax.models.codec import VideoCodec
 
 def depth_reader(
     structure: Callable[[Float[Array, "b t h w c"]], Float[Array, "b t h w c"]], codec: VideoCodec
-) -> Callable[[Float[Array, "b t h w c"]], Float[Array, "b f p q 3"]]:
+) -> Callable[[Float[Array, "b t h w c"]], Float[np.ndarray, "b f p q 3"]]:
     """A function from video latents to the coloured depth video that the structure module sees in them.
 
     Args:
@@ -22,7 +22,7 @@ def depth_reader(
         The function; both its parts are compiled. `teachers.depth.invert_colour` turns its colours into disparity.
     """
     compiled = jax.jit(structure)
-    return lambda latents: codec.decode(compiled(latents))
+    return lambda latents: codec.decode_to_host(compiled(latents))
 
 
 def structure_error(predicted: Float[np.ndarray, "f h w"], true: Float[np.ndarray, "f h w"]) -> Float[np.ndarray, " f"]:

@@ -33,6 +33,8 @@ class VideoCodec(Protocol):
     spatial_compression_ratio: int
     latent_channels: int
     scaling_factor: float
+    image_condition_factor: float
+    """What the scaled latents of a conditioning image are multiplied by for the image-to-video model."""
 
     def encode(self, video: Float[Array, "b f h w 3"]) -> tuple[Float[Array, "b t y x c"], Float[Array, "b t y x c"]]:
         """Returns mean and standard deviation of the scaled latents of a video in [-1, 1]."""
@@ -44,6 +46,12 @@ class VideoCodec(Protocol):
 
     def decode(self, latents: Float[Array, "b t y x c"]) -> Float[Array, "b f h w 3"]:
         """Returns the video, about in [-1, 1], of scaled latents."""
+        ...
+
+    def decode_to_host(
+        self, latents: Float[Array, "b t y x c"] | Float[np.ndarray, "b t y x c"]
+    ) -> Float[np.ndarray, "b f h w 3"]:
+        """`decode` into host memory, for videos that the device need not hold whole."""
         ...
 
 
@@ -121,6 +129,7 @@ class LinearVideoCodec:
         temporal_compression_ratio: Video frames in a latent frame, except the first.
         spatial_compression_ratio: Pixels along each side of a latent pixel.
         name: What provenance calls this codec.
+        image_condition_factor: 1: a conditioning image is encoded as any other.
     """
 
     mean: Float[np.ndarray, " p"]
@@ -131,6 +140,7 @@ class LinearVideoCodec:
     temporal_compression_ratio: int
     spatial_compression_ratio: int
     name: str = field(default="linear", init=False)
+    image_condition_factor: float = field(default=1.0, init=False)
 
     @property
     def latent_channels(self) -> int:
@@ -170,6 +180,12 @@ class LinearVideoCodec:
         """Decodes scaled latents to a video about in [-1, 1] (not clipped, so that gradients flow everywhere)."""
         sizes = {"temporal": self.temporal_compression_ratio, "spatial": self.spatial_compression_ratio}
         return _decode(latents, self.decoder, self.offset, **sizes)
+
+    def decode_to_host(
+        self, latents: Float[Array, "b t y x c"] | Float[np.ndarray, "b t y x c"]
+    ) -> Float[np.ndarray, "b f h w 3"]:
+        """`decode`, then a copy: videos of this codec are small."""
+        return np.asarray(self.decode(jnp.asarray(latents)))
 
     def save(self, path: Path) -> None:
         """Writes the codec as `.npz`: whole, or not at all."""

@@ -104,7 +104,7 @@ class FeatureExtractor:
     def __call__(self, plans: Sequence[ClipPlan], clips: Sequence[ClipPixels]) -> list[dict[str, Any]]:
         """The arrays of the records of a batch, in float16; see `RecordSpec.array_shapes`.
 
-        The first frame's latents are the means of the codec's posterior.
+        The first frame's latents are the means of the codec's posterior, as an image-to-video model takes them.
         """
         frames = np.stack([clip.frames for clip in clips])
         pixels = video.to_unit_range(frames)
@@ -122,7 +122,8 @@ class FeatureExtractor:
         batch = {
             "latent_mean": mean,
             "latent_std": std,
-            "image_latents": image_latents.reshape(*images.shape[:2], *image_latents.shape[1:]),
+            "image_latents": self._codec.image_condition_factor
+            * image_latents.reshape(*images.shape[:2], *image_latents.shape[1:]),
             "depth_latent": depth,
             "face_embedding": embedding,
             "face_mask": mask,

@@ -1,5 +1,7 @@
 """A LoRA trained here, in diffusers: beside the weights and fused into them."""
 
+import dataclasses
+
 import diffusers
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,8 @@ from configs import base
 from sr_jax.conversion.importing import Source, import_pipeline
 from sr_jax.conversion.lora import WEIGHTS_FILE, lora_tensors, save_lora
 from sr_jax.errors import UserError
+from sr_jax.evaluation.generation import load_generator
+from sr_jax.evaluation.sampling import clip_key
 from sr_jax.models.cogvideox import CogVideoXTransformer3D
 from sr_jax.models.functional import Functional
 from sr_jax.models.lora import AdaptedFunctional, LoraConfig, join, merge
@@ -21,6 +25,7 @@ from sr_jax.training.loop import train
 from tests.conversion.folders import VARIANTS, contents, save_pipeline, stored_tensors
 from tests.conversion.test_convert import run
 from tests.data.synthetic import write_synthetic_dataset
+from tests.evaluation.diffusers_video import IMAGE, PROMPT, SEED, diffusers_video, our_config
 from tests.models.diffusers_twin import diffusers_model, our_params, run_diffusers
 from tests.models.test_lora import ATTENTION, EVERYTHING, random_factors, relative_error
 from tests.training.helpers import assert_same_bits
@@ -158,6 +163,20 @@ def test_a_pipeline_loads_it(lora_run, exported, merged, tmp_path):
     assert back.keys() == fused.keys()
     for name, tensor in fused.items():
         np.testing.assert_allclose(back[name].numpy(), tensor.numpy(), atol=1e-6, err_msg=name)
+
+
+def test_a_pipelines_video_changes_as_ours_does(lora_run, exported, monkeypatch):
+    source, imported, workdir = lora_run
+    key = clip_key(SEED, PROMPT)
+    before, beside = (
+        diffusers_video(source, monkeypatch, key, "ddim", 3, lora=lora, guidance_scale=6.0)[1]
+        for lora in (None, exported)
+    )
+    pipeline = load_generator(imported, our_config(sampler="ddim", dynamic_guidance="")).pipeline
+    adapted = dataclasses.replace(pipeline, params=jax.device_put(transformers.load_transformer(workdir)[0]))
+    ours_before, ours = (p(IMAGE, PROMPT, seed=SEED) for p in (pipeline, adapted))
+    assert relative_error(ours - ours_before, beside - before) < 1e-3
+    assert np.abs(beside - before).max() > 1e-2 * np.abs(before).max()
 
 
 def test_merged_is_a_checkpoint_like_others(lora_run, merged):

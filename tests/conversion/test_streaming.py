@@ -1,5 +1,7 @@
 """Reading weights into the shardings they are wanted in."""
 
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from sr_jax.conversion.components import find_components
 from sr_jax.conversion.imported import load_component
 from sr_jax.conversion.importing import Source, import_pipeline
 from sr_jax.conversion.rules import convert_state_dict
-from sr_jax.conversion.streaming import read_params
+from sr_jax.conversion.streaming import lazy_params, read_params
 from sr_jax.errors import UserError
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.parallel.sharding import ShardingRules, param_shardings
@@ -58,6 +60,27 @@ def test_another_type_of_numbers(component, expected):
     where = shardings(component, ShardingRules())
     params = read_params(component.weights, component.rules, abstract, where, dtype=jnp.dtype(jnp.bfloat16))
     assert_same_bits(jax.tree.map(np.asarray, params), jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), expected))
+
+
+def test_an_import_holds_one_parameter_at_a_time(tmp_path, component, expected):
+    abstract = component.kind.functional(component.config).abstract_params()
+    sizes, made = [], []
+    lazy = lazy_params(component.weights, component.rules, abstract, on_bytes=sizes.append)
+    assert not sizes
+
+    def watched(leaf):
+        def read():
+            assert all(array() is None for array in made)
+            array = leaf.read()
+            made.append(weakref.ref(array))
+            return array
+
+        return store.LazyArray(leaf.shape, leaf.dtype, read)
+
+    store.save_item(tmp_path / "item", "transformer", jax.tree.map(watched, lazy))
+    assert len(made) == len(jax.tree.leaves(expected)) and sum(sizes) == component.nbytes()
+    stored = store.StoredParams(tmp_path / "item", "transformer")
+    assert_same_bits(stored.load(abstract), expected)
 
 
 def test_an_import_loads_into_shardings(tmp_path, source, component, expected):

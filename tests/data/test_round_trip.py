@@ -7,7 +7,7 @@ from sr_jax.data.round_trip import codec_round_trip
 class HalfCodec:
     """Halves the size of values on the way in and doubles them on the way out."""
 
-    name, weight_hash, scaling_factor = "half", "none", 0.5
+    name, weight_hash, scaling_factor, image_condition_factor = "half", "none", 0.5, 1.0
     temporal_compression_ratio, spatial_compression_ratio, latent_channels = 1, 1, 3
 
     def encode(self, video):
@@ -18,6 +18,9 @@ class HalfCodec:
 
     def decode(self, latents):
         return latents * 2
+
+    def decode_to_host(self, latents):
+        return np.asarray(self.decode(latents))
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ class PatchCodec:
     temporal_compression_ratio = 4
     spatial_compression_ratio = 4
     latent_channels = 192
-    scaling_factor = 1.0
+    scaling_factor = image_condition_factor = 1.0
 
     def encode(self, video):
         latents = to_patches(jnp.asarray(video), 4, 4)
@@ -33,6 +33,9 @@ class PatchCodec:
 
     def decode(self, latents):
         return from_patches(jnp.asarray(latents), 4, 4)
+
+    def decode_to_host(self, latents):
+        return np.asarray(self.decode(latents))
 
 
 class ColourDetector:

@@ -60,7 +60,14 @@ def test_forward_matches_diffusers(config, batch, size):
 
 
 @pytest.mark.parametrize(
-    ("config", "size", "remat"), [(I2V, (3, 8, 12), "save_matmuls"), (I2V_1_5, (2, 6, 10), "block")]
+    ("config", "size", "remat"),
+    [
+        (TINY, (3, 6, 10), "none"),
+        (ROPE, (3, 6, 10), "block"),
+        (I2V, (3, 8, 12), "save_matmuls"),
+        (ROPE_1_5, (4, 6, 10), "save_matmuls"),
+        (I2V_1_5, (2, 6, 10), "block"),
+    ],
 )
 def test_gradients_match_diffusers(config, size, remat):
     model = diffusers_model(config)
@@ -99,15 +106,22 @@ def test_without_text_equals_diffusers_without_text():
     assert relative_error(got, expected) < 1e-4
 
 
-def test_bfloat16_is_close_and_keeps_float32_parameters():
-    params = our_params(diffusers_model(I2V).state_dict(), I2V)
-    batch = inputs(I2V, 2, (3, 8, 12))
-    expected = jax.jit(functional(I2V).apply)(params, *batch)
-    half = functional(I2V, dtype=jnp.bfloat16)
-    got = jax.jit(half.apply)(params, *batch)
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [(TINY, (3, 8, 12)), (ROPE, (3, 8, 12)), (I2V, (3, 8, 12)), (ROPE_1_5, (4, 8, 12)), (I2V_1_5, (4, 8, 12))],
+)
+def test_bfloat16_is_close_and_keeps_float32_parameters(config, size):
+    model = diffusers_model(config)
+    batch = inputs(config, 2, size)
+    with torch.no_grad():
+        expected = run_diffusers(model, config, *map(torch.from_numpy, batch)).numpy()
+    half = functional(config, dtype=jnp.bfloat16)
+    got = jax.jit(half.apply)(our_params(model.state_dict(), config), *batch)
     assert got.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(half.abstract_params())} == {jnp.dtype(jnp.float32)}
-    assert relative_error(got.astype(jnp.float32), expected) < 0.05
+    # As one vector: the largest of many rounding errors grows with their number.
+    error = np.linalg.norm(got.astype(np.float32) - expected) / np.linalg.norm(expected)
+    assert 1e-4 < error < 2e-2
 
 
 def test_fresh_model_predicts_zero_and_every_parameter_learns_once_it_moved():

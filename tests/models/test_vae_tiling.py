@@ -29,9 +29,10 @@ def test_tiles_of_the_released_size_are_those_of_diffusers():
     assert tiling.decoding(8) == (TileAxis(30, 25, 40, 200), TileAxis(45, 36, 72, 288))
 
 
-def test_tiled_encoding_is_that_of_diffusers(twins):
+@pytest.mark.parametrize(("batch", "frames"), [(1, 9), (3, 1), (1, 17)])
+def test_tiled_encoding_is_that_of_diffusers(twins, batch, frames):
     ours, theirs = twins
-    video = vae_twin.video(1, 9, 28, 16)
+    video = vae_twin.video(batch, frames, 28, 16)
     whole = CogVideoXVAE(ours.config, ours.params)
     for mine, untiled, reference in zip(
         ours.encode(jnp.asarray(video)), whole.encode(jnp.asarray(video)), their_encode(theirs, video), strict=True
@@ -41,9 +42,10 @@ def test_tiled_encoding_is_that_of_diffusers(twins):
         assert relative_error(untiled, reference) > 1e-2
 
 
-def test_tiled_decoding_is_that_of_diffusers(twins):
+@pytest.mark.parametrize(("batch", "frames"), [(1, 5), (3, 1), (1, 3)])
+def test_tiled_decoding_is_that_of_diffusers(twins, batch, frames):
     ours, theirs = twins
-    latents = vae_twin.latents(1, 5, 5, 9)
+    latents = vae_twin.latents(batch, frames, 5, 9)
     with torch.no_grad():
         reference = their_decode(theirs, torch.from_numpy(latents))
     decoded = ours.decode_to_host(latents)

@@ -31,7 +31,8 @@ class MeanCodec:
     name, scaling_factor = "mean", 0.5
     temporal_compression_ratio, latent_channels = 4, 3
 
-    def __init__(self, spatial_compression_ratio=4, weight_hash="m0"):
+    def __init__(self, spatial_compression_ratio=4, weight_hash="m0", image_condition_factor=1.0):
+        self.image_condition_factor = image_condition_factor
         self.spatial_compression_ratio = spatial_compression_ratio
         self.weight_hash = weight_hash
 
@@ -47,6 +48,9 @@ class MeanCodec:
         raise NotImplementedError
 
     def decode(self, latents):
+        raise NotImplementedError
+
+    def decode_to_host(self, latents):
         raise NotImplementedError
 
 

@@ -122,6 +122,17 @@ def test_features_are_what_codec_and_teachers_say(tmp_path):
         np.testing.assert_allclose(record["text_embedding"], np.stack([letters, letters**2], -1) / 1000, rtol=1e-3)
 
 
+def test_image_latents_are_those_that_the_model_takes(tmp_path):
+    fakes.write_source(tmp_path / "a.mp4")
+    plans = fakes.plan(tmp_path)
+    clips = _read(tmp_path, plans)
+    plain = fakes.extractor()(plans, clips)[0]
+    inverted = fakes.extractor(codec=fakes.MeanCodec(image_condition_factor=4.0))(plans, clips)[0]
+    np.testing.assert_array_equal(inverted.pop("image_latents"), 4 * plain.pop("image_latents"))
+    for name, array in plain.items():
+        np.testing.assert_array_equal(inverted[name], array)
+
+
 def test_noise_of_the_first_frame(tmp_path):
     # With latents that are pixels the noise can be read back: its size is exp(N(-3, 0.5)).
     fakes.write_source(tmp_path / "a.mp4")

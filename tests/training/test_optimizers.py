@@ -82,3 +82,27 @@ def test_the_average_warms_up_and_then_decays():
     np.testing.assert_allclose(state.params["w"], w)
     np.testing.assert_allclose(state.ema_params["w"], expected, rtol=1e-6)
     np.testing.assert_allclose(metrics["grad_norm"].compute(), 2.0)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_buffers_are_not_changed_by_weight_decay_nor_by_averaging(config, name):
+    config.update(name=name, warmup_steps=0, weight_decay=0.5)
+    optimizer = make_optimizer(config, 10)
+    rng = np.random.default_rng(0)
+    values = {
+        name: jnp.asarray(rng.standard_normal(50), jnp.float32) for name in ("pos_embedding", "empty_prompt", "w")
+    }
+    params = {"patch_embed": values}
+
+    def loss(params, frozen, batch, key):
+        # A gradient too, which the models never give: an optimizer must not rely on that.
+        return jnp.sum(params["patch_embed"]["w"] + params["patch_embed"]["pos_embedding"]), {}
+
+    step = jax.jit(make_train_step(loss, optimizer, ema_decay=0.9, seed=0))
+    state = TrainState.create(params, optimizer)
+    for _ in range(20):
+        state, _ = step(state, {}, {})
+    for tree in (state.params["patch_embed"], state.ema_params["patch_embed"]):
+        for buffer in ("pos_embedding", "empty_prompt"):
+            np.testing.assert_array_equal(tree[buffer], values[buffer])
+        assert (tree["w"] != values["w"]).all()
