@@ -1,9 +1,11 @@
 """Peak memory of decoding clips of several lengths, each in a fresh process.
 
   python -m benchmarks.vae_memory
+  python -m benchmarks.vae_memory --narrower 1 --height 480 --width 720 --frames 9 17 33 49 --tiled --output full.json
 
-Writes benchmarks/results/vae_memory.json. The autoencoder is the released one with an eighth of the channels, on small
-frames: what matters is how the peak grows from one length to the next. On an accelerator it is the device's memory that
+Writes benchmarks/results/vae_memory.json. Without options the autoencoder is the released one with an eighth of the
+channels, on small frames: what matters is how the peak grows from one length to the next. The second line is the full
+size, for an accelerator. On an accelerator it is the device's memory that
 is measured; otherwise that of the process after compiling, with the finished video, and what of it was there before.
 """
 
@@ -20,8 +22,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-FRAMES = (9, 17, 33)
-HEIGHT, WIDTH = 96, 128
 RESULT = Path(__file__).parent / "results" / "vae_memory.json"
 _MIB = 2**20
 # Latent frames: one batch of the first size, one of the other.
@@ -35,30 +35,38 @@ _RETURN_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 def main() -> None:
     """Measures every length, and writes the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, nargs="+", default=[9, 17, 33])
+    parser.add_argument("--height", type=int, default=96)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--narrower", type=int, default=8, help="divides the released channels and groups")
+    parser.add_argument("--tiled", action="store_true", help="in tiles of half the released size")
     parser.add_argument("--output", type=Path, default=RESULT)
-    output = parser.parse_args().output
+    args = parser.parse_args()
+    size = (args.height, args.width)
     os.environ |= _RETURN_FREED_MEMORY
     runs = []
     # Every task has a process of its own: a peak is that of a whole process.
     with concurrent.futures.ProcessPoolExecutor(
         1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
     ) as pool:
-        for frames in FRAMES:
-            runs.append(pool.submit(measure, frames).result())
+        for frames in args.frames:
+            runs.append(pool.submit(measure, frames, size, args.narrower, args.tiled).result())
             print(json.dumps(runs[-1]), flush=True)
     result = {
-        "height": HEIGHT,
-        "width": WIDTH,
-        "video_mib_per_frame": round(HEIGHT * WIDTH * 3 * 4 / _MIB, 2),
-        "peak_mib_per_frame": round(slope(runs), 2),
+        "height": args.height,
+        "width": args.width,
+        "narrower": args.narrower,
+        "tiled": args.tiled,
+        "video_mib_per_frame": round(args.height * args.width * 3 * 4 / _MIB, 2),
+        "peak_mib_per_frame": round(slope(runs), 2) if len(runs) > 1 else None,
         "runs": runs,
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"{result['peak_mib_per_frame']} MiB for each frame more, written to {output}")
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"{result['peak_mib_per_frame']} MiB for each frame more, written to {args.output}")
 
 
-def measure(frames: int) -> dict[str, Any]:
+def measure(frames: int, pixels: tuple[int, int], narrower: int, tiled: bool) -> dict[str, Any]:
     """Decodes a clip of this many video frames."""
     # Only here: the parent process needs none of it, and an accelerator serves one process.
     import jax
@@ -67,11 +75,16 @@ def measure(frames: int) -> dict[str, Any]:
     from sr_jax.models.functional import Functional
     from sr_jax.models.vae import CogVideoXVAE
     from sr_jax.models.vae_network import RELEASED, Autoencoder
+    from sr_jax.models.vae_tiling import Tiling
 
-    widths = tuple(width // 8 for width in RELEASED["5b_i2v"].block_out_channels)
-    config = dataclasses.replace(RELEASED["5b_i2v"], block_out_channels=widths, norm_num_groups=4)
-    codec = CogVideoXVAE(config, Functional(lambda rngs: Autoencoder(config, rngs=rngs)).init(jax.random.key(0)))
-    size = (HEIGHT // codec.spatial_compression_ratio, WIDTH // codec.spatial_compression_ratio)
+    released = RELEASED["5b_i2v"]
+    widths = tuple(width // narrower for width in released.block_out_channels)
+    groups = released.norm_num_groups // narrower
+    config = dataclasses.replace(released, block_out_channels=widths, norm_num_groups=groups)
+    params = Functional(lambda rngs: Autoencoder(config, rngs=rngs)).init(jax.random.key(0))
+    tiling = Tiling(config.sample_height // 2, config.sample_width // 2) if tiled else None
+    codec = CogVideoXVAE(config, params, tiling=tiling)
+    size = (side // codec.spatial_compression_ratio for side in pixels)
     shape = (1, 1 + (frames - 1) // codec.temporal_compression_ratio, *size, codec.latent_channels)
     latents = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     # Compiles both sizes of a batch of frames; compiling needs memory too, but not what is measured here.
@@ -82,8 +95,8 @@ def measure(frames: int) -> dict[str, Any]:
     start = time.monotonic()
     video = codec.decode_to_host(latents)
     seconds = time.monotonic() - start
-    if video.shape != (1, frames, HEIGHT, WIDTH, 3):
-        raise ValueError(f"{frames} frames of {HEIGHT}x{WIDTH} came out as {video.shape}")
+    if video.shape != (1, frames, *pixels, 3):
+        raise ValueError(f"{frames} frames of {pixels} came out as {video.shape}")
     return {
         "frames": frames,
         "before_mib": round(before / _MIB, 1),

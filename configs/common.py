@@ -90,7 +90,7 @@ _SIZES = {
     "real": _small(
         sample_width=16, embedding_dim=128, num_train_steps={"base": 300, "stage_one": 200, "stage_two": 200}
     ),
-    # CogVideoX-2B, text to video: it takes no image.
+    # CogVideoX-2B, text to video: it takes no image, and is sampled with diffusers (`sr_jax.convert export`).
     "2b": _released("2b", snr_shift_scale=3.0),
     # CogVideoX-5B-I2V.
     "5b_i2v": _released("5b_i2v", snr_shift_scale=1.0),
