@@ -73,6 +73,37 @@ def test_dpm_trajectory_matches_diffusers(scale, steps, monkeypatch):
     assert relative_error(got, z.numpy()) < 1e-5
 
 
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+@pytest.mark.parametrize("name", ["ddim", "dpm"])
+def test_every_one_of_fifty_steps_matches_diffusers(name, scale, monkeypatch):
+    """Each from where diffusers is, so that no later step can hide an error."""
+    table, scheduler = {
+        "ddim": (ddim_steps, CogVideoXDDIMScheduler),
+        "dpm": (dpm_steps, CogVideoXDPMScheduler),
+    }[name]
+    scheduler = scheduler(**OPTIONS, snr_shift_scale=scale)
+    scheduler.set_timesteps(50)
+    schedule = NoiseSchedule(ScheduleConfig(snr_shift_scale=scale))
+    steps, rng = table(schedule, 50), np.random.default_rng(0)
+    z, clean_before = rng.standard_normal(SHAPE, np.float32), np.zeros(SHAPE, np.float32)
+    their_clean, before = None, None
+    for i, t in enumerate(scheduler.timesteps):
+        fresh = rng.standard_normal(SHAPE, np.float32)
+        monkeypatch.setattr(
+            scheduling_dpm_cogvideox, "randn_tensor", lambda *_, fresh=fresh, **__: torch.from_numpy(fresh)
+        )
+        prediction = velocity(np, z, np.float32(t))
+        clean = schedule.predict_clean(jnp.asarray(z), jnp.asarray(prediction), jnp.full(len(z), int(t)))
+        ours = steps.keep[i] * z + steps.clean[i] * clean + steps.previous[i] * clean_before + steps.noise[i] * fresh
+        theirs, prediction = torch.from_numpy(z), torch.from_numpy(prediction)
+        if name == "ddim":
+            theirs = scheduler.step(prediction, t, theirs, return_dict=False)[0]
+        else:
+            theirs, their_clean = scheduler.step(prediction, their_clean, t, before, theirs, return_dict=False)
+        assert relative_error(ours, theirs.numpy()) < 1e-5
+        z, clean_before, before = theirs.numpy(), clean, t
+
+
 @pytest.mark.parametrize("steps", [1, 2, 7, 30, 48, 50, 1000])
 @pytest.mark.parametrize("table", [ddim_steps, dpm_steps])
 def test_every_factor_is_finite_and_a_step_below_zero_returns_the_clean_prediction(table, steps):
