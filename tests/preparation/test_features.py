@@ -125,7 +125,7 @@ def test_features_are_what_codec_and_teachers_say(tmp_path):
 def test_image_latents_are_those_that_the_model_takes(tmp_path):
     fakes.write_source(tmp_path / "a.mp4")
     plans = fakes.plan(tmp_path)
-    clips = _read(tmp_path, plans)
+    clips = _read(plans)
     plain = fakes.extractor()(plans, clips)[0]
     inverted = fakes.extractor(codec=fakes.MeanCodec(image_condition_factor=4.0))(plans, clips)[0]
     np.testing.assert_array_equal(inverted.pop("image_latents"), 4 * plain.pop("image_latents"))
