@@ -33,6 +33,7 @@ from tests.evaluation.diffusers_video import (
 )
 from tests.evaluation.fakes import LetterText, PatchCodec
 from tests.models.vae_twin import relative_error
+from tests.training.helpers import batch_loss
 from tests.training.watched import Watched
 
 
@@ -110,10 +111,11 @@ def test_training_conditions_on_the_image_as_the_pipeline_of_diffusers_does(fold
     shape = (1, 3, HEIGHT // 4, WIDTH // 4, 4)
     batch = {name: jnp.zeros(shape) for name in ("latent_mean", "latent_std")}
     batch["image_latents"] = jnp.stack([image_latents] * 2, axis=1)
-    batch |= {"text_embedding": jnp.zeros((1, TOKENS, 10)), "face_mask": jnp.ones((1, 3))}
+    batch |= {"text_embedding": jnp.zeros((1, TOKENS, 10)), "depth_latent": jnp.zeros(shape)}
+    batch |= {"face_embedding": jnp.zeros((1, 3, 8)), "face_mask": jnp.ones((1, 3))}
     transformer = Watched(HEIGHT // 4, WIDTH // 4, 4)
     stage = Denoising({"transformer": transformer}, NoiseSchedule(), 0.0, 0.0, True, temporal_patch, None)
-    stage.loss({"transformer": {}}, {}, batch, jax.random.key(0))
+    batch_loss(stage)({"transformer": {}}, {}, batch, jax.random.key(0))
     got, wanted = transformer.inputs[0, ..., 4:], wanted[0].detach().permute(0, 2, 3, 1).numpy()
     assert relative_error(got, wanted) < 1e-5
 

@@ -14,6 +14,7 @@ from sr_jax.models.functional import Functional
 from sr_jax.models.structure import StructureModule, with_empty_prompt
 from sr_jax.training import stages
 from tests.models.diffusers_twin import ROPE, ROPE_1_5
+from tests.training.helpers import batch_loss
 from tests.training.watched import Watched
 
 CHANNELS = 3
@@ -46,7 +47,7 @@ def run(batch, monkeypatch):
         transformer, structure, identity = Watched(2, 2, CHANNELS), Watched(2, 2, CHANNELS), Watched(7)
         alignment = stages.Alignment(structure, identity, False, 1.0, 1.0, "noisy")
         stage = dataclasses.replace(STAGE, modules={"transformer": transformer}, alignment=alignment, **changes)
-        stage.loss({"transformer": {}}, {"structure": {}, "identity": {}}, batch, jax.random.key(1))
+        batch_loss(stage)({"transformer": {}}, {"structure": {}, "identity": {}}, batch, jax.random.key(1))
         return transformer.inputs, structure.inputs, identity.inputs
 
     return run
