@@ -34,7 +34,7 @@ def normal(key, *shape):
     return torch.from_numpy(np.array(jax.random.normal(key, (1, *shape)))).permute(0, 1, 4, 2, 3)
 
 
-def diffusers_video(folder, monkeypatch, key, sampler: str, latent_frames: int, lora=None, **options):
+def diffusers_video(folder, monkeypatch, key, sampler: str, latent_frames: int, lora=None, steps=STEPS, **options):
     """Latents and video of the pipeline of diffusers, in our layout, not clipped, made with the noise that we draw.
 
     Args:
@@ -44,6 +44,7 @@ def diffusers_video(folder, monkeypatch, key, sampler: str, latent_frames: int, 
         sampler: "ddim" or "dpm".
         latent_frames: T, with the frames that are cut off.
         lora: Folder for `load_lora_weights`, or None.
+        steps: Of the sampler.
         **options: Of the pipeline's call.
     """
     pipeline = CogVideoXImageToVideoPipeline.from_pretrained(folder)
@@ -54,11 +55,11 @@ def diffusers_video(folder, monkeypatch, key, sampler: str, latent_frames: int, 
     size = (HEIGHT // 4, WIDTH // 4, 4)
     start_key, steps_key = jax.random.split(key)
     image_noise = normal(jax.random.fold_in(key, 2), 1, *size).permute(0, 2, 1, 3, 4)
-    steps, kept = [], {}
+    taken, kept = [], {}
     step, decode = pipeline.scheduler.step, pipeline.decode_latents
 
     def counted_step(*args, **kwargs):
-        steps.append(None)
+        taken.append(None)
         return step(*args, **kwargs)
 
     def keeping_decode(latents):
@@ -66,7 +67,7 @@ def diffusers_video(folder, monkeypatch, key, sampler: str, latent_frames: int, 
         return kept["video"]
 
     def step_noise(*args, **kwargs):
-        return normal(jax.random.fold_in(steps_key, len(steps) - 1), latent_frames, *size)
+        return normal(jax.random.fold_in(steps_key, len(taken) - 1), latent_frames, *size)
 
     monkeypatch.setattr(pipeline.scheduler, "step", counted_step)
     monkeypatch.setattr(pipeline, "decode_latents", keeping_decode)
@@ -78,7 +79,7 @@ def diffusers_video(folder, monkeypatch, key, sampler: str, latent_frames: int, 
         height=HEIGHT,
         width=WIDTH,
         num_frames=FRAMES,
-        num_inference_steps=STEPS,
+        num_inference_steps=steps,
         latents=normal(start_key, latent_frames, *size),
         max_sequence_length=TOKENS,
         output_type="pt",
