@@ -5,6 +5,7 @@ from typing import Any
 
 import ml_collections
 
+from configs.pods import PODS, pod_names
 from sr_jax.models.cogvideox_config import RELEASED
 from sr_jax.models.identity import IdentityConfig
 
@@ -108,14 +109,17 @@ def get_common_config(size: str, stage: str) -> ml_collections.ConfigDict:
     """The fields that all stages have, at a named size.
 
     Args:
-        size: One of `size_names()`.
+        size: One of `size_names()`; with a pod of `pods.pod_names(size)` behind an @, what that pod needs.
         stage: "base", "stage_one" or "stage_two".
 
     Raises:
-        ValueError: For an unknown size.
+        ValueError: For an unknown size or pod.
     """
+    size, _, pod = size.partition("@")
     if size not in _SIZES:
         raise ValueError(f"unknown size {size!r}: choose one of {', '.join(size_names())}")
+    if pod and pod not in pod_names(size):
+        raise ValueError(f"unknown pod {pod!r} of {size}: choose one of {', '.join(pod_names(size)) or 'none'}")
     values = _SIZES[size]
     config = ml_collections.ConfigDict()
     config.seed = 0
@@ -161,7 +165,11 @@ def get_common_config(size: str, stage: str) -> ml_collections.ConfigDict:
     config.remat = values["remat"]
     config.mesh = values["mesh"] | {"context": 1, "tensor": 1}
     config.sharding = {}
+    # Steps to trace into the workdir, for TensorBoard or Perfetto; num_steps 0: none.
+    config.profile = {"first_step": 5, "num_steps": 0}
     config.log_every = values["log_every"]
     config.checkpoint_every = 500
     config.keep_checkpoints = 2
+    if pod:
+        config.update_from_flattened_dict(PODS[size, pod])
     return config

@@ -62,9 +62,7 @@ def build_schedule(schedule: Mapping[str, Any]) -> NoiseSchedule:
     return NoiseSchedule(ScheduleConfig(**schedule))
 
 
-def build_stage(
-    config: ml_collections.ConfigDict, frozen_configs: Mapping[str, Mapping[str, Any]] | None = None
-) -> Stage:
+def build_stage(config: ml_collections.ConfigDict, frozen: Mapping[str, Mapping[str, Any]] | None = None) -> Stage:
     """The stage that `config` describes.
 
     Stage two with both weights 0 is plain fine-tuning: it is built, and compiled, without the frozen modules. With a
@@ -72,8 +70,7 @@ def build_stage(
 
     Args:
         config: See `configs/`.
-        frozen_configs: For each frozen module that the stage uses, the config of the stage one that trained it; read
-            from their workdirs when None.
+        frozen: As `frozen_configs`, which it is when None.
 
     Raises:
         UserError: For an unknown stage or an option that is none of its values.
@@ -94,8 +91,7 @@ def build_stage(
     transformer = build_transformer(config.model.to_dict(), **precision)
     if lora is not None:
         transformer = AdaptedFunctional(transformer, lora)
-    if frozen_configs is None:
-        frozen_configs = {name: checkpoints.read_meta(path)["config"] for name, path in frozen_workdirs(config).items()}
+    frozen = frozen_configs(config) if frozen is None else frozen
     model = CogVideoXConfig(**config.model.to_dict())
     denoising = Denoising(
         modules={"transformer": transformer},
@@ -104,7 +100,7 @@ def build_stage(
         text_dropout=config.text_dropout,
         image_to_video=model.image_to_video,
         temporal_patch=model.patch[0],
-        alignment=_build_alignment(config, frozen_configs) if frozen_configs else None,
+        alignment=_build_alignment(config, frozen) if frozen else None,
     )
     return denoising if lora is None else LoraStage({"lora": transformer}, denoising)
 
@@ -129,6 +125,24 @@ def frozen_workdirs(config: ml_collections.ConfigDict) -> dict[str, str]:
                 "or set config.structure_weight=0 and config.identity_weight=0 for plain fine-tuning"
             )
     return {"structure": config.frozen.structure, "identity": config.frozen.identity}
+
+
+def frozen_configs(config: ml_collections.ConfigDict) -> dict[str, dict[str, Any]]:
+    """For each frozen module that the stage uses, the config of the stage one that trained it, from its workdir.
+
+    Raises:
+        UserError: As `frozen_workdirs`; or when a workdir has no checkpoint.
+    """
+    return {name: frozen_config(workdir) for name, workdir in frozen_workdirs(config).items()}
+
+
+def frozen_config(workdir: str) -> dict[str, Any]:
+    """The config of the stage one in `workdir`.
+
+    Raises:
+        UserError: When it has no checkpoint.
+    """
+    return checkpoints.read_meta(workdir)["config"]
 
 
 def load_frozen(config: ml_collections.ConfigDict) -> Params:

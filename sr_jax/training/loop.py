@@ -4,7 +4,6 @@ import dataclasses
 import json
 import logging
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,10 @@ from sr_jax.parallel.table import sharding_table
 from sr_jax.training import builders, checkpoints, workdirs
 from sr_jax.training.checkpoints import Checkpoints
 from sr_jax.training.logs import MetricLog
+from sr_jax.training.profiles import StepProfile
 from sr_jax.training.program import Program, build_program, shardings
-from sr_jax.training.state import Metrics, TrainState, merge_metrics
+from sr_jax.training.speed import Speedometer
+from sr_jax.training.state import Batch, Metrics, TrainState, merge_metrics
 
 
 def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[jax.Device] | None = None) -> TrainState:
@@ -69,12 +70,16 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
     frozen = place(_in_types_of(program.frozen, inputs.frozen), shardings(program.frozen))
     logging.info("parameters on each device:\n%s", sharding_table(program.state.params | {"frozen": program.frozen}))
     log = MetricLog(workdir, first_step=first_step, num_steps=last_step, enabled=jax.process_index() == 0)
-    window = _Window()
+    profile = StepProfile(workdir, **config.profile)
+    window = _Window(Speedometer(config, builders.frozen_configs(config), mesh.devices.flatten().tolist()))
     with processes.stop_requests() as stop:
         for step in range(first_step + 1, last_step + 1):
+            profile.before(step)
             with jax.profiler.StepTraceAnnotation("train", step_num=step):
-                state, metrics = program.train_step(state, frozen, to_global(next(data), config.batch_size, mesh))
-            window.add(metrics)
+                batch = to_global(next(data), config.batch_size, mesh)
+                state, metrics = program.train_step(state, frozen, batch)
+            profile.after(step, metrics)
+            window.add(metrics, batch)
             log.advance()
             last = stop.reached(step) or step == last_step
             if last or step % config.log_every == 0:
@@ -83,6 +88,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
             if last:
                 break
     saved.close()
+    profile.close()
     log.close()
     if int(state.step) < last_step:
         raise PreemptedError(f"told to stop: step {step} of {last_step} is saved in {workdir}, run the same again")
@@ -208,18 +214,17 @@ def _require_same_frozen(workdir: Path, steps: dict[str, int]) -> None:
 class _Window:
     """The metrics since the last log line: merged on the device, read once when the line is written."""
 
-    def __init__(self) -> None:
+    def __init__(self, speedometer: Speedometer) -> None:
+        self._speedometer = speedometer
         self._metrics: Metrics | None = None
         self._merge = jax.jit(merge_metrics)
-        self._start: tuple[int, float] | None = None
 
-    def add(self, metrics: Metrics) -> None:
+    def add(self, metrics: Metrics, batch: Batch) -> None:
+        self._speedometer.add(batch)
         self._metrics = metrics if self._metrics is None else self._merge(self._metrics, metrics)
 
     def close(self, step: int) -> dict[str, float]:
-        """The averages over at least one sample, and the steps a second since the last line.
-
-        The first line has no speed, because its steps hold the compilation.
+        """The averages over at least one sample, and the speed since the last line.
 
         Raises:
             FloatingPointError: When the loss is not finite.
@@ -228,9 +233,5 @@ class _Window:
         values = {name: float(average.compute()) for name, average in averages.items() if average.count}
         if not math.isfinite(values["loss"]):
             raise FloatingPointError(f"the loss is {values['loss']} in the steps before {step}")
-        now = time.monotonic()
-        if self._start is not None:
-            values["steps_per_second"] = (step - self._start[0]) / (now - self._start[1])
-        self._start = (step, now)
         self._metrics = None
-        return values
+        return values | self._speedometer.read()

@@ -1,0 +1,147 @@
+"""Plans one run: compiles its real train step for a topology, and measures the compiled program."""
+
+import dataclasses
+import time
+from typing import Any
+
+import jax
+import ml_collections
+
+from sr_jax.data.records import RecordSpec
+from sr_jax.parallel import mesh as meshes
+from sr_jax.planning import hlo
+from sr_jax.planning.collectives import Traffic, collectives
+from sr_jax.planning.memory import Memory, compiled_memory, refused_memory
+from sr_jax.planning.operations import count_flops
+from sr_jax.planning.roofline import Roofline, roofline
+from sr_jax.planning.topologies import Topology
+from sr_jax.planning.traffic import main_memory_bytes
+from sr_jax.training import builders
+from sr_jax.training.program import abstract_batch, build_program, record_spec
+from sr_jax.training.work import Work, clip_work
+
+NOISY_IMAGES = 4
+"""Draws of the noisy first frame that a record is taken to hold (the default of `configs/prepare.py`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What planning found.
+
+    Attributes:
+        topology: Name of the topology.
+        num_devices: Its devices.
+        mesh: Devices along each axis of the mesh.
+        clips: Clips of one step.
+        work: Of one clip.
+        hardware_flops: Of one step, the recomputed ones included.
+        memory: Of one device; all that is known of a program that was refused for want of it.
+        capacity: Bytes of a device's memory; None where it is unknown.
+        compiled: Whether the compiler took the program.
+        compile_seconds: Of tracing, lowering and compiling, by the clock.
+        compile_cpu_seconds: The same, of all of the machine's cores together.
+        traffic: Collectives by kind; None when nothing was compiled.
+        hbm_bytes: What one device moves to and from its main memory in a step, estimated; None as above.
+        roofline: None when nothing was compiled or the peaks are unknown.
+    """
+
+    topology: str
+    num_devices: int
+    mesh: dict[str, int]
+    clips: int
+    work: Work
+    hardware_flops: int
+    memory: Memory
+    capacity: int | None
+    compiled: bool
+    compile_seconds: float
+    compile_cpu_seconds: float
+    traffic: dict[str, Traffic] | None
+    hbm_bytes: int | None
+    roofline: Roofline | None
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether it fits; None where the capacity is unknown."""
+        return None if self.capacity is None else self.compiled and self.memory.total <= self.capacity
+
+    @property
+    def model_flops(self) -> int:
+        """Of one step."""
+        return self.clips * self.work.flops
+
+
+def plan(config: ml_collections.ConfigDict, topology: Topology) -> Plan:
+    """Compiles the train step that `config` describes for `topology`; allocates no array of it.
+
+    Args:
+        config: See `configs/`; frozen modules that it names no workdir for are those that it describes.
+        topology: The devices.
+
+    Raises:
+        UserError: For a config that no run could be started with on these devices.
+    """
+    frozen = planned_frozen_configs(config)
+    mesh = meshes.make_mesh(config.mesh.to_dict(), topology.devices)
+    meshes.check_batch_size(config.batch_size, mesh, config.accumulate_steps)
+    program = build_program(config, mesh, builders.build_stage(config, frozen))
+    records = record_spec(config, noisy_images=NOISY_IMAGES)
+    batch = abstract_batch(records, config.batch_size, mesh)
+    start, cpu_start = time.perf_counter(), time.process_time()
+    traced = program.train_step.trace(program.state, program.frozen, batch)
+    try:
+        compiled = traced.lower().compile()
+        memory = compiled_memory(program, batch, compiled.memory_analysis())
+    except jax.errors.JaxRuntimeError as error:
+        compiled, memory = None, refused_memory(program, batch, str(error))
+        if memory is None:
+            raise
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+    found = {
+        "topology": topology.name,
+        "num_devices": mesh.size,
+        "mesh": dict(mesh.shape),
+        "clips": config.batch_size,
+        "work": _work(config, frozen, records),
+        "hardware_flops": count_flops(traced.jaxpr),
+        "memory": memory,
+        "capacity": topology.chip and topology.chip.hbm_bytes,
+        "compile_seconds": seconds,
+        "compile_cpu_seconds": cpu_seconds,
+    }
+    if compiled is None:
+        return Plan(**found, compiled=False, traffic=None, hbm_bytes=None, roofline=None)
+    return Plan(**found, compiled=True, **_measured(compiled, found, topology))
+
+
+def planned_frozen_configs(config: ml_collections.ConfigDict) -> dict[str, dict[str, Any]]:
+    """As `builders.frozen_configs`; a module without a workdir is the one that `config` itself describes.
+
+    Such a structure module reads the empty prompt, as those of the released sizes do: 226 tokens more than without.
+    """
+    if not builders.uses_frozen_modules(config):
+        return {}
+    described = config.to_dict() | {"structure_input": "clean", "structure_text": "empty_prompt"}
+    return {
+        name: builders.frozen_config(config.frozen[name]) if config.frozen[name] else described
+        for name in ("structure", "identity")
+    }
+
+
+def _work(config: ml_collections.ConfigDict, frozen: dict[str, Any], records: RecordSpec) -> Work:
+    return clip_work(config, frozen, records.latent_shape[:3], records.text_shape[0])
+
+
+def _measured(compiled: jax.stages.Compiled, found: dict[str, Any], topology: Topology) -> dict[str, Any]:
+    text = hlo.parse(compiled.as_text())
+    traffic = collectives(text, found["num_devices"])
+    hbm_bytes = main_memory_bytes(text)
+    bound = topology.chip and roofline(
+        topology.chip,
+        num_devices=found["num_devices"],
+        model_flops=found["clips"] * found["work"].flops,
+        hardware_flops=found["hardware_flops"],
+        hbm_bytes=hbm_bytes,
+        sent_bytes=sum(kind.bytes for kind in traffic.values()),
+    )
+    return {"traffic": traffic, "hbm_bytes": hbm_bytes, "roofline": bound}

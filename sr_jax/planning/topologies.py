@@ -1,0 +1,113 @@
+"""Devices to compile for, by name: TPU slices that nobody has at hand, and the devices that are there."""
+
+import contextlib
+import dataclasses
+import os
+import re
+from collections.abc import Sequence
+
+import jax
+from jax.experimental import topologies
+
+from sr_jax.errors import UserError
+from sr_jax.parallel.chips import Chip, find_chip
+
+TPUS = ("v5e", "v5p", "v6e")
+"""The TPU generations that a topology can name."""
+
+_EXAMPLES = "v5p:2x2x4, v6e:8x8, v5e:16x16, local, cpu:8"
+_LIBTPU_ENVIRONMENT = {
+    # The TPU library asks the cloud's metadata server what machine it is on, unless it is told.
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5p-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    # It only compiles, so several processes may load it.
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_MIN_LOG_LEVEL": "3",
+    "TPU_STDERR_LOG_LEVEL": "3",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Topology:
+    """Devices to compile for.
+
+    Attributes:
+        name: As the user gave it.
+        devices: All of them; those of a TPU slice exist for the compiler only.
+        chip: Their peaks; None where they are unknown.
+    """
+
+    name: str
+    devices: Sequence[jax.Device]
+    chip: Chip | None
+
+
+def prepare(name: str) -> None:
+    """Sets what JAX and the TPU compiler read when they start; call it before anything asks JAX for a device.
+
+    Args:
+        name: A topology's name, see `get_topology`.
+    """
+    platform, _, size = name.partition(":")
+    if platform in TPUS or platform == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    if platform in TPUS:
+        for variable, value in _LIBTPU_ENVIRONMENT.items():
+            os.environ.setdefault(variable, value)
+    elif platform == "cpu" and size.isdecimal():
+        jax.config.update("jax_num_cpu_devices", int(size))
+
+
+def get_topology(name: str) -> Topology:
+    """The devices of a topology.
+
+    Args:
+        name: A TPU generation and the chips along each axis of the slice ("v5p:2x2x4"), "local" for the devices that
+            are there, or "cpu" with a count for virtual devices ("cpu:8").
+
+    Raises:
+        UserError: For a name that is none of these, or a slice that the TPU compiler does not know.
+    """
+    platform, _, size = name.partition(":")
+    if platform in TPUS and re.fullmatch(r"\d+(x\d+){1,2}", size):
+        devices = _tpu_devices(name)
+    elif name == "local":
+        devices = jax.devices()
+    elif platform == "cpu" and size.isdecimal() and int(size) > 0:
+        devices = _cpu_devices(int(size))
+    else:
+        raise UserError(f"unknown topology {name!r}: name one like {_EXAMPLES} (TPUs: {', '.join(TPUS)})")
+    return Topology(name, devices, find_chip(devices[0].device_kind))
+
+
+def _tpu_devices(name: str) -> Sequence[jax.Device]:
+    try:
+        import libtpu  # noqa: F401
+    except ImportError as error:
+        raise UserError(f'compiling for {name} needs the TPU compiler: pip install "jax[tpu]" (extra `tpu`)') from error
+    with _quiet():
+        try:
+            return topologies.get_topology_desc(name, platform="tpu").devices
+        except jax.errors.JaxRuntimeError as error:
+            raise UserError(f"the TPU compiler knows no topology {name!r}: {str(error).splitlines()[0]}") from error
+
+
+def _cpu_devices(count: int) -> Sequence[jax.Device]:
+    devices = jax.devices("cpu")
+    if len(devices) < count:
+        raise UserError(f"topology cpu:{count} asks for {count} virtual devices, this process has {len(devices)}")
+    return devices[:count]
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps what the TPU library prints about the TPU that is missing off the terminal."""
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)

@@ -1,0 +1,70 @@
+"""How fast a run trains: clips, tokens and model FLOPs a second, and what part of the devices' peak that is."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import ml_collections
+
+from sr_jax.parallel.chips import find_chip
+from sr_jax.training.state import Batch
+from sr_jax.training.work import Work, clip_work
+
+
+class Speedometer:
+    """Adds up the work of steps between two readings.
+
+    Args:
+        config: Of the run.
+        frozen: As `builders.frozen_configs`.
+        devices: That it runs on. When no peak of their chip is published, there is no MFU, which is said once.
+    """
+
+    def __init__(
+        self, config: ml_collections.ConfigDict, frozen: Mapping[str, Mapping[str, Any]], devices: Sequence[jax.Device]
+    ):
+        self._config, self._frozen = config, frozen
+        self._num_devices = len(devices)
+        self._chip = find_chip(devices[0].device_kind)
+        if self._chip is None:
+            kind = devices[0].device_kind
+            logging.info("no MFU in the log: no published peak of a device of the kind %r is known here", kind)
+        self._works: dict[tuple[int, ...], Work] = {}
+        self._steps = self._clips = self._tokens = self._flops = 0
+        self._start: float | None = None
+
+    def add(self, batch: Batch) -> None:
+        """Counts a step on this global batch."""
+        clips, *size, _ = batch["latent_mean"].shape
+        text_length = batch["text_embedding"].shape[1]
+        key = (*size, text_length)
+        if key not in self._works:
+            self._works[key] = clip_work(self._config, self._frozen, tuple(size), text_length)
+        self._steps += 1
+        self._clips += clips
+        self._tokens += clips * self._works[key].tokens
+        self._flops += clips * self._works[key].flops
+
+    def read(self) -> dict[str, float]:
+        """The speed since the last reading, once the steps are done; the first has none, because it compiled.
+
+        Returns:
+            Steps, clips and tokens a second; `model_tflops_per_second` of one device; and `mfu`, between 0 and 1.
+        """
+        now = time.monotonic()
+        values = {} if self._start is None else self._values(now - self._start)
+        self._start = now
+        self._steps = self._clips = self._tokens = self._flops = 0
+        return values
+
+    def _values(self, seconds: float) -> dict[str, float]:
+        flops = self._flops / seconds / self._num_devices
+        values = {
+            "steps_per_second": self._steps / seconds,
+            "clips_per_second": self._clips / seconds,
+            "tokens_per_second": self._tokens / seconds,
+            "model_tflops_per_second": flops / 1e12,
+        }
+        return values if self._chip is None else values | {"mfu": flops / self._chip.flops}

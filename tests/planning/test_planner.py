@@ -1,0 +1,100 @@
+"""Planning in one process: bad topologies, bad configs, and the words of the answer."""
+
+import dataclasses
+
+import jax
+import pytest
+
+from sr_jax.errors import UserError
+from sr_jax.parallel.chips import TPU_V5E
+from sr_jax.planning import report
+from sr_jax.planning.collectives import Traffic
+from sr_jax.planning.memory import Memory
+from sr_jax.planning.planner import Plan, plan, planned_frozen_configs
+from sr_jax.planning.roofline import roofline
+from sr_jax.planning.topologies import Topology, get_topology
+from sr_jax.training.work import Work
+
+_GIB = 2**30
+
+
+@pytest.mark.parametrize("name", ["v9:2x2", "v5p", "v5p:2", "v5p:2x2x4x2", "cpu", "cpu:none", "cpu:0", ""])
+def test_unknown_topologies(name):
+    with pytest.raises(UserError, match=r"unknown topology .* name one like v5p:2x2x4"):
+        get_topology(name)
+
+
+def test_devices_that_are_there():
+    assert len(get_topology("cpu:4").devices) == 4
+    assert get_topology("local").devices == jax.devices()
+    assert get_topology("local").chip is None
+    with pytest.raises(UserError, match="asks for 99 virtual devices, this process has 8"):
+        get_topology("cpu:99")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"mesh.fsdp": 3}, "does not fit the 8 devices"),
+        ({"mesh.fsdp": 8, "mesh.data": 1, "batch_size": 4}, "must be a multiple of data x fsdp = 8"),
+        ({"batch_size": 8, "optimizer.name": "adam"}, "choose"),
+        ({"batch_size": 8, "remat": "everything"}, "choose one of"),
+    ],
+)
+def test_configs_that_no_run_could_start_with(tiny, overrides, message):
+    with pytest.raises(UserError, match=message):
+        plan(tiny("stage_two", **overrides), Topology("cpu:8", jax.devices(), None))
+
+
+def test_frozen_modules_are_those_that_the_config_describes(tiny):
+    config = tiny("stage_two")
+    described = planned_frozen_configs(config)
+    assert described.keys() == {"structure", "identity"}
+    assert described["structure"]["structure"] == config.structure.to_dict()
+    assert planned_frozen_configs(tiny("base")) == {}
+
+
+@pytest.fixture
+def found():
+    memory = Memory(2 * _GIB, 4 * _GIB, 2 * _GIB, _GIB, 2**20, 0, 5 * _GIB, 0, 0)
+    bound = roofline(
+        TPU_V5E,
+        num_devices=4,
+        model_flops=4 * 197 * 10**12,
+        hardware_flops=6 * 197 * 10**12,
+        hbm_bytes=819 * 10**9,
+        sent_bytes=10**11,
+    )
+    return Plan(
+        "v5e:2x2", 4, {"data": 1, "fsdp": 4, "context": 1, "tensor": 1}, 4, Work(197 * 10**12, 17_776),
+        6 * 197 * 10**12, memory, 16 * _GIB, True, 12.0, 20.0, {"all-gather": Traffic(84, 10**11)}, 819 * 10**9, bound,
+    )  # fmt: skip
+
+
+def test_roofline_by_hand(found):
+    bound = found.roofline
+    assert (bound.compute, bound.hbm, bound.links) == (1.5, 1.0, 0.5)
+    assert bound.seconds == 1.5
+    assert bound.mfu_bound == pytest.approx(1 / 1.5)
+
+
+def test_the_answer_in_words(found):
+    text = report.to_text(found)
+    assert text.endswith("YES, it fits: 14.00 GiB of the 16.00 GiB of a device (88%).")
+    assert "v5e:2x2: 4 devices, mesh data 1 x fsdp 4 x context 1 x tensor 1" in text
+    assert "1.500 s, an MFU of at most 67%" in text
+    assert "(+50%: recomputed, and the optimizer)" in text
+    assert report.to_json(found)["memory_total"] == found.memory.total
+    assert report.to_json(found)["fits"] is True
+
+
+def test_what_the_compiler_refuses_does_not_fit(found):
+    refused = dataclasses.replace(found, compiled=False, traffic=None, hbm_bytes=None, roofline=None)
+    assert refused.fits is False
+    assert report.verdict(refused).startswith("NO, it does not fit")
+    assert "refused by the compiler" in report.to_text(refused)
+
+
+def test_more_than_there_is_does_not_fit(found):
+    memory = dataclasses.replace(found.memory, temporaries=9 * _GIB)
+    assert dataclasses.replace(found, memory=memory).fits is False
