@@ -54,12 +54,12 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
         workdirs.check_config(config, workdir)
         inputs = _checked_inputs(config, workdir, devices)
     workdirs.write_config(config, workdir)
-    program, data, mesh = inputs.program, inputs.data, inputs.program.mesh
+    program, data, meta, mesh = inputs.program, inputs.data, inputs.meta, inputs.program.mesh
 
     saved = Checkpoints(workdir, save_every=config.checkpoint_every, keep=config.keep_checkpoints)
     if saved.latest_step() is None:
         state = make_state(program, inputs.loaded, config.seed)
-        saved.save(0, state, inputs.meta, force=True)
+        saved.save(0, state, meta, force=True)
     else:
         state = saved.restore(program.state)
     first_step, last_step = int(state.step), config.num_train_steps
@@ -68,6 +68,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
         logging.info("training %s: %s parameters", name, f"{parameter_overview.count_parameters(params):,}")
 
     frozen = place(_in_types_of(program.frozen, inputs.frozen), shardings(program.frozen))
+    # The host's copies of all weights.
+    del inputs
     logging.info("parameters on each device:\n%s", sharding_table(program.state.params | {"frozen": program.frozen}))
     log = MetricLog(workdir, first_step=first_step, num_steps=last_step, enabled=jax.process_index() == 0)
     profile = StepProfile(workdir, **config.profile)
@@ -84,7 +86,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
             last = stop.reached(step) or step == last_step
             if last or step % config.log_every == 0:
                 log.write(step, window.close(step))
-            saved.save(step, state, inputs.meta, force=last)
+            saved.save(step, state, meta, force=last)
             if last:
                 break
     saved.close()
@@ -172,7 +174,7 @@ class _Inputs:
         program: Its program.
         data: This process's batches.
         frozen: What the loss reads (`builders.load_frozen`).
-        loaded: What does not start fresh (`builders.load_initial`).
+        loaded: What does not start fresh (`builders.load_initial`); `{}` when the run resumes.
         meta: What its checkpoints say about themselves.
     """
 
@@ -189,7 +191,8 @@ def _checked_inputs(config: ml_collections.ConfigDict, workdir: Path, devices: S
     stage = builders.build_stage(config)
     data = make_data(config, mesh)
     frozen_steps = builders.frozen_steps(config)
-    if checkpoints.exists(workdir):
+    resumes = checkpoints.exists(workdir)
+    if resumes:
         _require_same_frozen(workdir, frozen_steps)
     meta = {
         "stage": config.stage,
@@ -198,7 +201,8 @@ def _checked_inputs(config: ml_collections.ConfigDict, workdir: Path, devices: S
         "frozen_steps": frozen_steps,
     }
     frozen = builders.load_frozen(config)
-    return _Inputs(build_program(config, mesh, stage), data, frozen, builders.load_initial(config, stage), meta)
+    loaded = {} if resumes else builders.load_initial(config, stage)
+    return _Inputs(build_program(config, mesh, stage), data, frozen, loaded, meta)
 
 
 def _require_same_frozen(workdir: Path, steps: dict[str, int]) -> None:

@@ -1,0 +1,153 @@
+"""Several processes, other meshes, and being told to stop: training goes on as if nothing had happened."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from configs import base
+from sr_jax.data.pipeline import train_batches
+from sr_jax.training import loop
+from sr_jax.training.checkpoints import load_params
+from sr_jax.training.logs import read_metrics
+from sr_jax.training.loop import train
+from tests.training.helpers import assert_close
+
+OVERRIDES = {
+    "batch_size": 4, "num_train_steps": 3000, "log_every": 1, "checkpoint_every": 1000, "model.num_attention_heads": 2,
+    "model.attention_head_dim": 16, "model.num_layers": 1, "model.time_embed_dim": 8, "model.text_embed_dim": 12,
+    "model.max_text_seq_length": 4, "model.in_channels": 8, "model.out_channels": 4, "model.sample_frames": 5,
+    "model.sample_height": 4, "model.sample_width": 4, "optimizer.name": "adamw", "optimizer.learning_rate": 1e-3,
+    "optimizer.warmup_steps": 1, "optimizer.schedule": "constant", "mesh.data": 4, "mesh.tensor": 2,
+}  # fmt: skip
+
+
+class TwoProcesses:
+    """A run of `python -m sr_jax.train` by two processes of four devices each."""
+
+    def __init__(self, workdir, **overrides):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        flags = [f"--config.{name}={value}" for name, value in (OVERRIDES | overrides).items()]
+        command = [
+            sys.executable,
+            "-m",
+            "sr_jax.train",
+            "--config=configs/base.py:tiny",
+            f"--workdir={workdir}",
+            *flags,
+        ]
+        environment = os.environ | {
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+            "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+            "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+        }
+        self.processes = [
+            subprocess.Popen(
+                [*command, *flags, "--num_processes=2", f"--process_id={index}"],
+                env=environment,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for index in range(2)
+        ]
+
+    def wait_for_step(self, workdir, step):
+        """Returns once `step` is logged."""
+        deadline = time.monotonic() + 120
+        while not any(line["step"] >= step for line in read_metrics(workdir)):
+            assert all(process.poll() is None for process in self.processes) and time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def finish(self):
+        """Their exit codes and what they wrote to stderr."""
+        outputs = [process.communicate(timeout=120)[1] for process in self.processes]
+        return [process.returncode for process in self.processes], outputs
+
+
+def _config(dataset, **overrides):
+    config = base.get_config("tiny")
+    config.update_from_flattened_dict(OVERRIDES | {"data.dir": str(dataset)} | overrides)
+    return config
+
+
+def _losses(workdir):
+    return {line["step"]: line["loss"] for line in read_metrics(workdir)}
+
+
+def _assert_same_losses(ours, theirs, steps):
+    np.testing.assert_allclose([ours[step] for step in steps], [theirs[step] for step in steps], rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def stopped(dataset, tmp_path_factory):
+    """Workdir of a run of two processes, one of which was told to stop; how they ended; and the step they saved."""
+    workdir = tmp_path_factory.mktemp("processes") / "run"
+    run = TwoProcesses(workdir, **{"data.dir": dataset})
+    run.wait_for_step(workdir, 3)
+    run.processes[1].send_signal(signal.SIGTERM)
+    codes, outputs = run.finish()
+    return workdir, codes, outputs, max(_losses(workdir))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(dataset, stopped, tmp_path_factory):
+    """Workdir of a run of this one process, on eight devices, four steps longer."""
+    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
+    last = stopped[-1]
+    train(_config(dataset, num_train_steps=last), workdir)
+    shutil.copytree(workdir, workdir.parent / "half")
+    train(_config(dataset, num_train_steps=last + 4), workdir)
+    return workdir
+
+
+def test_one_told_to_stop_stops_both_with_a_checkpoint(stopped):
+    workdir, codes, outputs, step = stopped
+    assert codes == [75, 75], outputs
+    for output in outputs:
+        assert re.search(f"told to stop: step {step} of 3000 is saved in", output)
+    assert load_params(workdir)[1]["step"] == step
+    # The first process alone writes the log: each step is there once.
+    assert [line["step"] for line in read_metrics(workdir)] == list(range(1, step + 1))
+
+
+def test_two_processes_compute_what_one_computes(stopped, undisturbed):
+    workdir, _, _, step = stopped
+    _assert_same_losses(_losses(workdir), _losses(undisturbed), range(1, step + 1))
+    params = (load_params(path, item="params", step=step)[0] for path in (workdir, undisturbed))
+    assert_close(*params, rtol=1e-4, atol=2e-5)
+
+
+def test_one_process_goes_on_on_another_mesh_with_the_next_examples(
+    dataset, stopped, undisturbed, tmp_path, monkeypatch
+):
+    step = stopped[-1]
+    shutil.copytree(stopped[0], tmp_path / "run")
+    seen, to_global = [], loop.to_global
+    monkeypatch.setattr(
+        loop, "to_global", lambda batch, *args: seen.append(batch["latent_mean"]) or to_global(batch, *args)
+    )
+    mesh = {"mesh.data": 1, "mesh.fsdp": 2, "mesh.tensor": 2}
+    train(_config(dataset, num_train_steps=step + 4, **mesh), tmp_path / "run", jax.devices()[:4])
+    _assert_same_losses(_losses(tmp_path / "run"), _losses(undisturbed), range(1, step + 5))
+    batches = train_batches(dataset, batch_size=4, seed=0)
+    expected = [next(batches)["latent_mean"] for _ in range(step + 4)][step:]
+    np.testing.assert_array_equal(seen, expected)
+
+
+def test_two_processes_go_on_where_one_stopped(dataset, stopped, undisturbed):
+    """Here both processes need every row, because they differ on the context axis."""
+    workdir, step = undisturbed.parent / "half", stopped[-1]
+    mesh = {"mesh.data": 1, "mesh.context": 4, "mesh.tensor": 2}
+    codes, outputs = TwoProcesses(workdir, **{"data.dir": dataset, "num_train_steps": step + 4}, **mesh).finish()
+    assert codes == [0, 0], outputs
+    _assert_same_losses(_losses(workdir), _losses(undisturbed), range(1, step + 5))
