@@ -101,12 +101,9 @@ def stopped(dataset, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(dataset, stopped, tmp_path_factory):
-    """Workdir of a run of this one process, on eight devices, four steps longer."""
-    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
-    last = stopped[-1]
-    train(_config(dataset, num_train_steps=last), workdir)
-    shutil.copytree(workdir, workdir.parent / "half")
-    train(_config(dataset, num_train_steps=last + 4), workdir)
+    """Workdir of a run of this one process, on eight devices, four steps longer; it has a checkpoint at both steps."""
+    workdir, step = tmp_path_factory.mktemp("undisturbed") / "run", stopped[-1]
+    train(_config(dataset, num_train_steps=step + 4, checkpoint_every=step, keep_checkpoints=9), workdir)
     return workdir
 
 
@@ -127,9 +124,8 @@ def test_two_processes_compute_what_one_computes(stopped, undisturbed):
     assert_close(*params, rtol=1e-4, atol=2e-5)
 
 
-def test_one_process_goes_on_on_another_mesh_with_the_next_examples(
-    dataset, stopped, undisturbed, tmp_path, monkeypatch
-):
+def test_one_process_goes_on_with_the_next_examples(dataset, stopped, undisturbed, tmp_path, monkeypatch):
+    """Here on another mesh of half the devices."""
     step = stopped[-1]
     shutil.copytree(stopped[0], tmp_path / "run")
     seen, to_global = [], loop.to_global
@@ -144,10 +140,13 @@ def test_one_process_goes_on_on_another_mesh_with_the_next_examples(
     np.testing.assert_array_equal(seen, expected)
 
 
-def test_two_processes_go_on_where_one_stopped(dataset, stopped, undisturbed):
+def test_two_processes_go_on_where_one_stopped(dataset, stopped, undisturbed, tmp_path):
     """Here both processes need every row, because they differ on the context axis."""
-    workdir, step = undisturbed.parent / "half", stopped[-1]
+    workdir, step = tmp_path / "run", stopped[-1]
+    shutil.copytree(undisturbed, workdir)
+    shutil.rmtree(workdir / "checkpoints" / str(step + 4))
     mesh = {"mesh.data": 1, "mesh.context": 4, "mesh.tensor": 2}
     codes, outputs = TwoProcesses(workdir, **{"data.dir": dataset, "num_train_steps": step + 4}, **mesh).finish()
     assert codes == [0, 0], outputs
     _assert_same_losses(_losses(workdir), _losses(undisturbed), range(1, step + 5))
+    assert [line["step"] for line in read_metrics(workdir)] == list(range(1, step + 5))
