@@ -87,7 +87,7 @@ class PatchEmbed(nnx.Module):
         x = jnp.where(layers.text_mask(text_length, length - text_length)[:, None], text, video)
         table = self._positions(hidden_states.shape[1:4], text_length)
         if table is not None:
-            x = x + jnp.pad(table, ((0, behind), (0, 0)))
+            x = x + activations.constrain(jnp.pad(table, ((0, behind), (0, 0))), "stream", None)
         return activations.constrain(x.astype(self.dtype), "batch", "stream", None)
 
     def _positions(self, size: tuple[int, int, int], text_length: int) -> Float[Array, "s d"] | None:
