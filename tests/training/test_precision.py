@@ -81,9 +81,10 @@ def test_adam_with_a_bfloat16_state_goes_where_adam_goes():
     assert 0 < difference < 0.01
 
 
-def test_the_factored_state_is_small_and_learns(stage_two):
-    config = stage_two(**{"optimizer.name": "adafactor", "optimizer.learning_rate": 0.05, "optimizer.weight_decay": 0})
-    optimizer = make_optimizer(config.optimizer.copy_and_resolve_references(), 100)
+def test_the_factored_state_is_small_and_learns(tiny):
+    overrides = {"optimizer.name": "adafactor", "optimizer.learning_rate": 0.05, "optimizer.weight_decay": 0.0}
+    config = tiny("base", **overrides)
+    optimizer = make_optimizer(config.optimizer, 100)
     error, state = _run(optimizer, 60)
     assert sum(leaf.size for leaf in jax.tree.leaves(state) if leaf.ndim) < 3 * (256 + 192)
     assert np.linalg.norm(error) < 0.2 * np.linalg.norm(_run(optimizer, 0)[0])
