@@ -82,8 +82,9 @@ class PatchEmbed(nnx.Module):
         video = self.proj(activations.constrain(patches, "batch", "stream", None))
         video = activations.constrain(video, "batch", "stream", None)
         text = activations.constrain(self.text_proj(encoder_hidden_states), "batch", None, None)
-        text = jnp.pad(text, ((0, 0), (0, length - text_length), (0, 0)))
-        text = activations.constrain(text, "batch", "stream", None)
+        # A product with ones and zeros instead of a pad, whose gradient would gather the whole sequence on every device.
+        places = activations.constrain(jnp.eye(length, text_length, dtype=text.dtype), "stream", None)
+        text = activations.constrain(jnp.einsum("nl,bld->bnd", places, text), "batch", "stream", None)
         x = jnp.where(layers.text_mask(text_length, length - text_length)[:, None], text, video)
         table = self._positions(hidden_states.shape[1:4], text_length)
         if table is not None:

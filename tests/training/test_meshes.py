@@ -22,13 +22,22 @@ KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective
 # The collectives of the compiled program, in which the blocks of a module are one loop. XLA's CPU compiler keeps the
 # reduce-scatters that the program asks for and makes none of its own from all-reduces, as those for TPUs and GPUs do.
 MESHES = {
-    "data": ({"data": 8}, {}),
-    "fsdp": ({"fsdp": 8}, {}),
-    "context": ({"context": 8}, {}),
-    "tensor": ({"tensor": 2}, {}),
-    "fsdp_context": ({"fsdp": 2, "context": 4}, {}),
-    "data_fsdp_tensor": ({"data": 2, "fsdp": 2, "tensor": 2}, {}),
-    "fsdp_context_tensor": ({"fsdp": 2, "context": 2, "tensor": 2}, {}),
+    "data": ({"data": 8}, {"all-reduce": 3}),
+    "fsdp": ({"fsdp": 8}, {"all-gather": 68, "all-reduce": 11}),
+    "context": ({"context": 8}, {"all-gather": 58, "all-reduce": 10, "all-to-all": 1, "reduce-scatter": 4}),
+    "tensor": ({"tensor": 2}, {"all-gather": 13, "all-reduce": 10}),
+    "fsdp_context": (
+        {"fsdp": 2, "context": 4},
+        {"all-gather": 78, "all-reduce": 9, "collective-permute": 6, "reduce-scatter": 4},
+    ),
+    "data_fsdp_tensor": (
+        {"data": 2, "fsdp": 2, "tensor": 2},
+        {"all-gather": 79, "all-reduce": 25, "all-to-all": 1, "collective-permute": 25},
+    ),
+    "fsdp_context_tensor": (
+        {"fsdp": 2, "context": 2, "tensor": 2},
+        {"all-gather": 109, "all-reduce": 20, "all-to-all": 3, "collective-permute": 27, "reduce-scatter": 4},
+    ),
 }
 
 
