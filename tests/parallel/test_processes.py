@@ -104,7 +104,11 @@ def test_they_fail_together():
         subprocess.Popen([*command, str(index)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for index in range(2)
     ]
-    outputs = [process.communicate(timeout=60) for process in both]
+    try:
+        outputs = [process.communicate(timeout=200) for process in both]
+    finally:
+        for process in both:
+            process.kill()
     assert "process 1 found bad input" in outputs[0][0]
     assert "no such folder" in outputs[1][0]
     assert "ZeroDivisionError: a defect" in outputs[1][1]

@@ -21,6 +21,9 @@ from sr_jax.training.logs import read_metrics
 from sr_jax.training.loop import train
 from tests.training.helpers import assert_close
 
+PATIENCE = 400
+"""Seconds; a busy machine takes minutes for what takes seconds."""
+
 OVERRIDES = {
     "batch_size": 4, "num_train_steps": 3000, "log_every": 1, "checkpoint_every": 1000, "model.num_attention_heads": 2,
     "model.attention_head_dim": 16, "model.num_layers": 1, "model.time_embed_dim": 8, "model.text_embed_dim": 12,
@@ -31,47 +34,50 @@ OVERRIDES = {
 
 
 class TwoProcesses:
-    """A run of `python -m sr_jax.train` by two processes of four devices each."""
+    """A run of `python -m sr_jax.train` by two processes of four devices each; a context, at whose end none is left."""
 
     def __init__(self, workdir, **overrides):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         flags = [f"--config.{name}={value}" for name, value in (OVERRIDES | overrides).items()]
-        command = [
-            sys.executable,
-            "-m",
-            "sr_jax.train",
-            "--config=configs/base.py:tiny",
-            f"--workdir={workdir}",
-            *flags,
-        ]
+        command = [sys.executable, "-m", "sr_jax.train", "--config=configs/base.py:tiny", f"--workdir={workdir}"]
         environment = os.environ | {
             "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
             "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
             "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
         }
-        self.processes = [
-            subprocess.Popen(
-                [*command, *flags, "--num_processes=2", f"--process_id={index}"],
-                env=environment,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for index in range(2)
-        ]
+        # Files, because a pipe that nobody reads would stop them once it is full.
+        self._outputs = [workdir.parent / f"stderr_{index}" for index in range(2)]
+        self.processes = []
+        for index, path in enumerate(self._outputs):
+            arguments = [*command, *flags, "--num_processes=2", f"--process_id={index}"]
+            with path.open("w") as output:
+                self.processes.append(subprocess.Popen(arguments, env=environment, stderr=output))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            process.kill()
+            process.wait()
 
     def wait_for_step(self, workdir, step):
         """Returns once `step` is logged."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE
         while not any(line["step"] >= step for line in read_metrics(workdir)):
-            assert all(process.poll() is None for process in self.processes) and time.monotonic() < deadline
+            ended = any(process.poll() is not None for process in self.processes)
+            assert not ended and time.monotonic() < deadline, self._stderr()
             time.sleep(0.01)
 
     def finish(self):
         """Their exit codes and what they wrote to stderr."""
-        outputs = [process.communicate(timeout=120)[1] for process in self.processes]
-        return [process.returncode for process in self.processes], outputs
+        codes = [process.wait(timeout=PATIENCE) for process in self.processes]
+        return codes, self._stderr()
+
+    def _stderr(self):
+        return [path.read_text() for path in self._outputs]
 
 
 def _config(dataset, **overrides):
@@ -92,10 +98,10 @@ def _assert_same_losses(ours, theirs, steps):
 def stopped(dataset, tmp_path_factory):
     """Workdir of a run of two processes, one of which was told to stop; how they ended; and the step they saved."""
     workdir = tmp_path_factory.mktemp("processes") / "run"
-    run = TwoProcesses(workdir, **{"data.dir": dataset})
-    run.wait_for_step(workdir, 3)
-    run.processes[1].send_signal(signal.SIGTERM)
-    codes, outputs = run.finish()
+    with TwoProcesses(workdir, **{"data.dir": dataset}) as run:
+        run.wait_for_step(workdir, 3)
+        run.processes[1].send_signal(signal.SIGTERM)
+        codes, outputs = run.finish()
     return workdir, codes, outputs, max(_losses(workdir))
 
 
@@ -146,7 +152,8 @@ def test_two_processes_go_on_where_one_stopped(dataset, stopped, undisturbed, tm
     shutil.copytree(undisturbed, workdir)
     shutil.rmtree(workdir / "checkpoints" / str(step + 4))
     mesh = {"mesh.data": 1, "mesh.context": 4, "mesh.tensor": 2}
-    codes, outputs = TwoProcesses(workdir, **{"data.dir": dataset, "num_train_steps": step + 4}, **mesh).finish()
+    with TwoProcesses(workdir, **{"data.dir": dataset, "num_train_steps": step + 4}, **mesh) as run:
+        codes, outputs = run.finish()
     assert codes == [0, 0], outputs
     _assert_same_losses(_losses(workdir), _losses(undisturbed), range(1, step + 5))
     assert [line["step"] for line in read_metrics(workdir)] == list(range(1, step + 5))
