@@ -82,7 +82,7 @@ class PatchEmbed(nnx.Module):
         video = self.proj(activations.constrain(patches, "batch", "stream", None))
         video = activations.constrain(video, "batch", "stream", None)
         text = activations.constrain(self.text_proj(encoder_hidden_states), "batch", None, None)
-        # A product with ones and zeros instead of a pad, whose gradient would gather the whole sequence on every device.
+        # A product with ones and zeros instead of a pad, whose gradient would gather the whole sequence everywhere.
         places = activations.constrain(jnp.eye(length, text_length, dtype=text.dtype), "stream", None)
         text = activations.constrain(jnp.einsum("nl,bld->bnd", places, text), "batch", "stream", None)
         x = jnp.where(layers.text_mask(text_length, length - text_length)[:, None], text, video)
