@@ -12,7 +12,7 @@ from sr_jax.models.functional import Functional
 from sr_jax.models.remat import POLICIES
 
 CONFIG = CogVideoXConfig(
-    num_attention_heads=2, attention_head_dim=16, num_layers=3, in_channels=4, out_channels=4, time_embed_dim=8,
+    num_attention_heads=2, attention_head_dim=16, num_layers=6, in_channels=4, out_channels=4, time_embed_dim=8,
     text_embed_dim=12, use_rotary_positional_embeddings=True,
 )  # fmt: skip
 
