@@ -8,10 +8,11 @@ Source: Deng et al. 2019, ArcFace (arXiv 1801.07698), section 3.1 and its improv
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+
+from sr_jax.models.convolution import square_conv
 
 NUM_STAGES = 4
 """Every one halves the image."""
@@ -86,12 +87,12 @@ class IResNetBlock(nnx.Module):
 
     def __init__(self, width_in: int, width: int, stride: int, *, rngs: nnx.Rngs):
         self.norm = ChannelAffine(width_in)
-        self.conv_1 = _conv(width_in, width, 3, 1, rngs=rngs)
+        self.conv_1 = square_conv(width_in, width, 3, rngs=rngs)
         self.prelu = PReLU(width)
-        self.conv_2 = _conv(width, width, 3, stride, rngs=rngs)
+        self.conv_2 = square_conv(width, width, 3, stride=stride, rngs=rngs)
         self.projects = stride != 1
         if self.projects:
-            self.shortcut = _conv(width_in, width, 1, stride, rngs=rngs)
+            self.shortcut = square_conv(width_in, width, 1, stride=stride, rngs=rngs)
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n y x d"]:
         """Applies the block."""
@@ -143,7 +144,7 @@ class IResNet(nnx.Module):
 
     def __init__(self, config: IResNetConfig, *, rngs: nnx.Rngs):
         widths = config.widths
-        self.stem = _conv(3, widths[0], 3, 1, rngs=rngs)
+        self.stem = square_conv(3, widths[0], 3, rngs=rngs)
         self.prelu = PReLU(widths[0])
         self.stages = nnx.List(
             [
@@ -173,17 +174,3 @@ class IResNet(nnx.Module):
         for stage in self.stages:
             x = stage(x)
         return self.head(self.norm(x).reshape(len(x), -1))
-
-
-def _conv(width_in: int, width: int, size: int, stride: int, *, rngs: nnx.Rngs) -> nnx.Conv:
-    return nnx.Conv(
-        width_in,
-        width,
-        (size, size),
-        strides=stride,
-        padding=((size // 2, size // 2),) * 2,
-        kernel_init=jax.nn.initializers.he_normal(),
-        kernel_metadata={"logical_axes": ("kernel", "kernel", "conv_in", "conv_out")},
-        bias_metadata={"logical_axes": ("conv_out",)},
-        rngs=rngs,
-    )

@@ -5,10 +5,11 @@ was trained with a metric loss. The affine layer after each convolution, which h
 of training, is folded into the convolution when weights are loaded.
 """
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
+
+from sr_jax.models.convolution import square_conv
 
 INPUT_SIZE = 150
 EMBEDDING_DIM = 128
@@ -33,7 +34,7 @@ class DlibResNet(nnx.Module):
     """
 
     def __init__(self, *, rngs: nnx.Rngs):
-        self.stem = _conv(3, BLOCKS[0][0], 7, 2, rngs=rngs)
+        self.stem = square_conv(3, BLOCKS[0][0], 7, stride=2, padding=0, rngs=rngs)
         widths_in = [BLOCKS[0][0]] + [width for width, _ in BLOCKS[:-1]]
         self.blocks = nnx.List([_Block(w_in, w, stride, rngs=rngs) for w_in, (w, stride) in zip(widths_in, BLOCKS)])
         self.head = nnx.Linear(
@@ -65,8 +66,9 @@ class _Block(nnx.Module):
 
     def __init__(self, width_in: int, width: int, stride: int, *, rngs: nnx.Rngs):
         self.stride = stride
-        self.conv_1 = _conv(width_in, width, 3, stride, rngs=rngs)
-        self.conv_2 = _conv(width, width, 3, 1, rngs=rngs)
+        # dlib pads by half the kernel, but not at all where the stride is not 1.
+        self.conv_1 = square_conv(width_in, width, 3, stride=stride, padding=1 if stride == 1 else 0, rngs=rngs)
+        self.conv_2 = square_conv(width, width, 3, rngs=rngs)
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n y x d"]:
         residual = self.conv_2(nnx.relu(self.conv_1(x)))
@@ -79,19 +81,3 @@ def _add(first: Array, second: Array) -> Array:
     shape = [max(sides) for sides in zip(first.shape, second.shape)]
     pads = ([(0, want - have) for want, have in zip(shape, image.shape)] for image in (first, second))
     return sum(jnp.pad(image, pad) for image, pad in zip((first, second), pads))
-
-
-def _conv(width_in: int, width: int, size: int, stride: int, *, rngs: nnx.Rngs) -> nnx.Conv:
-    """A convolution with dlib's padding: half the kernel, or none where the stride is not 1."""
-    padding = size // 2 if stride == 1 else 0
-    return nnx.Conv(
-        width_in,
-        width,
-        (size, size),
-        strides=stride,
-        padding=((padding, padding),) * 2,
-        kernel_init=jax.nn.initializers.he_normal(),
-        kernel_metadata={"logical_axes": ("kernel", "kernel", "conv_in", "conv_out")},
-        bias_metadata={"logical_axes": ("conv_out",)},
-        rngs=rngs,
-    )

@@ -10,31 +10,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-
-def conv(
-    in_features: int,
-    out_features: int,
-    size: int,
-    *,
-    rngs: nnx.Rngs,
-    dtype: DTypeLike,
-    stride: int = 1,
-    use_bias: bool = True,
-) -> nnx.Conv:
-    """A square convolution with PyTorch's padding of half the kernel on every side."""
-    return nnx.Conv(
-        in_features,
-        out_features,
-        (size, size),
-        strides=stride,
-        padding=((size // 2, size // 2),) * 2,
-        use_bias=use_bias,
-        dtype=dtype,
-        kernel_init=nnx.initializers.he_normal(),
-        kernel_metadata={"logical_axes": ("kernel", "kernel", "conv_in", "conv_out")},
-        bias_metadata={"logical_axes": ("conv_out",)},
-        rngs=rngs,
-    )
+from sr_jax.models.convolution import square_conv
 
 
 class Upscale(nnx.Module):
@@ -71,8 +47,8 @@ class ResidualConvUnit(nnx.Module):
     """
 
     def __init__(self, width: int, *, rngs: nnx.Rngs, dtype: DTypeLike):
-        self.conv1 = conv(width, width, 3, rngs=rngs, dtype=dtype)
-        self.conv2 = conv(width, width, 3, rngs=rngs, dtype=dtype)
+        self.conv1 = square_conv(width, width, 3, rngs=rngs, dtype=dtype)
+        self.conv2 = square_conv(width, width, 3, rngs=rngs, dtype=dtype)
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         """Applies the unit."""
@@ -94,7 +70,7 @@ class FeatureFusionBlock(nnx.Module):
         if has_skip:
             self.resConfUnit1 = ResidualConvUnit(width, rngs=rngs, dtype=dtype)
         self.resConfUnit2 = ResidualConvUnit(width, rngs=rngs, dtype=dtype)
-        self.out_conv = conv(width, width, 1, rngs=rngs, dtype=dtype)
+        self.out_conv = square_conv(width, width, 1, rngs=rngs, dtype=dtype)
 
     def __call__(
         self, x: Float[Array, "n h w c"], size: tuple[int, int], skip: Float[Array, "n h w c"] | None = None

@@ -7,6 +7,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from sr_jax.errors import UserError
+from sr_jax.models.convolution import square_conv
 
 _GROUPS = 8
 
@@ -21,30 +22,6 @@ def group_norm(width: int, *, rngs: nnx.Rngs) -> nnx.GroupNorm:
         raise UserError(f"widths of a residual network must be multiples of {_GROUPS}, not {width}")
     metadata = {"logical_axes": ("norm",)}
     return nnx.GroupNorm(width, _GROUPS, dtype=jnp.float32, scale_metadata=metadata, bias_metadata=metadata, rngs=rngs)
-
-
-def conv(
-    in_features: int,
-    out_features: int,
-    size: int,
-    *,
-    rngs: nnx.Rngs,
-    dtype: DTypeLike,
-    stride: int = 1,
-    kernel_init: nnx.initializers.Initializer | None = None,
-) -> nnx.Conv:
-    """A square convolution that keeps the image's size (divided by `stride`, rounded up); He-normal by default."""
-    return nnx.Conv(
-        in_features,
-        out_features,
-        (size, size),
-        strides=stride,
-        dtype=dtype,
-        kernel_init=kernel_init or nnx.initializers.he_normal(),
-        kernel_metadata={"logical_axes": ("kernel", "kernel", "conv_in", "conv_out")},
-        bias_metadata={"logical_axes": ("conv_out",)},
-        rngs=rngs,
-    )
 
 
 class ResidualBlock(nnx.Module):
@@ -64,14 +41,13 @@ class ResidualBlock(nnx.Module):
     def __init__(self, in_features: int, out_features: int, stride: int, *, rngs: nnx.Rngs, dtype: DTypeLike):
         self.dtype = dtype
         self.norm_1 = group_norm(in_features, rngs=rngs)
-        self.conv_1 = conv(in_features, out_features, 3, stride=stride, rngs=rngs, dtype=dtype)
+        options = {"padding": "SAME", "rngs": rngs, "dtype": dtype}
+        self.conv_1 = square_conv(in_features, out_features, 3, stride=stride, **options)
         self.norm_2 = group_norm(out_features, rngs=rngs)
-        self.conv_2 = conv(
-            out_features, out_features, 3, rngs=rngs, dtype=dtype, kernel_init=nnx.initializers.zeros_init()
-        )
+        self.conv_2 = square_conv(out_features, out_features, 3, kernel_init=nnx.initializers.zeros_init(), **options)
         self.projects = stride != 1 or in_features != out_features
         if self.projects:
-            self.shortcut = conv(in_features, out_features, 1, stride=stride, rngs=rngs, dtype=dtype)
+            self.shortcut = square_conv(in_features, out_features, 1, stride=stride, **options)
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h_out w_out c_out"]:
         """Applies the block."""
@@ -103,7 +79,7 @@ class ResNet(nnx.Module):
         dtype: DTypeLike = jnp.float32,
     ):
         self.dtype = dtype
-        self.stem = conv(in_channels, widths[0], 3, rngs=rngs, dtype=dtype)
+        self.stem = square_conv(in_channels, widths[0], 3, rngs=rngs, dtype=dtype)
         blocks, width_in = [], widths[0]
         for stage, width in enumerate(widths):
             for index in range(blocks_per_stage):

@@ -13,6 +13,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from sr_jax.models.convolution import conv
+
 Cache = Any
 """A nest of `[B, 2, H, W, C]` arrays, one for each causal convolution, or None before the first frame."""
 
@@ -26,33 +28,9 @@ def part(cache: Cache, name: str | int) -> Cache:
     return None if cache is None else cache[name]
 
 
-def conv(
-    in_features: int,
-    out_features: int,
-    size: tuple[int, ...],
-    *,
-    rngs: nnx.Rngs,
-    dtype: DTypeLike,
-    padding: tuple[tuple[int, int], ...],
-    strides: int = 1,
-) -> nnx.Conv:
-    """A convolution over the last `len(size)` axes before the channels, whose parameters carry `logical_axes`."""
-    return nnx.Conv(
-        in_features,
-        out_features,
-        size,
-        strides=strides,
-        padding=padding,
-        dtype=dtype,
-        kernel_metadata={"logical_axes": (*("kernel",) * len(size), "conv_in", "conv_out")},
-        bias_metadata={"logical_axes": ("conv_out",)},
-        rngs=rngs,
-    )
-
-
 def pointwise_conv(in_features: int, out_features: int, *, rngs: nnx.Rngs, dtype: DTypeLike) -> nnx.Conv:
     """A 1x1x1 convolution."""
-    return conv(in_features, out_features, (1, 1, 1), rngs=rngs, dtype=dtype, padding=((0, 0),) * 3)
+    return conv(in_features, out_features, (1, 1, 1), rngs=rngs, dtype=dtype, padding=0)
 
 
 def group_norm(width: int, groups: int, epsilon: float, *, rngs: nnx.Rngs) -> nnx.GroupNorm:
@@ -187,7 +165,7 @@ class Downsample3D(nnx.Module):
 
     def __init__(self, width: int, compress_time: bool, *, rngs: nnx.Rngs, dtype: DTypeLike):
         self.compress_time = compress_time
-        self.conv = conv(width, width, (3, 3), rngs=rngs, dtype=dtype, padding=((0, 1), (0, 1)), strides=2)
+        self.conv = conv(width, width, (3, 3), rngs=rngs, dtype=dtype, padding=((0, 1), (0, 1)), stride=2)
 
     def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t_out h_out w_out c"]:
         """Returns the smaller activations; an odd last row or column is dropped."""
@@ -208,7 +186,7 @@ class Upsample3D(nnx.Module):
 
     def __init__(self, width: int, compress_time: bool, *, rngs: nnx.Rngs, dtype: DTypeLike):
         self.compress_time = compress_time
-        self.conv = conv(width, width, (3, 3), rngs=rngs, dtype=dtype, padding=((1, 1), (1, 1)))
+        self.conv = conv(width, width, (3, 3), rngs=rngs, dtype=dtype, padding=1)
 
     def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t_out h_out w_out c"]:
         """Returns the larger activations."""

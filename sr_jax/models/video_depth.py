@@ -17,8 +17,9 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from sr_jax.models.convolution import square_conv
 from sr_jax.models.dinov2 import DINOv2, DINOv2Config
-from sr_jax.models.dpt import FeatureFusionBlock, Upscale, conv, resize
+from sr_jax.models.dpt import FeatureFusionBlock, Upscale, resize
 from sr_jax.models.temporal_attention import TemporalModule
 
 MAX_FRAMES = 32
@@ -69,19 +70,19 @@ class DPTHeadTemporal(nnx.Module):
         features, widths = config.features, config.out_channels
         self.patch_size = config.backbone.patch_size
         options = {"rngs": rngs, "dtype": dtype}
-        self.projects = nnx.List([conv(config.backbone.hidden_size, width, 1, **options) for width in widths])
+        self.projects = nnx.List([square_conv(config.backbone.hidden_size, width, 1, **options) for width in widths])
         self.upscale_1 = Upscale(widths[0], 4, **options)
         self.upscale_2 = Upscale(widths[1], 2, **options)
-        self.downscale_4 = conv(widths[3], widths[3], 3, stride=2, **options)
-        self.layers_rn = nnx.List([conv(width, features, 3, use_bias=False, **options) for width in widths])
+        self.downscale_4 = square_conv(widths[3], widths[3], 3, stride=2, **options)
+        self.layers_rn = nnx.List([square_conv(width, features, 3, use_bias=False, **options) for width in widths])
         self.motion_modules = nnx.List(
             [TemporalModule(width, **options) for width in (widths[2], widths[3], features, features)]
         )
         # From fine to coarse, as they are numbered in the original.
         self.refinenets = nnx.List([FeatureFusionBlock(features, has_skip=level < 3, **options) for level in range(4)])
-        self.output_conv1 = conv(features, features // 2, 3, **options)
-        self.output_conv2 = conv(features // 2, _OUTPUT_FEATURES, 3, rngs=rngs, dtype=jnp.float32)
-        self.output_conv3 = conv(_OUTPUT_FEATURES, 1, 1, rngs=rngs, dtype=jnp.float32)
+        self.output_conv1 = square_conv(features, features // 2, 3, **options)
+        self.output_conv2 = square_conv(features // 2, _OUTPUT_FEATURES, 3, rngs=rngs, dtype=jnp.float32)
+        self.output_conv3 = square_conv(_OUTPUT_FEATURES, 1, 1, rngs=rngs, dtype=jnp.float32)
 
     def __call__(self, taps: tuple[Float[Array, "n y x d"], ...], num_frames: int) -> Float[Array, "n h w"]:
         """Returns non-negative depth at `patch_size` times the size of the patch grid.

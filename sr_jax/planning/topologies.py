@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import os
 import re
 from collections.abc import Sequence
@@ -82,10 +83,8 @@ def get_topology(name: str) -> Topology:
 
 
 def _tpu_devices(name: str) -> Sequence[jax.Device]:
-    try:
-        import libtpu  # noqa: F401
-    except ImportError as error:
-        raise UserError(f'compiling for {name} needs the TPU compiler: pip install "jax[tpu]" (extra `tpu`)') from error
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError(f'compiling for {name} needs the TPU compiler: pip install "jax[tpu]" (extra `tpu`)')
     with _quiet():
         try:
             return topologies.get_topology_desc(name, platform="tpu").devices

