@@ -20,10 +20,11 @@ def _is_cudnn_attention(primitive: Any, *_: Any, **__: Any) -> bool:
     return primitive.name.startswith("dot_product_attention_fwd")
 
 
+_attention = _policies.save_from_both_policies(_policies.save_only_these_names(SAVED), _is_cudnn_attention)
 _POLICIES: dict[str, Callable[..., Any] | None] = {
     "none": None,
-    "save_matmuls": _policies.dots_saveable,
-    "save_attention": _policies.save_from_both_policies(_policies.save_only_these_names(SAVED), _is_cudnn_attention),
+    "save_matmuls": _policies.save_from_both_policies(_policies.dots_saveable, _attention),
+    "save_attention": _attention,
     "block": _policies.nothing_saveable,
     "offload": _policies.save_and_offload_only_these_names(
         names_which_can_be_saved=[],
@@ -36,7 +37,7 @@ POLICIES = tuple(_POLICIES)
 """From most memory to least.
 
 - none: everything is kept.
-- save_matmuls: the results of matrix products are kept. A scan keeps a stacked copy of everything that its backward
+- save_matmuls: the results of matrix products and of attention are kept. A scan keeps a stacked copy of everything that its backward
   pass needs, so this is faster than "none" for small models.
 - save_attention: block inputs and the results of attention are kept; the attention kernel does not run again.
 - block: block inputs alone are kept; every block runs again.

@@ -5,18 +5,25 @@ from collections.abc import Iterator
 from typing import Any
 
 from jax.extend import core
+from jax.interpreters import partial_eval
 
 
-def count_flops(jaxpr: core.ClosedJaxpr | core.Jaxpr) -> int:
-    """The operations of all matrix products and convolutions of `jaxpr`, 2 for each multiply-add.
+def count_flops(closed: core.ClosedJaxpr) -> int:
+    """The operations of all matrix products and convolutions whose results are used, 2 for each multiply-add.
 
     A loop's body counts as often as the loop runs, a kernel's as often as its grid has cells (so that a kernel which
     skips cells counts too many); of a condition the costlier side counts, and a `while` loop of unknown length counts
     once. The count is of the whole program, before it is split over devices.
 
     Args:
-        jaxpr: For example `jitted.trace(...).jaxpr`.
+        closed: For example `jitted.trace(...).jaxpr`.
     """
+    # A trace still holds what remat policies keep and the backward pass therefore need not compute again.
+    jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
+    return _flops(jaxpr)
+
+
+def _flops(jaxpr: core.Jaxpr) -> int:
     return sum(_equation(equation) for equation in jaxpr.eqns)
 
 
@@ -32,7 +39,7 @@ def _equation(equation: Any) -> int:
         # A transposed convolution is written with zeros between its inputs, which no one multiplies.
         dilation = math.prod(params["lhs_dilation"])
         return 2 * math.prod(equation.outvars[0].aval.shape) * taps // dilation
-    inside = [count_flops(jaxpr) for jaxpr in _jaxprs(params)]
+    inside = [_flops(jaxpr) for jaxpr in _jaxprs(params)]
     if not inside:
         return 0
     if name == "scan":

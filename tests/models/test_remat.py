@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from sr_jax.errors import UserError
+from sr_jax.models.attention_kernels import splash_attention
 from sr_jax.models.cogvideox import CogVideoXTransformer3D
 from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.functional import Functional
-from sr_jax.models.remat import POLICIES
+from sr_jax.models.remat import POLICIES, rematerialise
+from sr_jax.planning.operations import count_flops
 
 CONFIG = CogVideoXConfig(
     num_attention_heads=2, attention_head_dim=16, num_layers=6, in_channels=4, out_channels=4, time_embed_dim=8,
@@ -63,6 +65,23 @@ def test_each_policy_computes_more_than_the_one_before(compiled):
 def test_each_policy_keeps_less_than_the_one_before(compiled):
     kept = [compiled[name].memory_analysis().temp_size_in_bytes for name in ("none", "save_attention", "block")]
     assert kept[0] > kept[1] > kept[2]
+
+
+def test_what_is_kept_of_a_flash_kernel_is_enough():
+    x = jax.ShapeDtypeStruct((1, 256, 2, 64), jnp.float32)
+
+    def attend(x):
+        return splash_attention(x, x, x, 256)
+
+    def flops(function):
+        return count_flops(jax.jit(function).trace(x).jaxpr)
+
+    def gradient(policy):
+        return flops(jax.value_and_grad(lambda x: rematerialise(attend, policy)(x).sum()))
+
+    assert flops(attend) == 2 * 2 * 256**2 * 2 * 64
+    assert gradient("block") - gradient("save_attention") == flops(attend)
+    assert gradient("save_matmuls") == gradient("save_attention") == gradient("none")
 
 
 def test_an_unknown_policy():
