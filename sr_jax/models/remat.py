@@ -37,8 +37,8 @@ POLICIES = tuple(_POLICIES)
 """From most memory to least.
 
 - none: everything is kept.
-- save_matmuls: the results of matrix products and of attention are kept. A scan keeps a stacked copy of everything that its backward
-  pass needs, so this is faster than "none" for small models.
+- save_matmuls: the results of matrix products and of attention are kept. A scan keeps a stacked copy of everything
+  that its backward pass needs, so this is faster than "none" for small models.
 - save_attention: block inputs and the results of attention are kept; the attention kernel does not run again.
 - block: block inputs alone are kept; every block runs again.
 - offload: as "block", and the block inputs wait in the host's memory.
