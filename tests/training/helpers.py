@@ -21,3 +21,11 @@ def assert_close(left, right, **tolerance):
     assert jax.tree.structure(left) == jax.tree.structure(right)
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(left), jax.tree.leaves(right)):
         np.testing.assert_allclose(a, b, err_msg=jax.tree_util.keystr(path), **tolerance)
+
+
+def assert_equal_but_for_rounding(left, right):
+    """Every leaf of the one tree is that of the other, to 1e-5 of its norm."""
+    assert jax.tree.structure(left) == jax.tree.structure(right)
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(left), jax.tree.leaves(right)):
+        error = np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-6)
+        assert error < 1e-5, f"{jax.tree_util.keystr(path)}: {error}"

@@ -12,6 +12,7 @@ from sr_jax.parallel import mesh as meshes
 from sr_jax.training import builders
 from sr_jax.training.program import abstract_batch, build_program, record_spec, shardings
 from sr_jax.training.state import TrainState
+from tests.training.helpers import assert_equal_but_for_rounding
 
 # 36 tokens of text and video, 32 of video in the structure module: split 8 ways, the 36 are padded to 40. There are
 # more tokens than channels, as in earnest: what a compiler rather sends depends on it.
@@ -92,14 +93,8 @@ def on_mesh(run_step, request):
     return sizes, collectives, *run_step(sizes)
 
 
-def _assert_close(got, expected):
-    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(expected), strict=True):
-        error = np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-6)
-        assert error < 1e-5, f"{jax.tree_util.keystr(path)}: {error}"
-
-
 def test_a_step_on_a_mesh_is_the_step_on_one_device(on_mesh, on_one_device):
-    _assert_close(on_mesh[2], on_one_device)
+    assert_equal_but_for_rounding(on_mesh[2], on_one_device)
 
 
 def test_a_step_exchanges_what_it_must(on_mesh):
@@ -129,4 +124,4 @@ def test_nothing_large_is_whole_on_a_device(on_mesh):
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(run_step, on_one_device):
-    _assert_close(run_step({"data": 2}, accumulate_steps=4)[0], on_one_device)
+    assert_equal_but_for_rounding(run_step({"data": 2}, accumulate_steps=4)[0], on_one_device)

@@ -19,7 +19,7 @@ from sr_jax.training import loop
 from sr_jax.training.checkpoints import load_params
 from sr_jax.training.logs import read_metrics
 from sr_jax.training.loop import train
-from tests.training.helpers import assert_close
+from tests.training.helpers import assert_equal_but_for_rounding
 
 PATIENCE = 400
 """Seconds; a busy machine takes minutes for what takes seconds."""
@@ -127,7 +127,7 @@ def test_two_processes_compute_what_one_computes(stopped, undisturbed):
     workdir, _, _, step = stopped
     _assert_same_losses(_losses(workdir), _losses(undisturbed), range(1, step + 1))
     params = (load_params(path, item="params", step=step)[0] for path in (workdir, undisturbed))
-    assert_close(*params, rtol=1e-4, atol=2e-5)
+    assert_equal_but_for_rounding(*params)
 
 
 def test_one_process_goes_on_with_the_next_examples(dataset, stopped, undisturbed, tmp_path, monkeypatch):
