@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole method on one machine that has only Python 3.11 or 3.12; ends with report.html.
 #
-#   bash launch/demo.sh            rendered people with exact depth: about a quarter of an hour on 2 cores
+#   bash launch/demo.sh            rendered people with exact depth: 10 to 15 minutes on 2 cores
 #   bash launch/demo.sh --real     real clips, a detector and a recogniser that packages carry, a depth stand-in
 #
 # Everything goes to demo_output/ (or real_output/, or the folder named by OUTPUT). Run again, it goes on where it was.
