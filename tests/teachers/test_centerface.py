@@ -8,7 +8,6 @@ from sr_jax.data.video import read_video, resize_and_crop
 from sr_jax.packages import cache_folder, fetch
 from sr_jax.teachers.base import FaceDetector
 from sr_jax.teachers.centerface import CenterFaceDetector, decode
-from sr_jax.teachers.detections import suppress
 
 
 def maps(height=6, width=8):
@@ -43,16 +42,6 @@ def test_decode_sorts_by_score_and_drops_what_is_below_the_threshold():
 def test_decode_of_nothing():
     boxes, scores, points = decode(*maps(), threshold=0.5)
     assert boxes.shape == (0, 4) and scores.shape == (0,) and points.shape == (0, 5, 2)
-    assert suppress(boxes, scores, 0.3) == []
-
-
-def test_suppress_keeps_the_better_of_two_that_overlap():
-    boxes = np.array([[0, 0, 10, 10], [2, 0, 12, 10], [8, 0, 18, 10], [30, 30, 40, 40]], np.float32)
-    scores = np.array([0.5, 0.9, 0.4, 0.7], np.float32)
-    # Overlaps: 0 and 1 share 80 of 120, 1 and 2 share 40 of 160, 0 and 2 share 20 of 180.
-    assert suppress(boxes, scores, 0.3) == [1, 3, 2]
-    assert suppress(boxes, scores, 0.2) == [1, 3]
-    assert suppress(boxes, scores, 0.7) == [1, 3, 0, 2]
 
 
 @pytest.fixture(scope="module")
