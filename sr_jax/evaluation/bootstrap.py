@@ -8,6 +8,8 @@ from jaxtyping import Float, Int
 
 RESAMPLES = 2000
 LEVEL = 0.95
+MIN_GROUPS = 6
+"""Of fewer people, not even all on one side would be evidence at this level: 2 / 2^5 > 0.05."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Interval:
     def excludes_zero(self) -> bool:
         """Whether the whole interval lies on one side of zero."""
         return self.low > 0 or self.high < 0
+
+    @property
+    def has_few_groups(self) -> bool:
+        """Whether there are too few groups to draw from for the interval to mean much."""
+        return self.groups < MIN_GROUPS
 
 
 def resample_counts(

@@ -43,13 +43,13 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; wh
 td small, th small { color: var(--soft); font-weight: 400; display: block; font-size: .76rem; }
 .chip { font-size: .78rem; font-weight: 600; white-space: nowrap; }
 .chip.better { color: var(--better); } .chip.worse { color: var(--worse); }
-.chip.undecided { color: var(--undecided); }
+.chip.undecided, .chip.few { color: var(--undecided); }
 .chip.none { color: var(--soft); font-weight: 400; }
 .forest { display: block; overflow: visible; }
 .forest .zero { stroke: var(--soft); stroke-width: 1; stroke-dasharray: 2 2; }
 .forest .reach { stroke-width: 2.4; stroke: currentColor; } .forest circle { fill: currentColor; }
 .forest.better { color: var(--better); } .forest.worse { color: var(--worse); }
-.forest.undecided { color: var(--undecided); }
+.forest.undecided, .forest.few { color: var(--undecided); }
 .clips { display: grid; grid-template-columns: repeat(auto-fill, minmax(19.5rem, 1fr)); gap: 1.4rem; margin: 1rem 0; }
 .clip { font-size: .8rem; line-height: 1.4; margin: 0; min-width: 0; }
 .clip video { display: block; width: 100%; background: var(--screen); }

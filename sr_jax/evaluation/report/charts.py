@@ -81,7 +81,7 @@ def forest_mark(low: float, estimate: float, high: float, *, reach: float, style
         estimate: The estimate.
         high: Upper end.
         reach: The value at the right edge; the left edge is `-reach`.
-        style: CSS class of the mark ("better", "worse", "undecided").
+        style: CSS class of the mark ("better", "worse", "undecided", "few").
     """
     width, middle = 150, 11
     x = [6 + (value / reach + 1) / 2 * (width - 12) if reach else width / 2 for value in (low, estimate, high)]

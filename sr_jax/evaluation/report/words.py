@@ -3,10 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from sr_jax.evaluation.bootstrap import LEVEL, Interval
+from sr_jax.evaluation.bootstrap import LEVEL, MIN_GROUPS, Interval
 from sr_jax.evaluation.scores import Score
 
-BETTER, WORSE, UNDECIDED, NO_VERDICT = "better", "worse", "undecided", "none"
+BETTER, WORSE, UNDECIDED, FEW, NO_VERDICT = "better", "worse", "undecided", "few", "none"
 
 
 def verdict(score: Score, interval: Interval) -> str:
@@ -17,11 +17,13 @@ def verdict(score: Score, interval: Interval) -> str:
         interval: Of the run's value minus the baseline's.
 
     Returns:
-        `BETTER` or `WORSE` when the interval leaves out zero, `UNDECIDED` when it holds it, `NO_VERDICT` for a score
-        that only describes.
+        `BETTER` or `WORSE` when the interval leaves out zero, `UNDECIDED` when it holds it, `FEW` when the clips are
+        of too few people for either, `NO_VERDICT` for a score that only describes.
     """
     if score.direction == 0:
         return NO_VERDICT
+    if interval.has_few_groups:
+        return FEW
     if not interval.excludes_zero:
         return UNDECIDED
     return BETTER if interval.estimate * score.direction > 0 else WORSE
@@ -91,7 +93,7 @@ def against_the_paper(run: str, differences: Mapping[Score, Interval]) -> str:
         return ""
     agreed = [inline(score) for score, kind in kinds.items() if kind == BETTER]
     opposed = [inline(score) for score, kind in kinds.items() if kind == WORSE]
-    undecided = [inline(score) for score, kind in kinds.items() if kind == UNDECIDED]
+    undecided = [inline(score) for score, kind in kinds.items() if kind in (UNDECIDED, FEW)]
     outcome = [f"the same ordering shows here for {listed(agreed)}"] * bool(agreed)
     outcome += [f"the opposite shows here for {listed(opposed)}"] * bool(opposed)
     outcome += [f"these clips do not decide it for {listed(undecided)}"] * bool(undecided)
@@ -109,13 +111,19 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
 
 
-CHIPS = {BETTER: "better", WORSE: "worse", UNDECIDED: "undecided", NO_VERDICT: "\N{EN DASH}"}
+CHIPS = {BETTER: "better", WORSE: "worse", UNDECIDED: "undecided", FEW: "too few people", NO_VERDICT: "\N{EN DASH}"}
 """What a table shows for each verdict."""
 
-_ORDER = (BETTER, WORSE, UNDECIDED)
-_VERBS = {BETTER: "is better on", WORSE: "is worse on", UNDECIDED: "shows no clear difference on"}
+_ORDER = (BETTER, WORSE, UNDECIDED, FEW)
+_VERBS = {
+    BETTER: "is better on",
+    WORSE: "is worse on",
+    UNDECIDED: "shows no clear difference on",
+    FEW: "was tried on too few people for a verdict on",
+}
 _READING = {
     BETTER: "Better: the interval leaves out zero.",
     WORSE: "Worse: the interval leaves out zero.",
     UNDECIDED: "Undecided: the interval holds zero.",
+    FEW: f"No verdict: fewer than {MIN_GROUPS} people.",
 }

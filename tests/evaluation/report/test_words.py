@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,9 @@ UP, DOWN, OPEN = (Interval(*ends, 48, 24) for ends in ((0.2, 0.1, 0.3), (-0.2, -
         (STRUCTURE_ERROR, UP, words.WORSE),
         (STRUCTURE_ERROR, DOWN, words.BETTER),
         (ID_SCORE, OPEN, words.UNDECIDED),
+        (ID_SCORE, dataclasses.replace(UP, groups=6), words.BETTER),
+        (ID_SCORE, dataclasses.replace(UP, groups=5), words.FEW),
+        (PSNR, Interval(0.2, 0.2, 0.2, 5, 1), words.FEW),
         (MOTION_MAGNITUDE, UP, words.NO_VERDICT),
     ],
 )
@@ -39,6 +44,12 @@ def test_headline_names_every_score_with_a_direction_once():
         "On 48 held-out clips, ours is better on structure error and ID score; is worse on PSNR; "
         "shows no clear difference on motion score, compared with control."
     )
+    few = {score: dataclasses.replace(interval, groups=3) for score, interval in differences.items()}
+    assert words.headline("ours", "control", few) == (
+        "On 48 held-out clips, ours was tried on too few people for a verdict on structure error, ID score, PSNR and "
+        "motion score, compared with control."
+    )
+    assert words.against_the_paper("ours", few).endswith("these clips do not decide it for ID score and motion score.")
 
 
 def test_sentences_give_values_difference_and_interval():
