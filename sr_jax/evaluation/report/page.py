@@ -73,8 +73,8 @@ def _result(inputs: Inputs, compared: dict[str, Comparisons]) -> str:
         f'<p class="note">Means over {clips} held-out clips, or over those of them where the score is defined (n). '
         f"Intervals: {LEVEL:.0%} paired bootstrap over the {people} people of the clips, {RESAMPLES} resamples; every "
         "score by itself, without correction for looking at several. An interval that leaves out zero says that there "
-        f"is a difference, not that it is a large one; that of fewer than {MIN_GROUPS} people says nothing. &ldquo;Codec "
-        "only&rdquo; is the real clip encoded and decoded: no generator can be expected to do better.</p>",
+        f"is a difference, not that it is a large one; that of fewer than {MIN_GROUPS} people says nothing. "
+        "&ldquo;Codec only&rdquo; is the real clip encoded and decoded: no generator can be expected to do better.</p>",
     ]
     for name, scores in compared.items():
         values = {score: (item.value, item.baseline) for score, item in scores.items()}
