@@ -92,6 +92,12 @@ class TimestepEmbedding(nnx.Module):
         return constrain(self.linear_2(jax.nn.silu(hidden)), "batch", None)
 
 
+def _modulation(time_embed_dim: int, features: int, *, rngs: nnx.Rngs, dtype: DTypeLike) -> nnx.Linear:
+    """From the time embedding to shifts, scales and gates, all 0 at the start."""
+    zeros = nnx.initializers.zeros_init()
+    return linear(time_embed_dim, features, ("time", "embed"), rngs=rngs, dtype=dtype, kernel_init=zeros)
+
+
 class AdaLayerNormZero(nnx.Module):
     """LayerNorm, modulated by the time embedding, of a text and a video stream (diffusers: `CogVideoXLayerNormZero`).
 
@@ -108,14 +114,7 @@ class AdaLayerNormZero(nnx.Module):
 
     def __init__(self, time_embed_dim: int, width: int, epsilon: float, *, rngs: nnx.Rngs, dtype: DTypeLike):
         self.dtype = dtype
-        self.linear = linear(
-            time_embed_dim,
-            6 * width,
-            ("time", "embed"),
-            rngs=rngs,
-            dtype=dtype,
-            kernel_init=nnx.initializers.zeros_init(),
-        )
+        self.linear = _modulation(time_embed_dim, 6 * width, rngs=rngs, dtype=dtype)
         self.norm = layer_norm(width, epsilon, rngs=rngs)
 
     def __call__(
@@ -143,14 +142,7 @@ class AdaLayerNormOut(nnx.Module):
 
     def __init__(self, time_embed_dim: int, width: int, epsilon: float, *, rngs: nnx.Rngs, dtype: DTypeLike):
         self.dtype = dtype
-        self.linear = linear(
-            time_embed_dim,
-            2 * width,
-            ("time", "embed"),
-            rngs=rngs,
-            dtype=dtype,
-            kernel_init=nnx.initializers.zeros_init(),
-        )
+        self.linear = _modulation(time_embed_dim, 2 * width, rngs=rngs, dtype=dtype)
         self.norm = layer_norm(width, epsilon, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b s d"], time: Float[Array, "b e"]) -> Float[Array, "b s d"]:
