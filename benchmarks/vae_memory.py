@@ -1,12 +1,13 @@
-"""Peak memory of decoding clips of several lengths, each in a fresh process.
+r"""Peak memory of decoding clips of several lengths, each in a fresh process.
 
   python -m benchmarks.vae_memory
-  python -m benchmarks.vae_memory --narrower 1 --height 480 --width 720 --frames 9 17 33 49 --tiled --output full.json
+  python -m benchmarks.vae_memory --narrower 1 --height 480 --width 720 --tiled --frames 9 17 --no-warm-up \
+      --output benchmarks/results/vae_memory_full_size.json
 
 Writes benchmarks/results/vae_memory.json. Without options the autoencoder is the released one with an eighth of the
 channels, on small frames: what matters is how the peak grows from one length to the next. The second line is the full
-size, for an accelerator. On an accelerator it is the device's memory that
-is measured; otherwise that of the process after compiling, with the finished video, and what of it was there before.
+size, which takes a CPU over a minute for each frame. On an accelerator it is the device's memory that is measured;
+otherwise that of the process after compiling, with the finished video, and what of it was there before.
 """
 
 import argparse
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--narrower", type=int, default=8, help="divides the released channels and groups")
     parser.add_argument("--tiled", action="store_true", help="in tiles of half the released size")
+    parser.add_argument("--no-warm-up", action="store_true", help="let the peak be that of compiling too")
     parser.add_argument("--output", type=Path, default=RESULT)
     args = parser.parse_args()
     size = (args.height, args.width)
@@ -50,13 +52,14 @@ def main() -> None:
         1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
     ) as pool:
         for frames in args.frames:
-            runs.append(pool.submit(measure, frames, size, args.narrower, args.tiled).result())
+            runs.append(pool.submit(measure, frames, size, args.narrower, args.tiled, not args.no_warm_up).result())
             print(json.dumps(runs[-1]), flush=True)
     result = {
         "height": args.height,
         "width": args.width,
         "narrower": args.narrower,
         "tiled": args.tiled,
+        "compiling_included": args.no_warm_up,
         "video_mib_per_frame": round(args.height * args.width * 3 * 4 / _MIB, 2),
         "peak_mib_per_frame": round(slope(runs), 2) if len(runs) > 1 else None,
         "runs": runs,
@@ -66,7 +69,7 @@ def main() -> None:
     print(f"{result['peak_mib_per_frame']} MiB for each frame more, written to {args.output}")
 
 
-def measure(frames: int, pixels: tuple[int, int], narrower: int, tiled: bool) -> dict[str, Any]:
+def measure(frames: int, pixels: tuple[int, int], narrower: int, tiled: bool, warm_up: bool) -> dict[str, Any]:
     """Decodes a clip of this many video frames."""
     # Only here: the parent process needs none of it, and an accelerator serves one process.
     import jax
@@ -87,8 +90,9 @@ def measure(frames: int, pixels: tuple[int, int], narrower: int, tiled: bool) ->
     size = (side // codec.spatial_compression_ratio for side in pixels)
     shape = (1, 1 + (frames - 1) // codec.temporal_compression_ratio, *size, codec.latent_channels)
     latents = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    # Compiles both sizes of a batch of frames; compiling needs memory too, but not what is measured here.
-    codec.decode_to_host(latents[:, :1].repeat(_WARM_UP, axis=1))
+    if warm_up:
+        # Compiles both sizes of a batch of frames; compiling needs memory too, but not what is measured here.
+        codec.decode_to_host(latents[:, :1].repeat(_WARM_UP, axis=1))
     device = jax.local_devices()[0]
     Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
     before = _peak_bytes(device)
