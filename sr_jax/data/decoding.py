@@ -21,6 +21,8 @@ from sr_jax.errors import UserError
 
 # A frame of more pixels than 8K has (7680 x 4320) is taken for a mistake: a decoder holds several of them.
 _MOST_PIXELS = 7680 * 4320
+# The sides of the pixels of real formats differ by a factor of about two at most; far beyond that the ratio is damaged.
+_MOST_STRETCH = 4.0
 # Larger frames than this are worth the decoder's threads.
 _THREADED_PIXELS = 512 * 512
 # FFmpeg opens single pictures and text as videos too, and playlists, which name other files.
@@ -101,7 +103,8 @@ def open_video(path: Path) -> Iterator[OpenVideo]:
 
     Raises:
         UserError: When the file is missing, is not a video, cannot be decoded (also later, while its pictures are gone
-            through), has no frames, or frames beyond 8K.
+            through), has no frames, frames beyond 8K (counted in square pixels), or pixels whose sides differ by more
+            than a factor of four.
     """
     if not path.is_file():
         raise UserError(f"no video file {path}")
@@ -173,7 +176,10 @@ def _start(container: av.container.InputContainer, path: Path) -> OpenVideo:
     _check_size(first.width, first.height, path)
     # Old formats have pixels that are not square.
     stretch = float(stream.sample_aspect_ratio or 1)
+    if not 1 / _MOST_STRETCH <= stretch <= _MOST_STRETCH:
+        raise UserError(f"{path} has pixels {stretch:g} times as wide as high: its pixel aspect ratio is damaged")
     stored = (first.height, max(1, round(first.width * stretch)))
+    _check_size(stored[1], stored[0], path)
     turned = first.rotation // 90 % 2
     # One converter for all frames: setting one up takes longer than converting a small frame.
     converter = _Converter(VideoReformatter(), stored)

@@ -192,9 +192,10 @@ class Planner:
             return True
         try:
             source = read_source(file, self._captions, self._default_prompt)
-        except UserError:
+            return outcome.digest == digest(file, source.prompt)
+        # What may not be read any more is not what it was.
+        except (UserError, OSError):
             return False
-        return outcome.digest == digest(file, source.prompt)
 
     def _plan(self, source: Source) -> tuple[list[ClipPlan], dict[str, int]]:
         finder = ShotFinder(self._shots)

@@ -86,6 +86,13 @@ def test_pixels_that_are_not_square(tmp_path):
     assert read_video(tmp_path / "a.mp4")[0].shape == (6, 32, 64, 3)
 
 
+@pytest.mark.parametrize("ratio", [Fraction(30), Fraction(9, 2), Fraction(1, 5)])
+def test_pixels_that_cannot_be_so_wide(tmp_path, ratio):
+    _write(tmp_path / "a.mp4", _frames(), codec="libx264", pixel_format="yuv420p", ratio=ratio)
+    with pytest.raises(UserError, match=rf"a\.mp4 has pixels {float(ratio):g} times as wide as high"):
+        decoding.scan_video(tmp_path / "a.mp4")
+
+
 def test_small_pictures_are_averages_and_grey_ones_deep(tmp_path):
     _write(tmp_path / "a.mkv", _frames(), codec="ffv1", pixel_format="bgr0")
     with decoding.open_video(tmp_path / "a.mkv") as video:
@@ -175,6 +182,13 @@ def test_beyond_8k(tmp_path):
         patch.setattr(decoding, "_MOST_PIXELS", 16 * 48 - 1)
         with pytest.raises(UserError, match="48x16 pixels: scale it down"):
             decoding.scan_video(tmp_path / "a.mkv")
+        # Small as it is stored, but not as it is shown.
+        _write(tmp_path / "b.mp4", _frames(), codec="libx264", pixel_format="yuv420p", ratio=Fraction(3))
+        patch.setattr(decoding, "_MOST_PIXELS", 32 * 144 - 1)
+        with pytest.raises(UserError, match="144x32 pixels: scale it down"):
+            decoding.scan_video(tmp_path / "b.mp4")
+        patch.setattr(decoding, "_MOST_PIXELS", 32 * 144)
+        assert decoding.scan_video(tmp_path / "b.mp4").width == 144
 
 
 def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):

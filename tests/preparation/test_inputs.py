@@ -6,6 +6,7 @@ import pytest
 from sr_jax.errors import UserError
 from sr_jax.preparation import inputs
 from sr_jax.preparation.captions import CaptionTable
+from sr_jax.preparation.dataset import changed
 from tests.preparation import fakes
 
 
@@ -201,6 +202,9 @@ def test_depth_of_another_length_or_missing(tmp_path):
 def test_a_caption_that_may_not_be_read(tmp_path, monkeypatch):
     for name in ("a", "b"):
         fakes.write_source(tmp_path / f"{name}.mp4")
+    files, planner = inputs.find_videos(tmp_path), fakes.planner(tmp_path)
+    outcomes = [planner(file).outcome for file in files]
+    assert changed(planner, files, outcomes) == []
     read_text = Path.read_text
 
     def refuse(path, **options):
@@ -212,6 +216,15 @@ def test_a_caption_that_may_not_be_read(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"cannot read .*a\.txt: Permission denied"):
         fakes.plan(tmp_path)
     assert [plan.clip_id for plan in fakes.plan(tmp_path, strict=False)] == ["b-00000"]
+    # The same input once more.
+    assert changed(planner, files, outcomes) == ["train/a: its video, depth, labels or caption changed"]
+
+    def refuse_digest(path, size):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.undo()
+    monkeypatch.setattr(inputs, "_add_file", refuse_digest)
+    assert len(changed(planner, files, outcomes)) == 2
 
 
 def test_same_name_twice(tmp_path):
