@@ -63,6 +63,13 @@ quoted() {
   echo "$line"
 }
 
+# What training on NVIDIA GPUs is told, unless the caller's environment says otherwise. JAX would train on the CPU, without
+# an error, where it finds no GPU; and XLA would keep a quarter of the GPU's memory from the run.
+gpu_environment() {
+  export JAX_PLATFORMS=${JAX_PLATFORMS:-cuda} XLA_PYTHON_CLIENT_MEM_FRACTION=${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.96}
+  echo "+ export JAX_PLATFORMS=$JAX_PLATFORMS XLA_PYTHON_CLIENT_MEM_FRACTION=$XLA_PYTHON_CLIENT_MEM_FRACTION"
+}
+
 # until_done RETRIES COMMAND...: runs COMMAND again until it ends with 0. Training ends with 75 when it saved what it had
 # because its machine is wanted back, and with 2 for bad input, which is not tried again. Any other code is a failure;
 # RETRIES of them are forgiven.

@@ -9,7 +9,7 @@
 #   --dry-run     print what would be done, and do nothing
 #   --help        this text
 #
-# Makes .venv with the pinned CUDA packages. SIGTERM saves a checkpoint and ends with exit code 75.
+# Makes .venv with the pinned packages of CUDA 13, which need an NVIDIA driver of version 580 or newer. SIGTERM saves a checkpoint and ends with exit code 75.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/common.sh
@@ -55,6 +55,7 @@ if [ "$dry_run" = no ]; then
   make_environment cuda
   exec > >(tee -a "$log") 2>&1
 fi
+gpu_environment
 if [ -n "$gpus" ]; then
   echo "+ export CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES"
 fi

@@ -69,7 +69,8 @@ class Sandbox:
 
     def start(self, script: str, *arguments: str, **environment: str) -> subprocess.Popen:
         """Starts a script; its output is text."""
-        variables = os.environ | {
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
+        variables = inherited | {
             "PATH": str(self._tools),
             "RECORDS": str(self.records),
             "RETRY_SECONDS": "0",

@@ -191,6 +191,10 @@ def test_gpu_nodes_know_who_they_are(gpu, accelerator):
     assert host == f"run-1-{replicated['name']}-0-0.run-1"
     assert {"containerPort": int(port)} in container["ports"]
     assert environment["JAX_NUM_PROCESSES"]["value"] == "4"
+    # GKE's documentation: the driver is there, and on no path. CUDA's own libraries must not come from elsewhere.
+    assert environment["LD_LIBRARY_PATH"]["value"] == "/usr/local/nvidia/lib64"
+    assert environment["JAX_PLATFORMS"]["value"] == "cuda"
+    assert environment["XLA_PYTHON_CLIENT_MEM_FRACTION"]["value"] == "0.96"
     index = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
     assert environment["JAX_PROCESS_ID"]["valueFrom"]["fieldRef"]["fieldPath"] == index
 

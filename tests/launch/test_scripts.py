@@ -72,6 +72,7 @@ TRAIN_LINE = "--config configs/stage_one.py:tiny --workdir=/bucket/w '--config.t
         (
             GPU_NODE,
             f"""\
++ export JAX_PLATFORMS=cuda XLA_PYTHON_CLIENT_MEM_FRACTION=0.96
 + export CUDA_VISIBLE_DEVICES=0,1,2,3
 + .venv/bin/python -m sr_jax.train {TRAIN_LINE}
 # again until it ends with 0, with at most 10 failures; output goes to gpu_node.log too
@@ -81,6 +82,7 @@ TRAIN_LINE = "--config configs/stage_one.py:tiny --workdir=/bucket/w '--config.t
             SLURM,
             f"""\
 + export JAX_COORDINATOR_ADDRESS=FIRST_NODE:PORT JAX_NUM_PROCESSES=NODES
++ export JAX_PLATFORMS=cuda XLA_PYTHON_CLIENT_MEM_FRACTION=0.96
 + srun --ntasks=NODES --ntasks-per-node=1 --kill-on-bad-exit=1 bash -c \
 'JAX_PROCESS_ID=$SLURM_NODEID exec .venv/bin/python -m sr_jax.train "$@"' train {TRAIN_LINE}
 # exit code 0: done; 2: bad input, not tried again; 75: what was trained is saved; others: a failure
@@ -177,8 +179,18 @@ def test_a_gpu_node_runs_until_it_is_done(sandbox, answers, options, code, runs)
     done = sandbox.run("gpu_node.sh", "--gpus", "2", *options, "--", *TRAIN)
     assert done.returncode == code, done.stdout + done.stderr
     assert _train_lines(sandbox.calls("python")) == [["-m", "sr_jax.train", *TRAIN]] * runs
-    assert sandbox.environment("python")["CUDA_VISIBLE_DEVICES"] == "0,1"
+    environment = sandbox.environment("python")
+    assert environment["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert (environment["JAX_PLATFORMS"], environment["XLA_PYTHON_CLIENT_MEM_FRACTION"]) == ("cuda", "0.96")
     assert (sandbox.folder / "gpu_node.log").read_text().count("a step\n") == runs
+
+
+def test_a_gpu_node_keeps_what_the_environment_says(sandbox):
+    sandbox.stand_in("nvidia-smi")
+    done = sandbox.run("gpu_node.sh", "--", *TRAIN, JAX_PLATFORMS="cuda,cpu", XLA_PYTHON_CLIENT_MEM_FRACTION="0.5")
+    assert done.returncode == 0, done.stdout + done.stderr
+    environment = sandbox.environment("python")
+    assert (environment["JAX_PLATFORMS"], environment["XLA_PYTHON_CLIENT_MEM_FRACTION"]) == ("cuda,cpu", "0.5")
 
 
 def test_a_gpu_node_hands_a_signal_on(sandbox):
@@ -214,6 +226,7 @@ def test_a_slurm_job_queues_itself_again_until_it_is_done(sandbox, answer, resta
     environment = sandbox.environment("srun")
     assert environment["JAX_COORDINATOR_ADDRESS"] == "node7:23456"
     assert environment["JAX_NUM_PROCESSES"] == "2"
+    assert (environment["JAX_PLATFORMS"], environment["XLA_PYTHON_CLIENT_MEM_FRACTION"]) == ("cuda", "0.96")
     assert (["scontrol", "requeue", "123456"] in sandbox.calls()) == again
     # What a node runs.
     shell = srun[srun.index("bash") :]
