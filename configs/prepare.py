@@ -14,8 +14,9 @@ import ml_collections
 
 # `stride`: frames from one clip's start to the next one's, at `fps`. `more_sizes`: a clip gets the size whose aspect
 # ratio is nearest to its video's; with more than one, the output holds a dataset for each.
+# `threshold` of shots: 0 is the detector's default, 3 for `adaptive` and 27 for `content`.
 _CENTRE = {
-    "shots": {"name": "none", "threshold": 3.0, "least_seconds": 0.5},
+    "shots": {"name": "none", "threshold": 0.0, "least_seconds": 0.5},
     # Videos that are clips already, one person in the middle of each.
     "person": {"name": "none", "zoom": 0.0, "anchor": 0.5, "looks_per_second": 2.0, "path": ""},
     "drop": {"no_person": False, "several_people": False, "least_motion": 0.0},
@@ -52,7 +53,7 @@ _SIZES: dict[str, dict[str, Any]] = {
             "stride": 49,
             "more_sizes": ((720, 480), (592, 592)),
         },
-        "shots": {"name": "adaptive", "threshold": 3.0, "least_seconds": 0.5},
+        "shots": {"name": "adaptive", "threshold": 0.0, "least_seconds": 0.5},
         # A face with about three of its heights above and below.
         "person": {"name": "face", "zoom": 7.0, "anchor": 0.4, "looks_per_second": 2.0, "path": ""},
         "drop": {"no_person": True, "several_people": True, "least_motion": 0.005},

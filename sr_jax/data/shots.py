@@ -1,6 +1,7 @@
-"""Where the shots of a video begin, by PySceneDetect."""
+"""The shots of a video: between its cuts, by PySceneDetect, and between gaps in its times."""
 
 import dataclasses
+import itertools
 
 import cv2
 import numpy as np
@@ -15,6 +16,11 @@ from sr_jax.errors import UserError
 _SIDE = 90
 # The detectors are asked about the order of frames only, so any rate will do.
 _ANY_RATE = 25.0
+# Each detector with its threshold in PySceneDetect.
+_DETECTORS = {"adaptive": (AdaptiveDetector, 3.0), "content": (ContentDetector, 27.0)}
+# A longer wait for the next frame, in seconds, ends a shot: the recording was paused or its times are damaged, and a
+# clip across it would hold one picture still and then jump. The slowest that is still filmed is a frame a second.
+_LONGEST_WAIT = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,18 +29,20 @@ class ShotOptions:
 
     Attributes:
         name: "adaptive" compares a change with the changes around it and so stands fast camera movement; "content" is a
-            fixed threshold; "none" takes every video for one shot. Neither finds slow dissolves.
-        threshold: PySceneDetect's default is 3 for "adaptive" and 27 for "content".
-        least_seconds: Two cuts are at least so far apart: a flash is no shot.
+            fixed threshold; "none" looks for no cuts. Neither finds slow dissolves.
+        threshold: How large a change is a cut; 0 for PySceneDetect's default, 3 for "adaptive" and 27 for "content".
+        least_seconds: What is between two cuts that are nearer than this is left out, a flash for example.
     """
 
     name: str = "none"
-    threshold: float = 3.0
+    threshold: float = 0.0
     least_seconds: float = 0.5
 
     def __post_init__(self):
-        if self.name not in ("none", "adaptive", "content"):
+        if self.name not in ("none", *_DETECTORS):
             raise UserError(f"shots.name is {self.name!r}: it must be none, adaptive or content")
+        if self.threshold < 0:
+            raise UserError(f"shots.threshold is {self.threshold:g}: it must be positive, or 0 for the usual one")
 
 
 class ShotFinder:
@@ -42,11 +50,10 @@ class ShotFinder:
 
     def __init__(self, options: ShotOptions):
         self._least_seconds = options.least_seconds
-        self._detector = {
-            "none": lambda: None,
-            "adaptive": lambda: AdaptiveDetector(options.threshold, min_scene_len=0),
-            "content": lambda: ContentDetector(options.threshold, min_scene_len=0),
-        }[options.name]()
+        self._detector = None
+        if options.name != "none":
+            detector, usual = _DETECTORS[options.name]
+            self._detector = detector(options.threshold or usual, min_scene_len=0)
         self._count = 0
         self._cuts: list[int] = []
 
@@ -61,11 +68,17 @@ class ShotFinder:
     def shots(self, times: Float[np.ndarray, " f"]) -> list[tuple[int, int]]:
         """First frame and the frame after the last one of each shot, once all pictures have been looked at.
 
+        A shot crosses neither a cut nor a gap in the times. Those shorter than `least_seconds` are left out; a video
+        without cuts and gaps is one shot however short it is.
+
         Args:
             times: When each frame of the video is shown, in seconds.
         """
-        starts = [0]
-        for cut in self._cuts:
-            if times[cut] - times[starts[-1]] >= self._least_seconds:
-                starts.append(cut)
-        return list(zip(starts, [*starts[1:], len(times)]))
+        waits = np.diff(times)
+        gaps = np.flatnonzero(waits > _LONGEST_WAIT) + 1
+        pieces = list(itertools.pairwise(sorted({0, *self._cuts, *gaps.tolist(), len(times)})))
+        if len(pieces) == 1:
+            return pieces
+        # The last frame of a piece is shown as long as most are: it may stand before a gap or at the end.
+        usual = np.median(waits)
+        return [(first, end) for first, end in pieces if times[end - 1] - times[first] + usual >= self._least_seconds]

@@ -227,7 +227,7 @@ class Planner:
             )
             clips += [indices + first for indices in cut]
         if not clips:
-            what = source.path if len(shots) == 1 else f"every one of {len(shots)} shots of {source.path}"
+            what = source.path if shots == [(0, info.num_frames)] else f"every shot of {source.path}"
             raise UserError(
                 f"{what} is too short: {info.num_frames} frames at {info.fps:g} frames a second, but one clip is "
                 f"{options.num_frames} frames at {options.fps:g}"

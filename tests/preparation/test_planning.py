@@ -39,20 +39,48 @@ def _write(folder, name, frames, fps=24.0):
     (folder / f"{name}.txt").write_text("a person")
 
 
-@pytest.mark.parametrize("options", [ShotOptions("adaptive", 3.0), ShotOptions("content", 27.0)])
+@pytest.mark.parametrize("options", [ShotOptions("adaptive"), ShotOptions("content"), ShotOptions("content", 27.0)])
 def test_cuts_are_found(tmp_path, options):
     scenes = [fakes.scene(seed, length, speed=2.0) for seed, length in ((1, 30), (2, 45), (3, 25))]
     _write(tmp_path, "a", np.concatenate(scenes))
     finder = ShotFinder(options)
     info = scan_video(tmp_path / "a.mp4", [finder])
     assert finder.shots(info.times) == [(0, 30), (30, 75), (75, 100)]
-    # A second more is asked for than the last shot but one has.
+    # More is asked for than the first shot and the last have: 1.25 and 1.04 seconds.
     longer = ShotFinder(ShotOptions(options.name, options.threshold, least_seconds=1.5))
-    assert longer.shots(scan_video(tmp_path / "a.mp4", [longer]).times) == [(0, 75), (75, 100)]
+    assert longer.shots(scan_video(tmp_path / "a.mp4", [longer]).times) == [(30, 75)]
     none = ShotFinder(ShotOptions())
     assert none.shots(scan_video(tmp_path / "a.mp4", [none]).times) == [(0, 100)]
     with pytest.raises(UserError, match=r"shots\.name is 'guess'"):
         ShotOptions("guess")
+    with pytest.raises(UserError, match=r"shots\.threshold is -1"):
+        ShotOptions("content", -1.0)
+
+
+def test_a_flash_is_in_no_clip(tmp_path):
+    scenes = [fakes.scene(seed, length, speed=2.0) for seed, length in ((1, 60), (2, 6), (3, 60))]
+    _write(tmp_path, "a", np.concatenate(scenes), fps=30.0)
+    finder = ShotFinder(ShotOptions("content", least_seconds=0.5))
+    info = scan_video(tmp_path / "a.mp4", [finder])
+    assert finder.shots(info.times) == [(0, 60), (66, 126)]
+    # Six frames last for a fifth of a second.
+    finder = ShotFinder(ShotOptions("content", least_seconds=0.2 - 1e-3))
+    info = scan_video(tmp_path / "a.mp4", [finder])
+    assert finder.shots(info.times) == [(0, 60), (60, 66), (66, 126)]
+
+
+def test_a_gap_in_the_times_ends_a_shot():
+    finder = ShotFinder(ShotOptions())
+    seconds = np.arange(40) / 24
+    jump = seconds + 1e10 * (np.arange(40) >= 15)
+    assert finder.shots(jump) == [(0, 15), (15, 40)]
+    # After the first gap one frame is alone.
+    twice = jump + 1e10 * (np.arange(40) >= 16)
+    assert finder.shots(twice) == [(0, 15), (16, 40)]
+    # A short video is a shot, and so is a slow one.
+    assert finder.shots(seconds[:3]) == [(0, 3)]
+    assert finder.shots(seconds[:1]) == [(0, 1)]
+    assert finder.shots(np.arange(9) * 1.001) == [(0, 9)]
 
 
 def test_clips_stay_inside_shots(tmp_path):
