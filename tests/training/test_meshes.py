@@ -15,8 +15,10 @@ from sr_jax.training.state import TrainState
 from tests.training.helpers import assert_equal_but_for_rounding
 
 # 36 tokens of text and video, 32 of video in the structure module: split 8 ways, the 36 are padded to 40. There are
-# more tokens than channels, as in earnest: what a compiler rather sends depends on it.
-BATCH, TOKENS, WIDTH, LAYERS = 8, 36, 64, 2
+# more tokens than channels, as in earnest: what a compiler rather sends depends on it. Eight heads, in both modules:
+# they can be split 8 ways too.
+BATCH, TOKENS, HEADS, LAYERS = 8, 36, 8, 2
+WIDTH = HEADS * 16
 # The code is compiled for this test more than it runs.
 COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
@@ -26,7 +28,7 @@ MESHES = {
     "data": ({"data": 8}, {"all-reduce": 3}),
     "fsdp": ({"fsdp": 8}, {"all-gather": 68, "all-reduce": 11}),
     "context": ({"context": 8}, {"all-gather": 58, "all-reduce": 10, "all-to-all": 1, "reduce-scatter": 4}),
-    "tensor": ({"tensor": 2}, {"all-gather": 13, "all-reduce": 10}),
+    "tensor": ({"tensor": 8}, {"all-gather": 13, "all-reduce": 10}),
     "fsdp_context": (
         {"fsdp": 2, "context": 4},
         {"all-gather": 78, "all-reduce": 9, "collective-permute": 6, "reduce-scatter": 4},
@@ -47,8 +49,9 @@ def run_step(tiny):
     """A function that makes one step from random parameters, and returns what it computed and the compiled program."""
     # With so large an epsilon Adam's update is a smooth function of the gradient, also where that is nearly 0.
     smooth = {"optimizer.eps": 0.1, "optimizer.warmup_steps": 0, "batch_size": BATCH}
-    smooth |= {"model.sample_height": 8, "model.sample_width": 8, "model.attention_head_dim": WIDTH // 2}
-    stage_one = dict.fromkeys(("structure", "identity"), tiny("stage_one").to_dict())
+    smooth |= {"model.sample_height": 8, "model.sample_width": 8, "model.num_attention_heads": HEADS}
+    described = tiny("stage_one", **{"structure.num_attention_heads": HEADS})
+    stage_one = dict.fromkeys(("structure", "identity"), described.to_dict())
     rng = np.random.default_rng(0)
     drawn = {}
 
