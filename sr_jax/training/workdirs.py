@@ -13,7 +13,9 @@ from sr_jax.parallel import processes
 
 _CONFIG_FILE = "config.json"
 
-_MAY_CHANGE = ("log_every", "checkpoint_every", "keep_checkpoints", "profile", "remat", "mesh", "sharding")
+_MAY_CHANGE = (
+    "log_every", "checkpoint_every", "keep_checkpoints", "profile", "remat", "accumulate_steps", "mesh", "sharding"
+)  # fmt: skip
 """Config fields, or sections of them, that change nothing of what a run computes."""
 
 

@@ -27,6 +27,14 @@ def test_a_run_in_two_parts_ends_like_a_run_in_one(tiny, base_run, one_device, t
     assert [line["step"] for line in read_metrics(tmp_path / "run")] == [2, 4]
 
 
+def test_a_run_goes_on_with_fewer_devices_and_smaller_parts(tiny, base_run, one_device, tmp_path):
+    train(tiny("base", num_train_steps=2), tmp_path / "run", jax.devices()[:4])
+    train(tiny("base", accumulate_steps=2), tmp_path / "run", one_device)
+    assert read_meta(tmp_path / "run")["config"]["accumulate_steps"] == 2
+    # As for any mesh, see below.
+    assert_close(load_params(tmp_path / "run")[0], load_params(base_run)[0], rtol=1e-4, atol=2e-5)
+
+
 def test_a_finished_run_stays_as_it_is(tiny, base_run, one_device):
     before = read_metrics(base_run)
     state = train(tiny("base"), base_run, one_device)
