@@ -5,8 +5,10 @@ r"""Speed and memory of one stage two step on the accelerator of this machine, f
 Full fine-tuning of CogVideoX-5B-I2V with both losses, through a structure module of 12 blocks, on random clips of 49
 frames, 480x720; on devices of less than 100 GiB, parameters and optimizer state are bfloat16. The attention kernel is
 first checked against the one that XLA compiles. Every measurement has a process of its own, and what is not done within
-`--minutes` is left out. RESULTS gets `attention.json` and a file for each policy as soon as it is measured. On a
-machine without an accelerator, at a size for it:
+`--minutes` is left out. RESULTS gets `attention.json` and a file for each policy as soon as it is measured.
+`peak_gib` is the most that its process had allocated, the creation of the state and of the clips included; where it is
+not above `creation_peak_gib`, the most until then, it says no more about the step than an upper limit. On a machine
+without an accelerator, at a size for it:
 
   python -m benchmarks.stage_two_step --output RESULTS --size tiny --tokens 300 --steps 1 --remat block
 """
@@ -14,6 +16,7 @@ machine without an accelerator, at a size for it:
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -55,15 +58,28 @@ def _in_a_process(name: str, result: Path, seconds: float) -> None:
         print(f"{name}: not measured, the time is over", flush=True)
         return
     command = [sys.executable, "-m", "benchmarks.stage_two_step", *sys.argv[1:], "--only", name]
-    environment = os.environ | {"XLA_PYTHON_CLIENT_MEM_FRACTION": _MEMORY_FRACTION}
-    try:
-        done = subprocess.run(command, env=environment, timeout=seconds, stderr=subprocess.PIPE, text=True)
-        error = done.stderr.strip().splitlines()[-1][:1000] if done.returncode else ""
-    except subprocess.TimeoutExpired:
-        error = f"stopped after {seconds:.0f} seconds"
+    error = run_for_error(command, seconds)
     if error:
         result.write_text(json.dumps({"error": error}, indent=2) + "\n")
     print(f"{name}: {result.read_text()}", flush=True)
+
+
+def run_for_error(command: list[str], seconds: float) -> str:
+    """Runs a JAX program; one line that says why it failed, or "" when it did not."""
+    environment = os.environ | {
+        "XLA_PYTHON_CLIENT_MEM_FRACTION": _MEMORY_FRACTION,
+        # Else the last line of an error is about the frames that JAX hides.
+        "JAX_TRACEBACK_FILTERING": "off",
+    }
+    try:
+        done = subprocess.run(command, env=environment, timeout=seconds, stderr=subprocess.PIPE, text=True)
+    except subprocess.TimeoutExpired:
+        return f"stopped after {seconds:.0f} seconds"
+    if not done.returncode:
+        return ""
+    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    errors = [line for line in lines if re.search("Error|RESOURCE_EXHAUSTED", line)]
+    return (errors or lines)[-1][:1000]
 
 
 def measure_attention(tokens: int) -> dict[str, Any]:
@@ -154,6 +170,9 @@ def measure_step(arguments: argparse.Namespace) -> dict[str, Any]:
         jax.jit(lambda tree=tree: draw(tree), out_shardings=shardings(tree))() for tree in (program.frozen, batch)
     )
 
+    jax.block_until_ready((state, frozen, batch))
+    creation_peak = _peak_gib(device)
+
     def step() -> Any:
         nonlocal state
         state, metrics = compiled(state, frozen, batch)
@@ -164,7 +183,6 @@ def measure_step(arguments: argparse.Namespace) -> dict[str, Any]:
     flops = work.flops * config.batch_size / jax.device_count()
     chip = find_chip(device.device_kind)
     memory = compiled.memory_analysis()
-    stats = device.memory_stats() or {}
     return {
         "device": device.device_kind,
         "devices": jax.device_count(),
@@ -178,10 +196,17 @@ def measure_step(arguments: argparse.Namespace) -> dict[str, Any]:
         "seconds_per_step": seconds,
         "model_tflops_per_second_and_device": flops / seconds / 1e12,
         "mfu": flops / seconds / chip.flops if chip else None,
-        "peak_gib": stats["peak_bytes_in_use"] / 2**30 if stats else None,
+        "peak_gib": _peak_gib(device),
+        "creation_peak_gib": creation_peak,
         "arguments_gib": memory.argument_size_in_bytes / 2**30,
         "temporaries_gib": memory.temp_size_in_bytes / 2**30,
     }
+
+
+def _peak_gib(device: Any) -> float | None:
+    """The most memory that this process ever had on a device; None where that is not counted."""
+    stats = device.memory_stats()
+    return stats["peak_bytes_in_use"] / 2**30 if stats else None
 
 
 def _timed(run: Any, repeats: int) -> tuple[Any, float]:
