@@ -14,7 +14,7 @@
 #   --spot, --reserved   kind of capacity; on demand by default
 #   --retries N     how many failures to forgive (10); preemptions do not count
 #   --log FILE      where the output of all hosts goes too (tpu_vm-NAME.log)
-#   --delete        give the TPU VM back at the end
+#   --delete        give the TPU VM back at the end, also when training failed
 #   --dry-run       print what would be done, and do nothing
 #   --help          this text
 set -euo pipefail
@@ -64,30 +64,34 @@ queued() {
   run gcloud compute tpus queued-resources "$action" "$name" "${place[@]}" "$@"
 }
 
-# State of the queued resource; NONE when there is none, also in a dry run.
+# State of the queued resource, or NONE when there is none, also in a dry run. When it is ACTIVE, the state of its TPU VM,
+# which is READY or not: after a preemption the queued resource stays ACTIVE for a while.
 state() {
-  if [ "$dry_run" = yes ]; then
-    echo NONE
-  else
-    gcloud compute tpus queued-resources describe "$name" "${place[@]}" --format='value(state.state)' 2> /dev/null ||
-      echo NONE
+  local now=NONE
+  if [ "$dry_run" = no ]; then
+    now=$(gcloud compute tpus queued-resources describe "$name" "${place[@]}" --format='value(state.state)' 2> /dev/null) ||
+      now=NONE
   fi
+  if [ "$now" = ACTIVE ]; then
+    now=$(gcloud compute tpus tpu-vm describe "$name" "${place[@]}" --format='value(state)' 2> /dev/null) || now=UNKNOWN
+  fi
+  echo "$now"
 }
 
 # Returns when the TPU VM is there: the one that is, or a new one.
 acquire() {
   local now
   now=$(state)
-  while [ "$now" != ACTIVE ]; do
+  while [ "$now" != READY ]; do
     case $now in
       NONE)
         queued create --node-id="$name" --accelerator-type="$type" --runtime-version="$runtime" "${capacity[@]}" ||
           return 1
         ;;
       # What was preempted or could not be had stays in the list until it is deleted.
-      FAILED | SUSPENDED) queued delete --force --quiet || return 1 ;;
+      FAILED | SUSPENDED | PREEMPTED | TERMINATED) queued delete --force --quiet || return 1 ;;
     esac
-    echo "# $name is $now; wait until it is ACTIVE, asking for it again when it is FAILED or SUSPENDED"
+    echo "# $name is $now; wait until it is READY, asking for it again when it FAILED or was preempted"
     if [ "$dry_run" = yes ]; then
       return
     fi
@@ -121,20 +125,27 @@ start() {
     " 0 ") return 0 ;;
     *" 75 "*) return 75 ;;
   esac
-  # Training did not say how it ended. When the machine is gone that is a preemption.
-  if [ "$dry_run" = no ] && [ "$(state)" != ACTIVE ]; then
-    return 75
-  fi
   return 1
 }
 
 # One life of the TPU VM.
 attempt() {
-  acquire && install || return 1
-  start "$@"
+  local code=0
+  acquire || return 1
+  if install; then
+    start "$@" || code=$?
+  else
+    code=1
+  fi
+  # When the machine is gone, a failure was a preemption.
+  if [ "$code" = 1 ] && [ "$dry_run" = no ] && [ "$(state)" != READY ]; then
+    code=75
+  fi
+  return "$code"
 }
 
 archive=$(mktemp -u).tar.gz
+code=0
 if [ "$dry_run" = yes ]; then
   archive=ARCHIVE.tar.gz
   attempt "$@" || true
@@ -142,8 +153,10 @@ if [ "$dry_run" = yes ]; then
 else
   trap 'rm -f "$archive"' EXIT
   exec > >(tee -a "$log") 2>&1
-  until_done "$retries" attempt "$@"
+  until_done "$retries" attempt "$@" || code=$?
 fi
-if [ "$delete" = yes ]; then
-  queued delete --force --quiet
+if [ "$delete" = yes ] && ! queued delete --force --quiet; then
+  echo "error: $name was not given back, see above: delete it, or it goes on costing" >&2
+  [ "$code" != 0 ] || code=1
 fi
+exit "$code"

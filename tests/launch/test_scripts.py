@@ -238,28 +238,73 @@ def test_a_slurm_job_queues_itself_again_until_it_is_done(sandbox, answer, resta
 
 
 def _verbs(calls):
-    return [call[4] for call in calls if call[0] == "gcloud"]
+    """What gcloud was asked; the state of the TPU VM is "ready?"."""
+    return ["ready?" if call[3:5] == ["tpu-vm", "describe"] else call[4] for call in calls if call[0] == "gcloud"]
 
 
-def test_a_tpu_vm_is_asked_for_again_after_a_preemption(sandbox):
+@pytest.mark.parametrize("gone", [["0 SUSPENDED"], ["0 ACTIVE", "0 PREEMPTED"], ["0 ACTIVE", "1"]])
+def test_a_tpu_vm_is_asked_for_again_after_a_preemption(sandbox, gone):
     sandbox.stand_in("git")
     sandbox.stand_in("gcloud")
     sandbox.answers(
         "gcloud",
         "1",                                         # describe: there is none
-        "0", "0 WAITING_FOR_RESOURCES", "0 ACTIVE",  # create, describe twice
+        "0", "0 WAITING_FOR_RESOURCES",              # create, describe
+        "0 ACTIVE", "0 READY",                       # describe both
         "0", "0", "1",                               # scp, install, train: cut off
-        "0 SUSPENDED",                               # describe: preempted
-        "0 SUSPENDED", "0", "1", "0", "0 ACTIVE",    # describe, delete, describe, create, describe
+        *gone,                                       # describe: preempted
+        "0 SUSPENDED", "0", "1", "0",                # describe, delete, describe, create
+        "0 ACTIVE", "0 READY",                       # describe both
         "0", "0", "0 sr_jax ended with exit code 0 on host-0",
     )  # fmt: skip
-    done = sandbox.run(*TPU_VM, "--log", "tpu.log", "--", *TRAIN)
+    done = sandbox.run(*TPU_VM, "--retries", "0", "--log", "tpu.log", "--", *TRAIN)
     assert done.returncode == 0, done.stdout + done.stderr
     assert _verbs(sandbox.calls()) == [
-        "describe", "create", "describe", "describe", "scp", "ssh", "ssh", "describe",
-        "describe", "delete", "describe", "create", "describe", "scp", "ssh", "ssh",
+        "describe", "create", "describe", "describe", "ready?", "scp", "ssh", "ssh",
+        *["describe", "ready?"][: len(gone)],
+        "describe", "delete", "describe", "create", "describe", "ready?", "scp", "ssh", "ssh",
     ]  # fmt: skip
     assert "ended with exit code 0" in (sandbox.folder / "tpu.log").read_text()
+
+
+def test_what_fails_on_a_tpu_vm_that_is_preempted_is_no_failure(sandbox):
+    sandbox.stand_in("git")
+    sandbox.stand_in("gcloud")
+    sandbox.answers(
+        "gcloud",
+        "0 ACTIVE", "0 READY", "1", "0 ACTIVE", "0 PREEMPTED",  # scp fails: preempted, and so at the next try
+        "0 ACTIVE", "0 PREEMPTED", "0", "1", "0",               # delete, describe, create
+        "0 ACTIVE", "0 REPAIRING", "0 ACTIVE", "0 READY",
+        "0", "1", "0 SUSPENDED",                                # install fails: preempted
+        "0 ACTIVE", "0 READY", "1", "0 ACTIVE", "0 READY",      # scp fails: a failure
+    )  # fmt: skip
+    done = sandbox.run(*TPU_VM, "--retries", "0", "--log", "tpu.log", "--", *TRAIN)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert _verbs(sandbox.calls()) == [
+        "describe", "ready?", "scp", "describe", "ready?",
+        "describe", "ready?", "delete", "describe", "create", *2 * ["describe", "ready?"], "scp", "ssh", "describe",
+        "describe", "ready?", "scp", "describe", "ready?",
+    ]  # fmt: skip
+    assert (sandbox.folder / "tpu.log").read_text().count("Stopped early") == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "deleted", "code"),
+    [
+        ("0 sr_jax ended with exit code 0 on host-0", 0, 0),
+        ("1 sr_jax ended with exit code 2 on host-0", 0, 2),
+        ("1 sr_jax ended with exit code 2 on host-0", 1, 2),
+        ("0 sr_jax ended with exit code 0 on host-0", 1, 1),
+    ],
+)
+def test_a_tpu_vm_is_given_back_however_training_ended(sandbox, said, deleted, code):
+    sandbox.stand_in("git")
+    sandbox.stand_in("gcloud")
+    sandbox.answers("gcloud", "0 ACTIVE", "0 READY", "0", "0", said, deleted)
+    done = sandbox.run(*TPU_VM, "--delete", "--log", "tpu.log", "--", *TRAIN)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert _verbs(sandbox.calls())[-1] == "delete"
+    assert ("n was not given back" in done.stdout) == bool(deleted)
 
 
 @pytest.mark.parametrize(
@@ -276,9 +321,9 @@ def test_a_tpu_vm_that_is_there_is_taken_and_training_ends_as_it_says(sandbox, s
     sandbox.stand_in("gcloud")
     answers = []
     for line in said:
-        answers += ["0 ACTIVE", "0", "0", line]
+        answers += ["0 ACTIVE", "0 READY", "0", "0", line]
         # What is no preemption is looked into.
-        answers += ["0 ACTIVE"] if "code 1 " in line else []
+        answers += ["0 ACTIVE", "0 READY"] if "code 1 " in line else []
     sandbox.answers("gcloud", *answers)
     done = sandbox.run(*TPU_VM, "--retries", "1", "--log", "tpu.log", "--", *TRAIN)
     assert done.returncode == code, done.stdout + done.stderr
