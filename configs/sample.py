@@ -23,8 +23,8 @@ _SIZES = {
         "num_inference_steps": 10,
         # 1.0: no guidance, and half the cost.
         "guidance_scale": 1.0,
-        # "", "released" or "cosine".
-        "dynamic_guidance": "",
+        # "none", "released" or "cosine".
+        "dynamic_guidance": "none",
         # An image of another aspect: "crop" it, or "stretch" it.
         "image_fit": "crop",
         "batch_size": 8,

@@ -11,11 +11,13 @@ from jaxtyping import Array, Float, Int
 from sr_jax.errors import UserError
 
 NUM_TRAIN_TIMESTEPS = 1000
+DYNAMIC_GUIDANCE = ("none", "released", "cosine")
+"""The kinds of dynamic guidance; see `guidance_scale_at`."""
 
 
 def guidance_scale_at(
     timesteps: Int[Array, "*b"],
-    kind: str | None,
+    kind: str,
     scale: float,
     num_inference_steps: int,
 ) -> Float[Array, "*b"]:
@@ -26,11 +28,11 @@ def guidance_scale_at(
     - "released": `p = (N - t) / N` of N inference steps, although t is a training timestep, as in the released
       pipelines. The scale oscillates between 1 and `1 + scale`; the authors say that this helps and keep it.
     - "cosine": `p = (1000 - t) / 1000`: what the formula seems meant to be, rising from 1 to `1 + scale`.
-    - None: `scale` throughout.
+    - "none": `scale` throughout.
 
     Args:
         timesteps: Training timesteps, 0 to 999, traced or not.
-        kind: Which of the above.
+        kind: Which of the above, one of `DYNAMIC_GUIDANCE`.
         scale: The strength; 6 in the released pipelines.
         num_inference_steps: Steps of the sampling run.
 
@@ -66,12 +68,21 @@ def classifier_free(
     return guided
 
 
-def _guidance_table(kind: str | None, scale: float, num_inference_steps: int) -> np.ndarray:
+def check_dynamic_guidance(kind: str) -> None:
+    """Checks the name of a kind.
+
+    Raises:
+        UserError: For an unknown kind.
+    """
+    if kind not in DYNAMIC_GUIDANCE:
+        raise UserError(f"dynamic_guidance is {kind!r}: choose one of {', '.join(DYNAMIC_GUIDANCE)}")
+
+
+def _guidance_table(kind: str, scale: float, num_inference_steps: int) -> np.ndarray:
+    check_dynamic_guidance(kind)
     timesteps = np.arange(NUM_TRAIN_TIMESTEPS, dtype=np.float64)
-    if kind is None:
+    if kind == "none":
         return np.full_like(timesteps, scale)
-    units = {"released": num_inference_steps, "cosine": NUM_TRAIN_TIMESTEPS}
-    if kind not in units:
-        raise UserError(f"unknown dynamic guidance {kind!r}: choose one of {', '.join(units)}, or None")
-    progress = (units[kind] - timesteps) / units[kind]
+    unit = num_inference_steps if kind == "released" else NUM_TRAIN_TIMESTEPS
+    progress = (unit - timesteps) / unit
     return 1 + scale * (1 - np.cos(np.pi * progress**5)) / 2

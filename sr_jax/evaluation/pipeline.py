@@ -111,6 +111,7 @@ def make_pipeline(
     """
     if config.image_fit not in _FITS:
         raise UserError(f"config.image_fit is {config.image_fit!r}: choose one of {', '.join(_FITS)}")
+    settings = sampling_settings(config)
     model = CogVideoXConfig(**trained["model"])
     if (model.in_channels, model.out_channels) != (2 * codec.latent_channels, codec.latent_channels):
         raise UserError(
@@ -125,7 +126,7 @@ def make_pipeline(
     sampler = make_sampler(
         build_transformer(dataclasses.asdict(model), dtype=config.dtype or trained["dtype"]),
         build_schedule(trained["schedule"]),
-        sampling_settings(config),
+        settings,
         latent_frames=frames,
         temporal_patch=temporal_patch,
     )
@@ -133,9 +134,13 @@ def make_pipeline(
 
 
 def sampling_settings(config: ml_collections.ConfigDict) -> SamplingSettings:
-    """The part of a config of `configs/sample.py` that says how to sample."""
+    """The part of a config of `configs/sample.py` that says how to sample.
+
+    Raises:
+        UserError: For an option that does not exist.
+    """
     return SamplingSettings(
-        config.sampler, config.num_inference_steps, float(config.guidance_scale), config.dynamic_guidance or None
+        config.sampler, config.num_inference_steps, float(config.guidance_scale), config.dynamic_guidance
     )
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from sr_jax.diffusion.guidance import classifier_free, guidance_scale_at
+from sr_jax.diffusion.guidance import check_dynamic_guidance, classifier_free, guidance_scale_at
 from sr_jax.diffusion.samplers import sample
 from sr_jax.diffusion.schedule import NoiseSchedule
 from sr_jax.models.functional import Functional, Params
@@ -22,18 +22,26 @@ class SamplingSettings:
         sampler: "ddim" or "dpm".
         num_inference_steps: Steps of the sampler.
         guidance_scale: Strength of classifier-free guidance; 1 is none.
-        dynamic_guidance: None, "released" or "cosine" (see `diffusion.guidance.guidance_scale_at`).
+        dynamic_guidance: "none", "released" or "cosine" (see `diffusion.guidance.guidance_scale_at`).
     """
 
     sampler: str
     num_inference_steps: int
     guidance_scale: float
-    dynamic_guidance: str | None
+    dynamic_guidance: str
+
+    def __post_init__(self) -> None:
+        """Checks the names.
+
+        Raises:
+            UserError: For an unknown kind of dynamic guidance.
+        """
+        check_dynamic_guidance(self.dynamic_guidance)
 
     @property
     def guided(self) -> bool:
         """Whether the unconditional prediction is needed at all; without it a step costs half."""
-        return self.dynamic_guidance is not None or self.guidance_scale != 1.0
+        return self.dynamic_guidance != "none" or self.guidance_scale != 1.0
 
 
 Sampler = Callable[

@@ -172,7 +172,8 @@ def test_a_pipelines_video_changes_as_ours_does(lora_run, exported, monkeypatch)
         diffusers_video(source, monkeypatch, key, "ddim", 3, lora=lora, steps=4, guidance_scale=6.0)[1]
         for lora in (None, exported)
     )
-    pipeline = load_generator(imported, our_config(sampler="ddim", dynamic_guidance="", num_inference_steps=4)).pipeline
+    config = our_config(sampler="ddim", dynamic_guidance="none", num_inference_steps=4)
+    pipeline = load_generator(imported, config).pipeline
     adapted = dataclasses.replace(pipeline, params=jax.device_put(transformers.load_transformer(workdir)[0]))
     ours_before, ours = (p(IMAGE, PROMPT, seed=SEED) for p in (pipeline, adapted))
     assert relative_error(ours - ours_before, beside - before) < 1e-3

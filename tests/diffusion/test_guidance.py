@@ -34,7 +34,7 @@ def test_cosine_guidance_rises_from_one_to_one_plus_scale():
 
 
 def test_constant_guidance():
-    np.testing.assert_array_equal(guidance_scale_at(jnp.array([0, 999]), None, 3.5, 50), [3.5, 3.5])
+    np.testing.assert_array_equal(guidance_scale_at(jnp.array([0, 999]), "none", 3.5, 50), [3.5, 3.5])
 
 
 def test_works_traced_and_inside_scan():
@@ -47,7 +47,7 @@ def test_works_traced_and_inside_scan():
 
 
 def test_unknown_kind_is_refused():
-    with pytest.raises(UserError, match="unknown dynamic guidance 'linear'"):
+    with pytest.raises(UserError, match="dynamic_guidance is 'linear': choose one of none, released, cosine"):
         guidance_scale_at(jnp.array([1]), "linear", 6.0, 50)
 
 

@@ -42,9 +42,9 @@ def data(tmp_path_factory) -> Path:
 def make_generator(*, strength: float = 0.1, checkpoint: str = "w2", seed: int = 0, batch_size: int = 2) -> Generator:
     """A generator with the network of `fakes`."""
     network = Functional(lambda rngs: PullingNetwork())
-    settings = SamplingSettings("ddim", 2, 1.0, None)
+    settings = SamplingSettings("ddim", 2, 1.0, "none")
     made_by = {"checkpoint": checkpoint, "stage": "stage_two", "step": 7, "seed": seed, "frozen": {"structure": "w1"}}
-    made_by |= {"sampler": "ddim", "num_inference_steps": 2, "guidance_scale": 1.0, "dynamic_guidance": None}
+    made_by |= {"sampler": "ddim", "num_inference_steps": 2, "guidance_scale": 1.0, "dynamic_guidance": "none"}
     pipeline = ImageToVideo(
         sampler=make_sampler(network, NoiseSchedule(), settings, latent_frames=1 + (FRAMES - 1) // 4),
         params={"strength": np.float32(strength)},

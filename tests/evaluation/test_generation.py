@@ -112,7 +112,7 @@ def _checkpoint(monkeypatch, *, params=None, **text):
 
 def _config() -> ml_collections.ConfigDict:
     values = {"codec": {}, "text": {}, "sampler": "ddim", "num_inference_steps": 1, "guidance_scale": 1}
-    values |= {"dynamic_guidance": "", "seed": 5, "batch_size": 2, "image_fit": "crop", "dtype": ""}
+    values |= {"dynamic_guidance": "none", "seed": 5, "batch_size": 2, "image_fit": "crop", "dtype": ""}
     values |= {"position_table": "keep", "clip": {"num_frames": 0, "height": 0, "width": 0, "fps": 0.0}}
     return ml_collections.ConfigDict(values)
 
@@ -121,7 +121,7 @@ def test_a_loaded_generator_says_what_made_it(monkeypatch, tmp_path):
     _checkpoint(monkeypatch)
     generator = load_generator(tmp_path / "w2", _config())
     assert generator.made_by["step"] == 3 and generator.made_by["frozen"] == {"structure": "w1"}
-    assert generator.made_by["dynamic_guidance"] is None and generator.seed == 5
+    assert generator.made_by["dynamic_guidance"] == "none" and generator.seed == 5
     latents = generator.latents(["a"], np.zeros((1, 1, 4, 4, 192), np.float32), np.zeros((1, 4, 12), np.float32))
     assert latents.shape == (1, 2, 4, 4, 192)
 

@@ -70,11 +70,11 @@ def load():
 @pytest.mark.parametrize(
     ("variant", "sampler", "dynamic"),
     [
-        ("5b_i2v", "ddim", ""),
+        ("5b_i2v", "ddim", "none"),
         ("5b_i2v", "ddim", "released"),
-        ("5b_i2v", "dpm", ""),
+        ("5b_i2v", "dpm", "none"),
         ("5b_i2v", "dpm", "released"),
-        ("1_5_5b_i2v", "ddim", ""),
+        ("1_5_5b_i2v", "ddim", "none"),
         ("1_5_5b_i2v", "dpm", "released"),
     ],
 )
@@ -142,6 +142,7 @@ def test_another_size_needs_a_decision_about_the_learned_table(folders, load):
     ("changes", "words"),
     [
         ({"image_fit": "squeeze"}, "config.image_fit is 'squeeze': choose one of crop, stretch"),
+        ({"dynamic_guidance": ""}, "dynamic_guidance is '': choose one of none, released, cosine"),
         ({"clip": {"height": 30}}, "a side of 30 pixels does not fit the codec: use multiples of 4"),
         ({"clip": {"num_frames": 8}}, "a clip of 8 frames does not fit the codec"),
     ],
@@ -155,6 +156,12 @@ def test_a_transformer_that_takes_no_image_is_refused(folders):
     model = {"in_channels": 4, "out_channels": 4}
     with pytest.raises(UserError, match="turns 4 channels into 4"):
         make_pipeline(our_config(), {}, {"model": model}, PatchCodec(), LetterText(), ClipSize(9, 32, 48, 8.0))
+
+
+@pytest.mark.parametrize("option", ["image_fit", "dynamic_guidance"])
+def test_an_unknown_option_is_told_before_anything_is_built(option):
+    with pytest.raises(UserError, match=f"{option} is 'linear': choose one of "):
+        make_pipeline(our_config(**{option: "linear"}), {}, {}, PatchCodec(), LetterText(), ClipSize(9, 32, 48, 8.0))
 
 
 def test_images_are_cropped_or_stretched():

@@ -63,8 +63,8 @@ def _reference(setup, row: int, *, steps: int, scale) -> np.ndarray:
 @pytest.mark.parametrize(
     ("guidance", "dynamic", "scale"),
     [
-        (1.0, None, lambda t: 1.0),
-        (6.0, None, lambda t: 6.0),
+        (1.0, "none", lambda t: 1.0),
+        (6.0, "none", lambda t: 6.0),
         (6.0, "released", lambda t: 1 + 6 * (1 - np.cos(np.pi * ((10 - t) / 10) ** 5.0)) / 2),
     ],
 )
@@ -80,7 +80,7 @@ def test_matches_the_pipeline_of_diffusers(setup, guidance, dynamic, scale):
 
 def test_a_clip_does_not_depend_on_its_batch(setup):
     network, params, keys, images, texts, no_text = setup
-    sampler = make_sampler(network, NoiseSchedule(), SamplingSettings("dpm", 5, 2.0, None), latent_frames=T)
+    sampler = make_sampler(network, NoiseSchedule(), SamplingSettings("dpm", 5, 2.0, "none"), latent_frames=T)
     both = sampler(params, keys, images, texts, no_text)
     swapped = sampler(params, keys[::-1], images[::-1], texts[::-1], no_text)
     np.testing.assert_allclose(swapped[::-1], both, rtol=1e-5, atol=1e-5)
@@ -97,7 +97,7 @@ def test_without_guidance_the_network_sees_one_clip(setup):
             return super().__call__(hidden, text, timesteps)
 
     for guidance in (1.0, 1.5):
-        settings = SamplingSettings("ddim", 4, guidance, None)
+        settings = SamplingSettings("ddim", 4, guidance, "none")
         sampler = make_sampler(Functional(lambda rngs: Watched(rngs)), NoiseSchedule(), settings, latent_frames=T)
         seen.clear()
         sampler(params, keys, images, texts, no_text)

@@ -90,7 +90,7 @@ def making(inputs: Inputs) -> str:
         made_by = run.results.about["made_by"]
         steps = f"{made_by['num_inference_steps']} {made_by['sampler'].upper()} steps"
         guidance = f"guidance {made_by['guidance_scale']:g}" + (
-            f" ({made_by['dynamic_guidance']})" if made_by["dynamic_guidance"] else ""
+            f" ({made_by['dynamic_guidance']})" if made_by["dynamic_guidance"] != "none" else ""
         )
         text = f"{steps}, {guidance}, noise seed {made_by['seed']}, averaged weights of step {made_by['step']}"
         rows.append((f"Sampling: {run.name}", html.escape(text)))
