@@ -53,6 +53,11 @@ def table(plans: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
+def published(readme: str) -> str:
+    """The table that stands between the markers of a README."""
+    return readme.partition(_BEGIN)[2].partition(_END)[0].strip()
+
+
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

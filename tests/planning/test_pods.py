@@ -1,0 +1,44 @@
+"""The published plans of the pods: what the README says is what was found for the configs as they are now."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from benchmarks import plan_pods
+from configs import stage_two
+from configs.pods import PODS
+
+_ROOT = Path(plan_pods.__file__).parents[1]
+_MOST_SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def plans():
+    return json.loads((_ROOT / "benchmarks/results/plan_pods.json").read_text())["plans"]
+
+
+@pytest.mark.parametrize(("size", "pod"), PODS)
+def test_a_pod_has_a_plan_of_its_config(plans, size, pod):
+    config, found = stage_two.get_config(f"{size}@{pod}"), plans[f"{size}, {pod}"]
+    assert found["topology"] == pod
+    assert found["num_devices"] == math.prod(map(int, pod.partition(":")[2].split("x")))
+    assert found["mesh"] == config.mesh.to_dict()
+    assert math.prod(found["mesh"].values()) == found["num_devices"]
+    assert found["clips"] == config.batch_size
+    assert found["change"] == {}
+
+
+@pytest.mark.parametrize(("size", "pod"), PODS)
+def test_it_compiles_in_time_and_fits(plans, size, pod):
+    found = plans[f"{size}, {pod}"]
+    assert found["compiled"] is True
+    assert found["compile_seconds"] <= _MOST_SECONDS
+    assert found["fits"] is True
+    assert sum(found["memory"].values()) == found["memory_total"] <= found["capacity"]
+
+
+def test_the_readme_has_the_table(plans):
+    assert plans.keys() == {f"{size}, {pod}" for size, pod in PODS}
+    assert plan_pods.published((_ROOT / "README.md").read_text()) == plan_pods.table(plans)
