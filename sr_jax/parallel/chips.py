@@ -3,6 +3,7 @@
 Sources: TPUs, the "System architecture" pages of Cloud TPU's documentation (cloud.google.com/tpu/docs/v4, v5e, v5p,
 v6e), capacity in GiB as the runtime has it; its interconnect figures count both directions, here is one. GPUs, NVIDIA's
 data sheets of A100, H100 and H200 in their SXM form: dense bfloat16 (without sparsity) and NVLink in one direction.
+The "GB" of memory in these are GiB: nvidia-smi shows 81,559 MiB of an H100 and 143,771 MiB of an H200.
 """
 
 import dataclasses
@@ -37,7 +38,7 @@ TPU_V6E = Chip("TPU v6e", 918e12, 32 * _GIB, 1600 * _GB, 400 * _GB)
 A100_40GB = Chip("A100 40GB", 312e12, 40 * _GIB, 1555 * _GB, 300 * _GB)
 A100_80GB = Chip("A100 80GB", 312e12, 80 * _GIB, 2039 * _GB, 300 * _GB)
 H100 = Chip("H100 80GB", 989e12, 80 * _GIB, 3350 * _GB, 450 * _GB)
-H200 = Chip("H200 141GB", 989e12, int(141 * _GB), 4800 * _GB, 450 * _GB)
+H200 = Chip("H200 141GB", 989e12, 141 * _GIB, 4800 * _GB, 450 * _GB)
 
 # The names that JAX gives to devices (`device_kind`).
 _KINDS = {

@@ -36,7 +36,7 @@ class Plan:
         work: Of one clip.
         hardware_flops: Of one step, the recomputed ones included.
         memory: Of one device; all that is known of a program that was refused for want of it.
-        capacity: Bytes of a device's memory; None where it is unknown.
+        capacity: Bytes of a device's memory that a program may use; None where it is unknown.
         compiled: Whether the compiler took the program.
         compile_seconds: Of tracing, lowering and compiling, by the clock.
         compile_cpu_seconds: The same, of all of the machine's cores together.
@@ -105,7 +105,7 @@ def plan(config: ml_collections.ConfigDict, topology: Topology) -> Plan:
         "work": _work(config, frozen, records),
         "hardware_flops": count_flops(traced.jaxpr),
         "memory": memory,
-        "capacity": topology.chip and topology.chip.hbm_bytes,
+        "capacity": topology.capacity,
         "compile_seconds": seconds,
         "compile_cpu_seconds": cpu_seconds,
     }

@@ -37,11 +37,13 @@ class Topology:
         name: As the user gave it.
         devices: All of them; those of a TPU slice exist for the compiler only.
         chip: Their peaks; None where they are unknown.
+        capacity: Bytes of memory of each that a program may use; None where that is unknown.
     """
 
     name: str
     devices: Sequence[jax.Device]
     chip: Chip | None
+    capacity: int | None
 
 
 def prepare(name: str) -> None:
@@ -71,15 +73,27 @@ def get_topology(name: str) -> Topology:
         UserError: For a name that is none of these, or a slice that the TPU compiler does not know.
     """
     platform, _, size = name.partition(":")
+    allowed = None
     if platform in TPUS and re.fullmatch(r"\d+(x\d+){1,2}", size):
         devices = _tpu_devices(name)
     elif name == "local":
         devices = jax.devices()
+        allowed = _allowed_bytes(devices)
     elif platform == "cpu" and size.isdecimal() and int(size) > 0:
         devices = _cpu_devices(int(size))
     else:
         raise UserError(f"unknown topology {name!r}: name one like {_EXAMPLES} (TPUs: {', '.join(TPUS)})")
-    return Topology(name, devices, find_chip(devices[0].device_kind))
+    chip = find_chip(devices[0].device_kind)
+    return Topology(name, devices, chip, allowed or (chip and chip.hbm_bytes))
+
+
+def _allowed_bytes(devices: Sequence[jax.Device]) -> int | None:
+    """What this process may use of each device's memory; None where no device says.
+
+    Of a GPU that is the fraction `XLA_PYTHON_CLIENT_MEM_FRACTION`, by default three quarters.
+    """
+    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _tpu_devices(name: str) -> Sequence[jax.Device]:

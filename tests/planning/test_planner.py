@@ -1,6 +1,7 @@
 """Planning in one process: bad topologies, bad configs, and the words of the answer."""
 
 import dataclasses
+from unittest import mock
 
 import jax
 import pytest
@@ -27,9 +28,28 @@ def test_unknown_topologies(name):
 def test_devices_that_are_there():
     assert len(get_topology("cpu:4").devices) == 4
     assert get_topology("local").devices == jax.devices()
-    assert get_topology("local").chip is None
+    assert get_topology("local").chip is get_topology("local").capacity is None
     with pytest.raises(UserError, match="asks for 99 virtual devices, this process has 8"):
         get_topology("cpu:99")
+
+
+def _gpu(stats):
+    gpu = mock.Mock(spec=jax.Device, device_kind="NVIDIA H100 80GB HBM3")
+    gpu.memory_stats.return_value = stats
+    return gpu
+
+
+@pytest.mark.parametrize(
+    ("stats", "capacity"),
+    [
+        # Three quarters of the memory; the least of several devices counts.
+        ([{"bytes_limit": 60 * _GIB, "bytes_in_use": 0}, {"bytes_limit": 59 * _GIB}], 59 * _GIB),
+        ([{"bytes_in_use": 0}, None], 80 * _GIB),
+    ],
+)
+def test_a_program_has_as_much_memory_as_xla_gives_it(monkeypatch, stats, capacity):
+    monkeypatch.setattr(jax, "devices", lambda: [_gpu(each) for each in stats])
+    assert get_topology("local").capacity == capacity
 
 
 @pytest.mark.parametrize(
@@ -43,7 +63,7 @@ def test_devices_that_are_there():
 )
 def test_configs_that_no_run_could_start_with(tiny, overrides, message):
     with pytest.raises(UserError, match=message):
-        plan(tiny("stage_two", **overrides), Topology("cpu:8", jax.devices(), None))
+        plan(tiny("stage_two", **overrides), Topology("cpu:8", jax.devices(), None, None))
 
 
 def test_frozen_modules_are_those_that_the_config_describes(tiny):
