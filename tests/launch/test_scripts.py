@@ -86,7 +86,7 @@ TRAIN_LINE = "--config configs/stage_one.py:tiny --workdir=/bucket/w '--config.t
 + srun --ntasks=NODES --ntasks-per-node=1 --kill-on-bad-exit=1 bash -c \
 'JAX_PROCESS_ID=$SLURM_NODEID exec .venv/bin/python -m sr_jax.train "$@"' train {TRAIN_LINE}
 # exit code 0: done; 2: bad input, not tried again; 75: what was trained is saved; others: a failure
-# after 75, and after at most 10 restarts because of failures:
+# after 75, and after at most 10 failures, which sr_jax-JOB.failures counts:
 + scontrol requeue JOB
 """,
         ),
@@ -208,10 +208,26 @@ def test_a_gpu_node_hands_a_signal_on(sandbox):
 
 
 @pytest.mark.parametrize(
-    ("answer", "restarts", "code", "again"),
-    [(0, 0, 0, False), (2, 0, 2, False), (75, 50, 0, True), (1, 9, 0, True), (1, 10, 1, False)],
+    ("answer", "restarts", "failures", "code", "again", "failures_then"),
+    [
+        (0, 0, 0, 0, False, 0),
+        (0, 12, 3, 0, False, 0),
+        (2, 0, 0, 2, False, 0),
+        (75, 50, 10, 0, True, 10),
+        # The restarts after saved checkpoints do not count.
+        (1, 50, 0, 0, True, 1),
+        (1, 9, 9, 0, True, 10),
+        (1, 10, 10, 1, False, 0),
+        # The file is an older job's.
+        (1, 0, 10, 0, True, 1),
+    ],
 )
-def test_a_slurm_job_queues_itself_again_until_it_is_done(sandbox, answer, restarts, code, again):
+def test_a_slurm_job_queues_itself_again_until_it_is_done(
+    sandbox, answer, restarts, failures, code, again, failures_then
+):
+    count = sandbox.folder / "sr_jax-123456.failures"
+    if failures:
+        count.write_text("exit code 1\n" * failures)
     sandbox.stand_in("srun")
     sandbox.answers("srun", answer)
     sandbox.stand_in("scontrol")
@@ -221,6 +237,7 @@ def test_a_slurm_job_queues_itself_again_until_it_is_done(sandbox, answer, resta
         "slurm.sbatch", *TRAIN, **job, SLURM_RESTART_COUNT=str(restarts), SLURM_SUBMIT_DIR=str(sandbox.folder)
     )
     assert done.returncode == code, done.stdout + done.stderr
+    assert len(count.read_text().splitlines() if count.exists() else []) == failures_then
     (srun,) = sandbox.calls("srun")
     assert srun[-len(TRAIN) :] == TRAIN
     environment = sandbox.environment("srun")
