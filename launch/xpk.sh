@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Trains on TPU slices of a GKE cluster that XPK made, restarts until it is done, and waits for the end.
+# Trains on TPU slices of a GKE cluster that XPK made, restarts until it is done, and waits for the end. Run again, this
+# waits for a workload that is queued or runs, as it was created, and makes one that ended anew, which goes on from the
+# checkpoint in its workdir.
 #
 #   bash launch/xpk.sh --name N --cluster C --type v5p-32 --image IMAGE [OPTIONS] -- \
 #       --config configs/stage_two.py:5b_i2v --workdir /bucket/W --config.data.dir=/bucket/D [TRAIN FLAGS]
@@ -49,9 +51,39 @@ whole_number --retries "$retries"
 need xpk "pip install xpk"
 where=(--cluster="$cluster" ${zone:+"--zone=$zone"} ${project:+"--project=$project"})
 
-# By itself XPK restarts after signals only; 75 is a saved checkpoint, 1 a failure.
-run xpk workload create --workload="$name" "${where[@]}" --tpu-type="$type" \
-  --num-slices="$slices" --docker-image="$image" ${storage:+"--storage=$storage"} \
-  --max-restarts="$retries" --restart-on-exit-codes=1,75 --termination-grace-period-seconds=300 \
-  --command="$(quoted python -m sr_jax.train "$@")"
+# listed STATUS: whether XPK lists a workload of this name that is so.
+listed() {
+  local output code=0
+  # A part of the name would do as a filter, so whole names are looked for.
+  output=$(xpk workload list "${where[@]}" --filter-by-job="$name" --filter-by-status="$1" 2>&1) || code=$?
+  if [ "$code" != 0 ]; then
+    echo "$output" >&2
+    exit "$code"
+  fi
+  grep -q "^$name " <<< "$output"
+}
+
+create() {
+  # By itself XPK restarts after signals only; 75 is a saved checkpoint, 1 a failure.
+  run xpk workload create --workload="$name" "${where[@]}" --tpu-type="$type" \
+    --num-slices="$slices" --docker-image="$image" ${storage:+"--storage=$storage"} \
+    --max-restarts="$retries" --restart-on-exit-codes=1,75 --termination-grace-period-seconds=300 \
+    --command="$(quoted python -m sr_jax.train "$@")"
+}
+
+if [ "$dry_run" = yes ]; then
+  echo "# when $name has ended, it is deleted first; when it is queued or runs, it is not created again"
+  create "$@"
+elif ! listed EVERYTHING; then
+  create "$@"
+elif listed FINISHED; then
+  run xpk workload delete --workload="$name" "${where[@]}"
+  # XPK would ask whether to overwrite what it still lists.
+  while listed EVERYTHING; do
+    sleep "${POLL_SECONDS:-10}"
+  done
+  create "$@"
+else
+  echo "# $name is queued or runs already, with the flags that it was created with"
+fi
 run xpk workload list "${where[@]}" --wait-for-job-completion="$name"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Trains on a GKE cluster: starts a JobSet, shows the log of its first host, and says how it ended. Kubernetes restarts
-# it after preemptions and failures until it is done.
+# it after preemptions and failures until it is done. Run again, this follows a JobSet that runs, and makes one that ended
+# anew, which goes on from the checkpoint in its workdir. Bad input ends with exit code 2.
 #
 #   bash launch/gke/submit.sh tpu --name N --image I --bucket B --tpu v5p --topology 4x4x4 [--slices S] [OPTIONS] -- \
 #       --config configs/stage_two.py:5b_i2v --workdir /bucket/W --config.data.dir=/bucket/D [TRAIN FLAGS]
@@ -32,25 +33,51 @@ done
 manifest=$(python3 launch/gke/render.py "${options[@]}" "$@")
 need kubectl "install it and choose a cluster"
 
-# The JobSet's condition that is true and last, once there is one.
+# "Completed", or "Failed" and why; nothing while the JobSet runs and when there is none.
 ended() {
-  kubectl get jobset "$name" --output=jsonpath='{.status.terminalState}'
+  kubectl get jobset "$name" --ignore-not-found \
+    --output=jsonpath='{.status.terminalState} {.status.conditions[?(@.type=="Failed")].reason}'
+}
+
+apply() {
+  local code=0 output
+  output=$(run kubectl apply --filename=- <<< "$manifest" 2>&1) || code=$?
+  case "$code $output" in
+    "0 "*) echo "$output" ;;
+    *immutable*)
+      fail "the JobSet $name runs with other flags: give those, or stop it before with kubectl delete jobset $name"
+      ;;
+    *) echo "$output" >&2; exit "$code" ;;
+  esac
 }
 
 if [ "$dry_run" = yes ]; then
   echo "$manifest"
-fi
-run kubectl apply --filename=- <<< "$manifest"
-if [ "$dry_run" = no ]; then
-  until [ -n "$(ended)" ]; do
-    # The log ends with its pod, and there is another pod after a restart.
-    kubectl logs --follow --prefix --pod-running-timeout=10m \
-      --selector="jobset.sigs.k8s.io/jobset-name=$name,jobset.sigs.k8s.io/job-index=0,batch.kubernetes.io/job-completion-index=0" \
-      --container=train --tail=-1 || true
-    sleep "${POLL_SECONDS:-10}"
-  done
-  echo "$name: $(ended)"
-  [ "$(ended)" = Completed ]
-else
+  echo "# when the JobSet $name is Completed or Failed, it is deleted first"
+  apply
   echo "# then follows the log of the first host until the JobSet is Completed or Failed"
+  exit 0
 fi
+
+before=$(ended)
+read -r state _ <<< "$before"
+if [ -n "$state" ]; then
+  echo "$name: $state before; it is made anew"
+  # Applied to a JobSet that ended, the manifest would change nothing. In the foreground: its pods are gone then too.
+  run kubectl delete jobset "$name" --cascade=foreground
+fi
+apply
+while read -r state reason <<< "$(ended)" && [ -z "$state" ]; do
+  # The log ends with its pod, and there is another pod after a restart.
+  kubectl logs --follow --prefix --pod-running-timeout=10m \
+    --selector="jobset.sigs.k8s.io/jobset-name=$name,jobset.sigs.k8s.io/job-index=0,batch.kubernetes.io/job-completion-index=0" \
+    --container=train --tail=-1 || true
+  sleep "${POLL_SECONDS:-10}"
+done
+echo "$name: $state${reason:+ ($reason)}"
+case "$state $reason" in
+  Completed*) exit 0 ;;
+  # The only rule of the manifests that fails a JobSet at once is the one for exit code 2.
+  "Failed FailJobSetFailurePolicyAction") exit 2 ;;
+  *) exit 1 ;;
+esac

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 # Writes down how it was called, answers with the next line of NAME.answers (an exit code, then what to print), or 0.
+# What to print may have escapes.
 _STAND_IN = r"""#!/usr/bin/env bash
 name=$(basename "$0")
 printf '%s' "$name" >> "$RECORDS/calls"
@@ -24,7 +25,7 @@ read -r code text <<< "$answer"
 case $code in
   wait) trap 'exit 75' TERM; touch "$RECORDS/waiting"; while :; do sleep 0.05; done ;;
 esac
-[ -z "$text" ] || echo "$text"
+[ -z "$text" ] || printf '%b\n' "$text"
 exit "${code:-0}"
 """
 

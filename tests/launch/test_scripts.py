@@ -27,6 +27,11 @@ def _dry(command):
     return [script, "--dry-run", *options, *([] if command is SLURM else ["--"]), *TRAIN]
 
 
+def _printed(done):
+    """The commands that a run says that it runs."""
+    return [shlex.split(line[2:]) for line in done.stdout.splitlines() if line.startswith("+ ")]
+
+
 def _train_lines(calls):
     return [call[1:] for call in calls if call[1:3] == ["-m", "sr_jax.train"]]
 
@@ -98,7 +103,7 @@ def test_what_a_dry_run_prints(sandbox, command, expected):
 
 
 def test_what_a_dry_run_on_a_tpu_vm_prints(sandbox):
-    lines = [shlex.split(line[2:]) for line in sandbox.run(*_dry(TPU_VM)).stdout.splitlines() if line[0] == "+"]
+    lines = _printed(sandbox.run(*_dry(TPU_VM)))
     tpus, place = ["gcloud", "compute", "tpus"], "--zone=z"
     assert lines[0] == [
         *tpus, "queued-resources", "create", "n", place, "--node-id=n", "--accelerator-type=v5p-32",
@@ -117,7 +122,7 @@ def test_what_a_dry_run_on_a_tpu_vm_prints(sandbox):
 
 
 def test_what_a_dry_run_of_xpk_prints(sandbox):
-    lines = [shlex.split(line[2:]) for line in sandbox.run(*_dry(XPK)).stdout.splitlines()]
+    lines = _printed(sandbox.run(*_dry(XPK)))
     assert lines[0][:-1] == [
         "xpk", "workload", "create", "--workload=n", "--cluster=c", "--tpu-type=v6e-8x8", "--num-slices=2",
         "--docker-image=i:1", "--max-restarts=100", "--restart-on-exit-codes=1,75",
@@ -358,15 +363,79 @@ def test_a_tpu_host_says_how_training_ended(sandbox, code):
     assert _train_lines(sandbox.calls("python")) == [["-m", "sr_jax.train", *TRAIN]]
 
 
-def test_xpk_and_kubernetes_are_asked_what_the_dry_run_says(sandbox):
+# As XPK prints it: a filter by name also finds longer names.
+_OTHERS = r"0 Jobset Name   Status\nn-2   Finished\n"
+_LIVE, _ENDED = _OTHERS + r"n   Admitted", _OTHERS + r"n   Finished"
+
+
+@pytest.mark.parametrize(
+    ("answers", "calls"),
+    [
+        ([_OTHERS], ["EVERYTHING", "create", "wait"]),
+        ([_LIVE, _OTHERS], ["EVERYTHING", "FINISHED", "wait"]),
+        (
+            [_ENDED, _ENDED, "0", _ENDED, _OTHERS],
+            ["EVERYTHING", "FINISHED", "delete", "EVERYTHING", "EVERYTHING", "create", "wait"],
+        ),
+    ],
+    ids=["none", "live", "ended"],
+)
+@pytest.mark.parametrize("end", [0, 125])
+def test_an_xpk_workload_is_created_unless_it_lives(sandbox, answers, calls, end):
     sandbox.stand_in("xpk")
-    assert sandbox.run(*XPK, "--", *TRAIN).returncode == 0
-    printed = [shlex.split(line[2:]) for line in sandbox.run(*_dry(XPK)).stdout.splitlines()]
-    assert sandbox.calls("xpk") == printed
+    sandbox.answers("xpk", *answers, *(["0"] if "create" in calls else []), end)
+    done = sandbox.run(*XPK, "--", *TRAIN)
+    assert done.returncode == end, done.stdout + done.stderr
+    made = sandbox.calls("xpk")
+    options = [dict(option.lstrip("-").split("=", 1) for option in call[3:]) for call in made]
+    assert all(option["cluster"] == "c" for option in options)
+    names = [
+        "wait" if "wait-for-job-completion" in option else option.get("filter-by-status", call[2])
+        for call, option in zip(made, options, strict=True)
+    ]
+    assert names == calls
+    # Create and wait are what the dry run says.
+    dry = _printed(sandbox.run(*_dry(XPK)))
+    assert [call for call, name in zip(made, names, strict=True) if name in ("create", "wait")] == (
+        dry if "create" in calls else dry[1:]
+    )
+    assert ["xpk", "workload", "delete", "--workload=n", "--cluster=c"] in made or "delete" not in calls
+
+
+def test_an_xpk_that_does_not_answer_ends_the_run(sandbox):
+    sandbox.stand_in("xpk")
+    sandbox.answers("xpk", "3 no such cluster")
+    done = sandbox.run(*XPK, "--", *TRAIN)
+    assert (done.returncode, done.stderr) == (3, "no such cluster\n")
+    assert len(sandbox.calls("xpk")) == 1
+
+
+@pytest.mark.parametrize(
+    ("answers", "verbs", "code"),
+    [
+        # None is there; it runs, shows its log, and ends.
+        (["0", "0", "0", "0", "0 Completed"], ["get", "apply", "get", "logs", "get"], 0),
+        # One that runs is followed.
+        (["0", "0 unchanged", "0 Completed"], ["get", "apply", "get"], 0),
+        # One that ended is made anew.
+        (["0 Failed ReachedMaxRestarts", "0", "0", "0 Completed"], ["get", "delete", "apply", "get"], 0),
+        (["0 Completed", "0", "0", "0 Completed"], ["get", "delete", "apply", "get"], 0),
+        # While it runs, an answer that fails is no end.
+        (["0", "0", "1", "0", "0 Failed ReachedMaxRestarts"], ["get", "apply", "get", "logs", "get"], 1),
+        (["0", "0", "0 Failed FailJobSetFailurePolicyAction"], ["get", "apply", "get"], 2),
+        (["1 no such cluster"], ["get"], 1),
+        (["0", "1 no permission"], ["get", "apply"], 1),
+        (["0", "1 spec.replicatedJobs: Invalid value: field is immutable"], ["get", "apply"], 2),
+    ],
+)
+def test_a_jobset_is_made_unless_it_runs_and_ends_as_kubernetes_says(sandbox, answers, verbs, code):
     sandbox.stand_in("kubectl")
-    # apply, no end yet, logs, an end, and twice what it was
-    sandbox.answers("kubectl", "0", "0", "0", "0 Completed", "0 Completed", "0 Completed")
-    assert sandbox.run(*GKE, "--", *TRAIN).returncode == 0
-    assert [call[1] for call in sandbox.calls("kubectl")] == ["apply", "get", "logs", "get", "get", "get"]
-    sandbox.answers("kubectl", "0", "0 Failed", "0 Failed", "0 Failed")
-    assert sandbox.run(*GKE, "--", *TRAIN).returncode == 1
+    sandbox.answers("kubectl", *answers)
+    done = sandbox.run(*GKE, "--", *TRAIN)
+    assert done.returncode == code, done.stdout + done.stderr
+    calls = sandbox.calls("kubectl")
+    assert [call[1] for call in calls] == verbs
+    assert all(call[2:4] == ["jobset", "n"] for call in calls if call[1] in ("get", "delete"))
+    if "immutable" in answers[-1]:
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("error: the JobSet n runs with other flags") and "kubectl delete jobset n" in line
