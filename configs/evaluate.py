@@ -8,11 +8,13 @@ Sizes: `people` for the demo's rendered people; `real` for real clips, where no 
 
 import ml_collections
 
+from configs.sections import codec_section, faces_section
+
 _FACES = {
     # A detector and a recogniser fitted with another seed than the teacher.
-    "people": {"name": "small", "path": ""},
-    # The teacher's detector and another published recogniser. An empty path means the user's cache folder.
-    "real": {"name": "centerface_mobilefacenet", "path": ""},
+    "people": faces_section("small"),
+    # The teacher's detector and another published recogniser.
+    "real": faces_section("centerface_mobilefacenet"),
 }
 
 
@@ -25,7 +27,7 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     if size not in _FACES:
         raise ValueError(f"unknown size {size!r}: choose one of {', '.join(sorted(_FACES))}")
     config = ml_collections.ConfigDict()
-    config.codec = {"name": "linear", "path": ""}
+    config.codec = codec_section("linear")
     # The judge of faces: never the recogniser that supervised.
     config.faces = _FACES[size]
     # The judge of structure: the workdir of a stage one run with another seed.

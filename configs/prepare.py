@@ -12,6 +12,8 @@ from typing import Any
 
 import ml_collections
 
+from configs.sections import codec_section, depth_section, faces_section, text_section
+
 # `stride`: frames from one clip's start to the next one's, at `fps`. `more_sizes`: a clip gets the size whose aspect
 # ratio is nearest to its video's; with more than one, the output holds a dataset for each.
 # `threshold` of shots: 0 is the detector's default, 3 for `adaptive` and 27 for `content`.
@@ -27,20 +29,20 @@ _SIZES: dict[str, dict[str, Any]] = {
     "people": _CENTRE
     | {
         "clip": {"num_frames": 13, "fps": 24.0, "height": 64, "width": 48, "stride": 13, "more_sizes": ()},
-        "depth": {"name": "precomputed", "kind": "disparity"},
-        "faces": {"name": "small", "path": ""},
-        "codec": {"name": "linear", "path": ""},
-        "text": {"name": "wordllama", "num_tokens": 24},
+        "depth": depth_section("precomputed"),
+        "faces": faces_section("small"),
+        "codec": codec_section("linear"),
+        "text": text_section("wordllama", num_tokens=24),
         "batch_size": 16,
     },
-    # The clips of `python -m sr_jax.real_clips`. An empty path means the user's cache folder.
+    # The clips of `python -m sr_jax.real_clips`.
     "real": _CENTRE
     | {
         "clip": {"num_frames": 13, "fps": 12.0, "height": 64, "width": 64, "stride": 13, "more_sizes": ()},
-        "depth": {"name": "silhouette_stand_in", "path": ""},
-        "faces": {"name": "centerface_dlib", "path": ""},
-        "codec": {"name": "linear", "path": ""},
-        "text": {"name": "wordllama", "num_tokens": 24},
+        "depth": depth_section("silhouette_stand_in"),
+        "faces": faces_section("centerface_dlib"),
+        "codec": codec_section("linear"),
+        "text": text_section("wordllama", num_tokens=24),
         "batch_size": 16,
     },
     "cogvideox": {
@@ -58,23 +60,13 @@ _SIZES: dict[str, dict[str, Any]] = {
         "person": {"name": "face", "zoom": 7.0, "anchor": 0.4, "looks_per_second": 2.0, "path": ""},
         "drop": {"no_person": True, "several_people": True, "least_motion": 0.005},
         "on_bad_input": "skip",
-        # An empty path means the Hugging Face hub. The sizes are small, base and large.
-        "depth": {
-            "name": "video_depth_anything",
-            "size": "small",
-            "path": "",
-            "input_size": 518,
-            "dtype": "bfloat16",
-        },
-        "faces": {"name": "arcface", "path": "", "detector": "centerface", "detector_path": ""},
-        "codec": {"name": "cogvideox_vae", "path": "", "dtype": "bfloat16", "tiled": True},
-        "text": {"name": "t5", "path": "", "num_tokens": 226, "batch_size": 8, "dtype": "bfloat16"},
+        "depth": depth_section("video_depth_anything", dtype="bfloat16"),
+        "faces": faces_section("arcface"),
+        "codec": codec_section("cogvideox_vae", dtype="bfloat16", tiled=True),
+        "text": text_section("t5"),
         "batch_size": 2,
     },
 }
-
-# How depth is coloured: the map, and the percentiles of a clip that become its first and last colour.
-_COLOURS = {"colour_map": "inferno", "low_percentile": 0.0, "high_percentile": 100.0}
 
 
 def get_config(size: str = "people") -> ml_collections.ConfigDict:
@@ -87,9 +79,6 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
         raise ValueError(f"unknown size {size!r}: choose one of {', '.join(sorted(_SIZES))}")
     config = ml_collections.ConfigDict()
     config.update(_SIZES[size])
-    config.depth.update(_COLOURS)
-    # Of several faces: the `largest`, or the one most like that of the clip's `first` frame.
-    config.faces.choice = "largest"
     # A table of captions in the input folder, .csv or .jsonl with `file` and `caption`; a .txt beside a video counts
     # more. The default is the caption of a video without any; empty: every video must have one.
     config.captions = ""

@@ -7,9 +7,11 @@ Sizes: `people` for rendered people; `real` for the clips of `python -m sr_jax.r
 
 import ml_collections
 
+from configs.sections import depth_section
+
 _DEPTHS = {
-    "people": {"name": "precomputed"},
-    "real": {"name": "silhouette_stand_in", "path": ""},
+    "people": depth_section("precomputed"),
+    "real": depth_section("silhouette_stand_in"),
 }
 
 
@@ -28,8 +30,6 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     config.seed = 0
     # Whose coloured depth the codec is fitted on, besides the clips.
     config.depth = _DEPTHS[size]
-    # How it is coloured, as in configs/prepare.py.
-    config.depth.update({"colour_map": "inferno", "low_percentile": 0.0, "high_percentile": 100.0})
     config.codec = {"latent_channels": 16, "temporal_compression_ratio": 4, "spatial_compression_ratio": 4}
     # How much a pixel of coloured depth counts beside a pixel of the clips when the codec is fitted.
     config.depth_weight = 0.5

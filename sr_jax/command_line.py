@@ -2,9 +2,11 @@
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
+import ml_collections
 from absl import flags
 from absl import logging as absl_logging
 
@@ -13,9 +15,13 @@ from sr_jax.errors import PreemptedError, UserError
 _BAD_INPUT = 2
 _TRY_AGAIN = os.EX_TEMPFAIL
 """75: launchers run the same command again."""
+_CONFIG = "config"
+"""The flag that names a config file, in every command that has one."""
 
 
-def run(main: Callable[[flags.FlagValues], None], flag_values: flags.FlagValues, doc: str) -> None:
+def run(
+    main: Callable[[flags.FlagValues], None], flag_values: flags.FlagValues, doc: str, *, config: str | None = None
+) -> None:
     """Parses `sys.argv` into `flag_values`, calls `main(flag_values)` and exits.
 
     Exit code 0 after success or `--help`; 2, with one line on stderr, for a bad flag, an unknown config key or a
@@ -26,6 +32,7 @@ def run(main: Callable[[flags.FlagValues], None], flag_values: flags.FlagValues,
         main: The command; raises `UserError` for bad input.
         flag_values: The command's own flags.
         doc: What `--help` prints above the flags.
+        config: What `--config` is when it is not given.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     # Orbax and Grain tell of normal operation through absl, some of it as warnings.
@@ -35,7 +42,7 @@ def run(main: Callable[[flags.FlagValues], None], flag_values: flags.FlagValues,
         if any(argument in ("--help", "-h") for argument in sys.argv[1:]):
             print(f"{doc.strip()}\n\nFlags:\n{flag_values.get_help()}")
             sys.exit(0)
-        parse(flag_values, sys.argv)
+        parse(flag_values, sys.argv, config=config)
         main(flag_values)
     except UserError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
@@ -45,8 +52,14 @@ def run(main: Callable[[flags.FlagValues], None], flag_values: flags.FlagValues,
         sys.exit(_TRY_AGAIN)
 
 
-def parse(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
+def parse(flag_values: flags.FlagValues, argv: Sequence[str], *, config: str | None = None) -> None:
     """Parses `argv` (with the program's name first) and marks Grain's global flags as parsed.
+
+    Args:
+        flag_values: The command's own flags.
+        argv: The command line.
+        config: What `--config` is when it is not given. (A default of the flag itself would be read, with what the
+            command line changes of it, when the command is imported.)
 
     Raises:
         UserError: For an unknown flag, a missing required flag, a config file or config key that does not exist, or a
@@ -54,19 +67,62 @@ def parse(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
     """
     # Grain's worker processes read absl's global flags, which this project does not use.
     flags.FLAGS.mark_as_parsed()
+    argv = list(argv)
+    if config is not None and not any(_is_config(argument) for argument in argv):
+        argv.insert(1, f"--{_CONFIG}={config}")
     try:
-        rest = flag_values(list(argv))
+        if _CONFIG in flag_values:
+            _check_keys(flag_values[_CONFIG].parser, argv)
+        rest = flag_values(argv)
         # A config file that could not be loaded says so at its first use.
         for name in flag_values:
             getattr(flag_values[name].value, "to_dict", None)
-    # ml_collections reports an unknown key or a wrong type with these built-in exceptions while flags are parsed.
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    # ml_collections reports a wrong type or a missing file with these built-in exceptions while flags are parsed.
+    except (flags.Error, TypeError, ValueError, OSError) as error:
         raise UserError(f"{one_line(error)} (see --help)") from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}: every option starts with --, see --help")
 
 
+def _is_config(argument: str) -> bool:
+    return re.fullmatch(rf"--?{_CONFIG}(=.*)?", argument, re.DOTALL) is not None
+
+
+def _check_keys(parser: flags.ArgumentParser, argv: Sequence[str]) -> None:
+    """Checks that the config has every key that is set by `--config.key=value`.
+
+    Raises:
+        UserError: Naming a key that it lacks, and those beside it; or for a config file that cannot be read.
+    """
+    given = [
+        argument.partition("=")[2] or following
+        for argument, following in zip(argv, [*argv[1:], ""], strict=True)
+        if _is_config(argument)
+    ]
+    if not given:
+        return
+    # The parser packs a whole traceback into its message.
+    try:
+        config = parser.parse(given[-1])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"--{_CONFIG}={given[-1]}: {one_line(error.__context__ or error)}") from error
+    for argument in argv:
+        found = re.match(rf"--?(?:no)?{_CONFIG}\.([^=]+)", argument)
+        if found and isinstance(config, ml_collections.ConfigDict):
+            _check_key(config, found[1])
+
+
+def _check_key(config: ml_collections.ConfigDict, path: str) -> None:
+    section, names = config, path.split(".")
+    for depth, name in enumerate(names):
+        if not isinstance(section, ml_collections.ConfigDict):
+            raise UserError(f"no config key {path!r}: {'.'.join(names[:depth])} is a value and no section")
+        if name not in section:
+            where = ".".join(names[:depth]) or "the config"
+            raise UserError(f"no config key {path!r}: {where} has {', '.join(sorted(section))}")
+        section = section[name]
+
+
 def one_line(error: BaseException) -> str:
     """The message of `error` on one line."""
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return " ".join(str(text).split())
+    return " ".join(str(error).split())

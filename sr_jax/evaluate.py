@@ -18,8 +18,11 @@ from sr_jax.evaluation.judging import DEPTH_FOLDER, judge_folder, load_judges
 from sr_jax.evaluation.results import RESULTS_FILE, Results, write_results
 from sr_jax.evaluation.scores import SCORES
 
+CONFIG = "configs/evaluate.py:people"
+"""The config when none is given."""
+
 FLAGS = flags.FlagValues()
-config_flags.DEFINE_config_file("config", "configs/evaluate.py:people", "The judges.", flag_values=FLAGS)
+config_flags.DEFINE_config_file("config", None, f"The judges; {CONFIG} when not given.", flag_values=FLAGS)
 flags.DEFINE_string("generated", None, "Folder that `sample --data` wrote.", flag_values=FLAGS)
 flags.DEFINE_string("reference", None, "DATA/clips/SPLIT of the dataset.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, f"JSON file to write; by default GENERATED/{RESULTS_FILE}.", flag_values=FLAGS)
@@ -57,4 +60,4 @@ def summary(results: Results) -> str:
 
 
 if __name__ == "__main__":
-    command_line.run(main, FLAGS, __doc__)
+    command_line.run(main, FLAGS, __doc__, config=CONFIG)

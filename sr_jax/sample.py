@@ -24,8 +24,11 @@ from sr_jax import command_line
 from sr_jax.errors import UserError
 from sr_jax.evaluation.generation import generate_one, generate_split, load_generator
 
+CONFIG = "configs/sample.py:people"
+"""The config when none is given."""
+
 FLAGS = flags.FlagValues()
-config_flags.DEFINE_config_file("config", "configs/sample.py:people", "How to sample.", flag_values=FLAGS)
+config_flags.DEFINE_config_file("config", None, f"How to sample; {CONFIG} when not given.", flag_values=FLAGS)
 flags.DEFINE_string(
     "checkpoint", None, "Workdir of a base or stage two run, or an import.", flag_values=FLAGS, required=True
 )
@@ -56,4 +59,4 @@ def main(args: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, FLAGS, __doc__)
+    command_line.run(main, FLAGS, __doc__, config=CONFIG)

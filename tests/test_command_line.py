@@ -1,10 +1,12 @@
 """What every command does with its flags and with bad input."""
 
 import importlib
+import subprocess
 import sys
 
 import pytest
 from absl import flags
+from ml_collections import config_flags
 
 from sr_jax import command_line
 from sr_jax.errors import UserError
@@ -36,6 +38,86 @@ def test_bad_flags(flag_values, argv, message):
     with pytest.raises(UserError, match=message) as error:
         command_line.parse(flag_values, ["program", *argv])
     assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    """Parses a command line that has a config and gives the config."""
+
+    def parse_it(*argv, config=None):
+        # ml_collections looks for what is set in a config here.
+        monkeypatch.setattr(sys, "argv", ["prepare", *argv])
+        values = flags.FlagValues()
+        config_flags.DEFINE_config_file("config", None, "Any.", flag_values=values)
+        command_line.parse(values, sys.argv, config=config)
+        return values.config
+
+    return parse_it
+
+
+@pytest.mark.parametrize(
+    ("size", "settings", "section", "expected"),
+    [
+        (
+            "cogvideox",
+            ["faces.name=onnx", "faces.mean=0", "faces.deviation=1.5", "faces.colour_order=bgr"],
+            "faces",
+            {"name": "onnx", "mean": 0.0, "deviation": 1.5, "colour_order": "bgr", "detector": "centerface"},
+        ),
+        (
+            "cogvideox",
+            ["depth.name=precomputed", "depth.kind=depth"],
+            "depth",
+            {"name": "precomputed", "kind": "depth"},
+        ),
+        ("people", ["faces.name=arcface", "faces.detector=scrfd"], "faces", {"name": "arcface", "detector": "scrfd"}),
+        (
+            "real",
+            ["depth.name=video_depth_anything"],
+            "depth",
+            {"name": "video_depth_anything", "size": "small", "input_size": 518, "colour_map": "inferno"},
+        ),
+        ("people", ["codec.name=cogvideox_vae", "codec.tiled=True"], "codec", {"dtype": "float32", "tiled": True}),
+        ("people", ["text.name=t5", "text.batch_size=2"], "text", {"num_tokens": 24, "batch_size": 2}),
+    ],
+)
+def test_any_teacher_can_be_chosen_and_set_up(parse, size, settings, section, expected):
+    config = parse(f"--config=configs/prepare.py:{size}", *[f"--config.{setting}" for setting in settings])
+    assert expected.items() <= config[section].to_dict().items()
+
+
+def test_a_config_that_is_not_given_can_be_changed_too(parse):
+    assert parse("--config.batch_size=3", config="configs/sample.py:people").batch_size == 3
+    assert parse("--config", "configs/sample.py:cogvideox", config="configs/sample.py:people").batch_size == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--config.faces.meen=0"], r"^no config key 'faces\.meen': faces has .*mean, name, path$"),
+        (["--config.faces.mean=0", "--config.sede", "1"], r"^no config key 'sede': the config has .*, seed, "),
+        (["--noconfig.faces.none"], r"^no config key 'faces\.none'"),
+        (["--config.seed.x=0"], r"^no config key 'seed\.x': seed is a value and no section$"),
+        (["--config.seed=many"], r"config\.seed=many: invalid literal"),
+        (
+            ["--config=configs/prepare.py:huge"],
+            r"^--config=configs/prepare\.py:huge: unknown size 'huge': choose one of",
+        ),
+        (["--config=configs/nowhere.py"], r"configs/nowhere\.py"),
+    ],
+)
+def test_what_is_wrong_with_a_config_is_named(parse, argv, message):
+    with pytest.raises(UserError, match=message) as error:
+        parse("--config=configs/prepare.py:people", *argv)
+    assert "\n" not in str(error.value) and "Traceback" not in str(error.value)
+
+
+def test_a_command_with_a_config_of_its_own_names_a_wrong_key():
+    command = [sys.executable, "-m", "sr_jax.sample", "--config.sede=1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no config key 'sede': the config has batch_size, ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_run_turns_bad_input_into_one_line_and_exit_code_2(flag_values, capsys, monkeypatch):

@@ -15,7 +15,7 @@ def _sample(monkeypatch, tmp_path, *arguments: str) -> None:
     sample.FLAGS.unparse_flags()
     for name in ("image", "prompt", "data", "limit"):
         sample.FLAGS[name].unparse()
-    command_line.parse(sample.FLAGS, ["sample", "--checkpoint=w2", *arguments])
+    command_line.parse(sample.FLAGS, ["sample", "--checkpoint=w2", *arguments], config=sample.CONFIG)
     sample.main(sample.FLAGS)
 
 
@@ -43,7 +43,7 @@ def test_evaluate_writes_and_prints_the_scores(monkeypatch, tmp_path, data, runs
     monkeypatch.setattr(evaluate, "load_judges", lambda config: make_judges())
     output = tmp_path / "scores" / "metrics.json"
     flags = [f"--generated={runs['control']}", f"--reference={data / 'clips' / 'test'}", f"--output={output}"]
-    command_line.parse(evaluate.FLAGS, ["evaluate", *flags])
+    command_line.parse(evaluate.FLAGS, ["evaluate", *flags], config=evaluate.CONFIG)
     evaluate.main(evaluate.FLAGS)
     assert (
         json.loads(output.read_text())["means"]

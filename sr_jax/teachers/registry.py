@@ -27,7 +27,7 @@ from sr_jax.teachers.video_depth import INPUT_SIZE, VideoDepthAnythingTeacher
 
 _Loaded = TypeVar("_Loaded")
 Section = Mapping[str, Any] | ml_collections.ConfigDict
-"""A config section: `name`, and what the entry of that name reads."""
+"""A config section: `name`, and what the entry of that name reads; what others read may be there too."""
 
 # Entries import optional packages only when they are called.
 CODECS: dict[str, Callable[[Section], VideoCodec]] = {
@@ -74,17 +74,20 @@ DEPTHS: dict[str, Callable[[Section], DepthTeacher]] = {
     "silhouette_stand_in": lambda section: SilhouetteStandIn.from_package(_cache(section)),
     # The paper's teacher, from `path`, or from the Hugging Face hub where that is empty.
     "video_depth_anything": lambda section: VideoDepthAnythingTeacher.load(
-        section["size"],
-        Path(section["path"]) if section["path"] else None,
+        _value(section, "size"),
+        Path(section["path"]) if _value(section, "path") else None,
         input_size=section.get("input_size", INPUT_SIZE),
         dtype=section.get("dtype", "float32"),
     ),
 }
 TEXTS: dict[str, Callable[[Section], TextTeacher]] = {
-    "wordllama": lambda section: WordLlamaText(section["num_tokens"]),
+    "wordllama": lambda section: WordLlamaText(_value(section, "num_tokens")),
     # The encoder of the released models, from `path`, which `python -m sr_jax.convert import` wrote.
     "t5": lambda section: T5Text(
-        _path(section), num_tokens=section["num_tokens"], batch_size=section["batch_size"], dtype=section["dtype"]
+        _path(section),
+        num_tokens=_value(section, "num_tokens"),
+        batch_size=_value(section, "batch_size"),
+        dtype=_value(section, "dtype"),
     ),
 }
 
@@ -96,7 +99,7 @@ def load_codec(section: Section) -> VideoCodec:
     left out.
 
     Raises:
-        UserError: For an unknown name or weights that cannot be read.
+        UserError: For an unknown name, a missing key or weights that cannot be read.
     """
     return _load("codec", CODECS, section)
 
@@ -111,7 +114,7 @@ def load_face_teacher(section: Section) -> FaceTeacher:
     `centerface_mobilefacenet` reads the same section as `centerface_dlib`.
 
     Raises:
-        UserError: For an unknown name or weights that cannot be read.
+        UserError: For an unknown name, a missing key or weights that cannot be read.
     """
     choice = section.get("choice", FACE_CHOICES[0])
     if choice not in FACE_CHOICES:
@@ -123,7 +126,7 @@ def load_detector(section: Section) -> FaceDetector:
     """Loads the detector that a section of faces names, CenterFace where it names none.
 
     Raises:
-        UserError: For an unknown name or weights that cannot be read.
+        UserError: For an unknown name, a missing key or weights that cannot be read.
     """
     name = section.get("detector", "centerface")
     if name not in DETECTORS:
@@ -139,7 +142,7 @@ def load_depth_teacher(section: Section) -> DepthTeacher:
     last one's sizes are `small`, `base` and `large`; its last two entries may be left out.
 
     Raises:
-        UserError: For an unknown name or weights that cannot be read.
+        UserError: For an unknown name, a missing key or weights that cannot be read.
     """
     return _load("depth", DEPTHS, section)
 
@@ -162,12 +165,14 @@ def load_text_teacher(section: Section) -> TextTeacher:
     For T5: `{"name": "t5", "path": FOLDER, "num_tokens": 226, "batch_size": 8, "dtype": "bfloat16"}`.
 
     Raises:
-        UserError: For an unknown name, weights that cannot be read or a package that is not installed.
+        UserError: For an unknown name, a missing key, weights that cannot be read or a package that is not installed.
     """
     return _load("text", TEXTS, section)
 
 
 def _load(kind: str, entries: Mapping[str, Callable[[Section], _Loaded]], section: Section) -> _Loaded:
+    if "name" not in section:
+        raise UserError(f"the {kind} section of the config lacks 'name': set {kind}.name")
     name = section["name"]
     if name not in entries:
         raise UserError(
@@ -176,8 +181,14 @@ def _load(kind: str, entries: Mapping[str, Callable[[Section], _Loaded]], sectio
     return entries[name](section)
 
 
+def _value(section: Section, key: str) -> Any:
+    if key not in section:
+        raise UserError(f"{section['name']} reads {key!r}, which its config section lacks: add it")
+    return section[key]
+
+
 def _path(section: Section) -> Path:
-    if not section["path"]:
+    if not _value(section, "path"):
         raise UserError(f"{section['name']} needs its weights: set the path of its config section")
     return Path(section["path"])
 
@@ -189,4 +200,4 @@ def _detector_file(name: str, path: str) -> Path:
 
 
 def _cache(section: Section) -> Path:
-    return Path(section["path"]) if section["path"] else cache_folder()
+    return Path(section["path"]) if _value(section, "path") else cache_folder()

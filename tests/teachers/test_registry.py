@@ -1,7 +1,10 @@
+from unittest import mock
+
 import ml_collections
 import numpy as np
 import pytest
 
+from configs import evaluate, prepare, sample, teachers
 from sr_jax.errors import UserError
 from sr_jax.models.codec_fit import fit_linear_codec
 from sr_jax.teachers import registry
@@ -71,3 +74,100 @@ def test_a_detector_is_chosen_by_name(monkeypatch):
     assert registry.load_detector({"name": "arcface", "detector": "mine", "detector_path": "a"}).path == "a"
     with pytest.raises(UserError, match=r"no face detector is called 'yours': choose one of centerface, mine, scrfd"):
         registry.load_detector({"name": "arcface", "detector": "yours"})
+
+
+class Reads(dict):
+    """A config section that remembers which keys were read."""
+
+    def __init__(self, section):
+        super().__init__(section)
+        self.keys_read = set()
+
+    def __getitem__(self, key):
+        self.keys_read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key, default=None):
+        self.keys_read.add(key)
+        return super().get(key, default)
+
+    def __contains__(self, key):
+        self.keys_read.add(key)
+        return super().__contains__(key)
+
+
+REGISTRIES = {
+    "codec": (registry.CODECS, registry.load_codec),
+    "faces": (registry.FACES, registry.load_face_teacher),
+    "depth": (registry.DEPTHS, registry.load_depth_teacher),
+    "text": (registry.TEXTS, registry.load_text_teacher),
+}
+CONFIGS = {
+    "prepare": (prepare, ("people", "real", "cogvideox"), ("codec", "faces", "depth", "text")),
+    "teachers": (teachers, ("people", "real"), ("depth",)),
+    "evaluate": (evaluate, ("people", "real"), ("codec", "faces")),
+    "sample": (sample, ("people", "cogvideox"), ("codec", "text")),
+}
+
+
+@pytest.fixture
+def nothing_is_loaded(monkeypatch):
+    """Replaces what loads weights."""
+    for name in (
+        "CenterFaceDetector",
+        "DlibFaceRecogniser",
+        "LinearVideoCodec",
+        "MobileFaceNetRecogniser",
+        "ScrfdDetector",
+        "SilhouetteStandIn",
+        "T5Text",
+        "VideoDepthAnythingTeacher",
+        "WordLlamaText",
+        "load_arcface",
+        "load_cogvideox_vae",
+        "load_onnx_recogniser",
+    ):
+        monkeypatch.setattr(registry, name, mock.MagicMock())
+    monkeypatch.setattr(registry, "load_small_faces", lambda path: FaceTeacher(Blind(), Blind()))
+
+
+@pytest.mark.parametrize(
+    ("module", "size", "kind"),
+    [
+        pytest.param(module, size, kind, id=f"{name}-{size}-{kind}")
+        for name, (module, sizes, kinds) in CONFIGS.items()
+        for size in sizes
+        for kind in kinds
+    ],
+)
+def test_a_section_has_every_key_that_any_entry_reads_and_no_other(nothing_is_loaded, module, size, kind):
+    entries, load = REGISTRIES[kind]
+    section = module.get_config(size)[kind].to_dict() | {"path": "somewhere"}
+    read = set()
+    for name in entries:
+        reads = Reads(section | {"name": name})
+        load(reads)
+        read |= reads.keys_read
+    if kind == "depth":
+        reads = Reads(section)
+        registry.depth_colours(reads)
+        read |= reads.keys_read
+    assert read == set(section)
+
+
+@pytest.mark.parametrize(
+    ("kind", "section", "words"),
+    [
+        ("depth", {"name": "video_depth_anything", "path": ""}, "video_depth_anything reads 'size'"),
+        ("depth", {"name": "silhouette_stand_in"}, "silhouette_stand_in reads 'path'"),
+        ("faces", {"name": "arcface"}, "arcface reads 'path'"),
+        ("codec", {"name": "linear"}, "linear reads 'path'"),
+        ("text", {"name": "wordllama"}, "wordllama reads 'num_tokens'"),
+        ("text", {"name": "t5", "path": "a", "num_tokens": 5, "dtype": "float32"}, "t5 reads 'batch_size'"),
+        ("text", {}, "the text section of the config lacks 'name'"),
+    ],
+)
+def test_a_missing_key_is_named(kind, section, words):
+    for given in (section, ml_collections.ConfigDict(section)):
+        with pytest.raises(UserError, match=words):
+            REGISTRIES[kind][1](given)
