@@ -11,7 +11,8 @@ What a prepared folder holds:
     work/                   while the preparation runs, see `work`; removed at its end
 
 With clips of several sizes, the last but one are in a folder for each size: 480x720/clip_records and so on. Batches are
-the same whatever was finished before, so a killed preparation that is started again ends with the same dataset.
+the same whatever was finished before, so a killed preparation that is started again ends with the same dataset. (A file
+that breaks between planning and reading loses the clips that can be read no longer, where bad input is passed over.)
 """
 
 import dataclasses
@@ -132,12 +133,16 @@ def make_shard(preparation: Preparation, shard: Shard, progress: Progress, plans
             progress(batch.videos, batch.finished)
 
 
+_Clip = tuple[ClipPlan, np.ndarray, np.ndarray | None]
+"""A clip with its frames and, if it was computed elsewhere, its disparity."""
+
+
 @dataclasses.dataclass(frozen=True)
 class _Batch:
-    """Clips of one size to make together, with their frames and, if it was computed elsewhere, their disparity."""
+    """Clips of one size to make together."""
 
     group: int
-    clips: Sequence[tuple[ClipPlan, np.ndarray, np.ndarray | None]]
+    clips: Sequence[_Clip]
     videos: int
     finished: int
     shown: frozenset[str] = frozenset()
@@ -166,37 +171,68 @@ def _batches(preparation: Preparation, work: WorkFolder, numbers: Sequence[int],
         plans = known.pop(number, None) or _plans(preparation, work, number)
         if work.read_plans(number) is None:
             work.write_plans(number, plans)
-        total = sum(len(plan.clips) for plan in plans)
+        made = 0
         for batch in _group_batches(preparation, work, number, plans):
-            total -= batch.finished
+            made += batch.finished
             yield batch
-        yield _Batch(number, (), len(plans), total)
+        yield _Batch(number, (), len(plans), sum(len(plan.clips) for plan in plans) - made)
 
 
-def _group_batches(
-    preparation: Preparation, work: WorkFolder, number: int, plans: Sequence[VideoPlan]
-) -> Iterator[_Batch]:
+@dataclasses.dataclass
+class _Filling:
+    """A batch that is being read: the clips still to come, by their keys, and those that were read."""
+
+    missing: set[str]
+    clips: list[_Clip] = dataclasses.field(default_factory=list)
+
+
+def _group_batches(preparation: Preparation, work: WorkFolder, number: int, plans: list[VideoPlan]) -> Iterator[_Batch]:
     """The batches of a group that are not finished.
 
     A batch is done as a whole or again, and always of the same clips: the last bits of a result may depend on the rest
     of its batch.
     """
-    batch_of: dict[str, list[ClipPlan]] = {}
+    batch_of: dict[str, _Filling] = {}
     for size in preparation.extractors:
         clips = [clip for plan in plans for clip in plan.clips if clip.size == size]
         for start in range(0, len(clips), preparation.batch_size):
             batch = clips[start : start + preparation.batch_size]
             if not all(work.features_path(number, clip).exists() for clip in batch):
-                batch_of |= dict.fromkeys(map(_key, batch), batch)
+                keys = {_key(clip) for clip in batch}
+                batch_of |= dict.fromkeys(keys, _Filling(keys))
     shown = _shown(len(preparation.files), number * preparation.batch_size, plans)
-    read: dict[int, list] = {}
-    for plan in plans:
-        for clip in preparation.reader.frames([clip for clip in plan.clips if _key(clip) in batch_of]):
-            batch = batch_of[_key(clip[0])]
-            members = read.setdefault(id(batch), [])
-            members.append(clip)
-            if len(members) == len(batch):
-                yield _Batch(number, read.pop(id(batch)), 0, len(batch), shown)
+    for place, plan in enumerate(plans):
+        wanted = [clip for clip in plan.clips if _key(clip) in batch_of]
+        for key, clip in _read(preparation, work, number, plans, place, wanted):
+            # Popped, so that nothing keeps the frames of a batch that is made.
+            batch = batch_of.pop(key)
+            batch.missing.remove(key)
+            batch.clips += [clip] if clip else []
+            if batch.clips and not batch.missing:
+                yield _Batch(number, batch.clips, 0, len(batch.clips), shown)
+
+
+def _read(
+    preparation: Preparation,
+    work: WorkFolder,
+    number: int,
+    plans: list[VideoPlan],
+    place: int,
+    wanted: Sequence[ClipPlan],
+) -> Iterator[tuple[str, _Clip | None]]:
+    """The wanted clips of one plan of a group, by their keys.
+
+    What can be read no longer is None and taken out of the plan, where a bad video is no error.
+    """
+    unread = list(wanted)
+    try:
+        for clip in preparation.reader.frames(wanted):
+            unread.pop(0)
+            yield _key(clip[0]), clip
+    except Exception as error:
+        plans[place] = preparation.planner.without(work.groups[number][place], plans[place], unread, error)
+        work.write_plans(number, plans)
+        yield from ((_key(clip), None) for clip in unread)
 
 
 def _shown(count: int, first: int, plans: Sequence[VideoPlan]) -> frozenset[str]:

@@ -167,10 +167,35 @@ class Planner:
         """
         try:
             return self._plan_file(file)
-        except UserError as error:
-            if self._strict and file.claims_video:
-                raise
-            return VideoPlan(Outcome(str(file.path), file.split, file.name, rejected=str(error)))
+        # Among many files there is one that breaks a decoder in a way that nobody thought of.
+        except Exception as error:
+            return self._rejected(file, error)
+
+    def without(self, file: FoundFile, plan: VideoPlan, lost: Sequence[ClipPlan], error: Exception) -> VideoPlan:
+        """What is left of a plan when clips of it cannot be read, though the file could be when it was planned.
+
+        Args:
+            file: The file.
+            plan: Its plan.
+            lost: Clips of the plan.
+            error: Why they cannot be read; raised, when a bad video is an error.
+        """
+        rejected = self._rejected(file, error)
+        gone = {clip.clip_id for clip in lost}
+        clips = tuple(clip for clip in plan.clips if clip.clip_id not in gone)
+        if not clips:
+            return rejected
+        reason = "cannot be read" if isinstance(error, UserError) else f"{type(error).__name__} while reading"
+        dropped = {**plan.outcome.dropped, reason: len(lost)}
+        return VideoPlan(dataclasses.replace(plan.outcome, dropped=dropped, clips=len(clips)), clips)
+
+    def _rejected(self, file: FoundFile, error: Exception) -> VideoPlan:
+        """Says why a file cannot be used, or raises it."""
+        expected = isinstance(error, UserError)
+        if self._strict and (file.claims_video or not expected):
+            raise error
+        reason = str(error) if expected else f"{type(error).__name__} while reading {file.path}: {error}".rstrip(": ")
+        return VideoPlan(Outcome(str(file.path), file.split, file.name, rejected=reason))
 
     def _plan_file(self, file: FoundFile) -> VideoPlan:
         if file.problem:

@@ -91,6 +91,41 @@ def test_clips_are_not_kept_unless_wanted(videos, tmp_path):
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["clip_records", *_LISTS]
 
 
+def test_a_file_that_breaks_after_it_was_planned(videos, prepared, tmp_path, monkeypatch):
+    frames = fakes.ClipReader.frames
+
+    def read(reader, plans):
+        clips = frames(reader, plans)
+        name = plans[0].clip_id[:2] if plans and plans[0].source.split == "train" else ""
+        # Of two clips, the second.
+        if name == "v2":
+            yield next(clips)
+        if name in ("v2", "v4"):
+            raise RuntimeError("the disk is gone")
+        yield from clips
+
+    monkeypatch.setattr(fakes.ClipReader, "frames", read)
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        fakes.make(videos, tmp_path / "strict")
+    progress = []
+    planning = {"strict": False}
+    summary = fakes.make(
+        videos, tmp_path / "data", planning=planning, progress=lambda videos, clips: progress.append((videos, clips))
+    )
+    assert summary.dropped == {"RuntimeError while reading": 1}
+    assert summary.rejected == {"RuntimeError while reading": 1}
+    (row,) = map(json.loads, (tmp_path / "data" / "rejected.jsonl").read_text().splitlines())
+    path = videos / "train" / "v4.mp4"
+    assert row == {"file": str(path), "reason": f"RuntimeError while reading {path}: the disk is gone"}
+    expected = {name: record for name, record in _records(prepared, "train").items() if name[:2] != "v4"}
+    del expected["v2-00005"]
+    assert _records(tmp_path / "data", "train").keys() == expected.keys()
+    assert np.sum(progress, axis=0).tolist() == [9, 8]
+    kept = {path.name.split(".")[0] for path in (tmp_path / "data" / "clips" / "train").iterdir()} - {"index"}
+    assert kept == expected.keys()
+    assert fakes.make(videos, tmp_path / "data", planning=planning).rejected == summary.rejected
+
+
 def test_again_does_nothing(videos, prepared):
     before = {path: path.stat().st_mtime_ns for path in prepared.rglob("*")}
     fakes.make(videos, prepared)

@@ -28,12 +28,15 @@ _STRANGE = (
 )
 
 
-def _encode(path: Path, frames: np.ndarray, codec: str, pixel_format: str, container: str) -> bytes:
+def _encode(path: Path, frames: np.ndarray, codec: str, pixel_format: str, container: str, jump: int = 0) -> bytes:
+    """A video at 8 frames a second; after its fourth frame, time jumps by so many seconds."""
     with av.open(str(path), "w", format=container) as out:
         stream = out.add_stream(codec, rate=8)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pixel_format
-        for pixels in frames:
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        for number, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts = number + (jump * 8 if number >= 4 else 0)
+            out.mux(stream.encode(frame))
         out.mux(stream.encode())
     return path.read_bytes()
 
@@ -60,8 +63,10 @@ def _hostile(scratch: Path) -> Iterator[tuple[str, bytes]]:
         yield f"cut{number}.mp4", mp4[: int(part * len(mp4))]
     for number, part in enumerate(rng.uniform(0.02, 0.8, 30)):
         yield f"torn{number}.mkv", mkv[: int(part * len(mkv))]
-    for number in range(15):
+    for number in range(5):
         yield f"empty{number}.mp4", b""
+        yield f"jump{number}.mkv", _encode(scratch / "a", noise[:8], "ffv1", "bgr0", "matroska", 10 ** (number + 6))
+        yield f"odd{number}.mp4", mp4
     for number, suffix in enumerate(["mp4", "mov", "avi", "webm", "mkv"] * 5):
         yield f"text{number}.{suffix}", f"this is no video but number {number}".encode()
         if number < 20:
@@ -111,6 +116,8 @@ def test_none_stops_the_run_and_each_is_named_once(videos, tmp_path, monkeypatch
     def refuse(file, *args, **kwargs):
         if "forbidden" in file:
             raise PermissionError(13, "Permission denied")
+        if "odd" in file:
+            raise MemoryError
         return open_video(file, *args, **kwargs)
 
     monkeypatch.setattr(av, "open", refuse)
@@ -124,6 +131,9 @@ def test_none_stops_the_run_and_each_is_named_once(videos, tmp_path, monkeypatch
         "cut1.mp4": "cannot read the video",
         "torn1.mkv": "cannot read the video",
         "empty1.mp4": "cannot read the video",
+        "jump0.mkv": f"every shot of {folder / 'jump0.mkv'} is too short: 8 frames",
+        "jump4.mkv": f"every shot of {folder / 'jump4.mkv'} is too short: 8 frames",
+        "odd1.mp4": f"MemoryError while reading {folder / 'odd1.mp4'}",
         "text1.mov": "cannot read the video",
         "picture1.mov": "holds no video stream",
         "huge1.mp4": "7800x4400 pixels: scale it down",

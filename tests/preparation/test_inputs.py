@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sr_jax.errors import UserError
-from sr_jax.preparation import inputs
+from sr_jax.preparation import inputs, planning
 from sr_jax.preparation.captions import CaptionTable
 from sr_jax.preparation.dataset import changed
 from tests.preparation import fakes
@@ -225,6 +225,28 @@ def test_a_caption_that_may_not_be_read(tmp_path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(inputs, "_add_file", refuse_digest)
     assert len(changed(planner, files, outcomes)) == 2
+
+
+def test_errors_that_nobody_thought_of(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        fakes.write_source(tmp_path / f"{name}.mp4")
+    errors = {"a": ValueError("odd: one")}
+
+    def read(file, *args):
+        if file.name in errors:
+            raise errors[file.name]
+        return read_source(file, *args)
+
+    read_source = planning.read_source
+    monkeypatch.setattr(planning, "read_source", read)
+    with pytest.raises(ValueError, match="odd: one"):
+        fakes.plan(tmp_path)
+    plans = list(map(fakes.planner(tmp_path, strict=False), inputs.find_videos(tmp_path)))
+    assert plans[0].outcome.rejected == f"ValueError while reading {tmp_path / 'a.mp4'}: odd: one"
+    assert plans[1].outcome.clips == 1
+    errors["a"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        fakes.plan(tmp_path, strict=False)
 
 
 def test_same_name_twice(tmp_path):
