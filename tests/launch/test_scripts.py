@@ -10,30 +10,11 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-TRAIN = ["--config", "configs/stage_one.py:tiny", "--workdir=/bucket/w", "--config.train_modules=('structure',)"]
+from tests.launch.commands import GKE, GPU_NODE, SLURM, TPU_VM, TRAIN, XPK, dry, printed, train_lines
 
-TPU_VM = ["tpu_vm.sh", "--name", "n", "--zone", "z", "--type", "v5p-32", "--bucket", "b", "--spot"]
-XPK = ["xpk.sh", "--name", "n", "--cluster", "c", "--type", "v6e-8x8", "--image", "i:1", "--slices", "2"]
-GKE = ["gke/submit.sh", "gpu", "--name", "n", "--image", "i", "--bucket", "b", "--gpu", "h100", "--nodes", "2"]
-GPU_NODE = ["gpu_node.sh", "--gpus", "4"]
-SLURM = ["slurm.sbatch"]
+ROOT = Path(__file__).parents[2]
 SEPARATED = [TPU_VM, XPK, GKE, GPU_NODE]
 TOOLS = ["gcloud", "git", "xpk", "kubectl", "srun", "scontrol", "nvidia-smi", "sudo", "gcsfuse"]
-
-
-def _dry(command):
-    script, *options = command
-    return [script, "--dry-run", *options, *([] if command is SLURM else ["--"]), *TRAIN]
-
-
-def _printed(done):
-    """The commands that a run says that it runs."""
-    return [shlex.split(line[2:]) for line in done.stdout.splitlines() if line.startswith("+ ")]
-
-
-def _train_lines(calls):
-    return [call[1:] for call in calls if call[1:3] == ["-m", "sr_jax.train"]]
 
 
 def test_shellcheck_finds_nothing():
@@ -62,7 +43,7 @@ def test_a_dry_run_touches_nothing(sandbox, command):
         return {path: path.stat().st_mtime_ns for path in sandbox.folder.parent.rglob("*") if "tools" not in path.parts}
 
     before = files()
-    done = sandbox.run(*_dry(command))
+    done = sandbox.run(*dry(command))
     assert (done.returncode, done.stderr) == (0, "")
     assert sandbox.calls() == []
     assert files() == before
@@ -99,11 +80,11 @@ TRAIN_LINE = "--config configs/stage_one.py:tiny --workdir=/bucket/w '--config.t
     ids=["gpu_node", "slurm"],
 )
 def test_what_a_dry_run_prints(sandbox, command, expected):
-    assert sandbox.run(*_dry(command)).stdout == expected
+    assert sandbox.run(*dry(command)).stdout == expected
 
 
 def test_what_a_dry_run_on_a_tpu_vm_prints(sandbox):
-    lines = _printed(sandbox.run(*_dry(TPU_VM)))
+    lines = printed(sandbox.run(*dry(TPU_VM)))
     tpus, place = ["gcloud", "compute", "tpus"], "--zone=z"
     assert lines[0] == [
         *tpus, "queued-resources", "create", "n", place, "--node-id=n", "--accelerator-type=v5p-32",
@@ -122,7 +103,7 @@ def test_what_a_dry_run_on_a_tpu_vm_prints(sandbox):
 
 
 def test_what_a_dry_run_of_xpk_prints(sandbox):
-    lines = _printed(sandbox.run(*_dry(XPK)))
+    lines = printed(sandbox.run(*dry(XPK)))
     assert lines[0][:-1] == [
         "xpk", "workload", "create", "--workload=n", "--cluster=c", "--tpu-type=v6e-8x8", "--num-slices=2",
         "--docker-image=i:1", "--max-restarts=100", "--restart-on-exit-codes=1,75",
@@ -183,7 +164,7 @@ def test_a_gpu_node_runs_until_it_is_done(sandbox, answers, options, code, runs)
     sandbox.answers("python", *(f"{answer} a step" for answer in answers))
     done = sandbox.run("gpu_node.sh", "--gpus", "2", *options, "--", *TRAIN)
     assert done.returncode == code, done.stdout + done.stderr
-    assert _train_lines(sandbox.calls("python")) == [["-m", "sr_jax.train", *TRAIN]] * runs
+    assert train_lines(sandbox.calls("python")) == [["-m", "sr_jax.train", *TRAIN]] * runs
     environment = sandbox.environment("python")
     assert environment["CUDA_VISIBLE_DEVICES"] == "0,1"
     assert (environment["JAX_PLATFORMS"], environment["XLA_PYTHON_CLIENT_MEM_FRACTION"]) == ("cuda", "0.96")
@@ -209,7 +190,7 @@ def test_a_gpu_node_hands_a_signal_on(sandbox):
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == 75
-    assert len(_train_lines(sandbox.calls("python"))) == 1
+    assert len(train_lines(sandbox.calls("python"))) == 1
 
 
 @pytest.mark.parametrize(
@@ -256,101 +237,7 @@ def test_a_slurm_job_queues_itself_again_until_it_is_done(
         shell, cwd=sandbox.folder, env=environment | {"SLURM_NODEID": "1", "RECORDS": str(sandbox.records)}, check=True
     )
     assert sandbox.environment("python")["JAX_PROCESS_ID"] == "1"
-    assert _train_lines(sandbox.calls("python")) == [["-m", "sr_jax.train", *TRAIN]]
-
-
-def _verbs(calls):
-    """What gcloud was asked; the state of the TPU VM is "ready?"."""
-    return ["ready?" if call[3:5] == ["tpu-vm", "describe"] else call[4] for call in calls if call[0] == "gcloud"]
-
-
-@pytest.mark.parametrize("gone", [["0 SUSPENDED"], ["0 ACTIVE", "0 PREEMPTED"], ["0 ACTIVE", "1"]])
-def test_a_tpu_vm_is_asked_for_again_after_a_preemption(sandbox, gone):
-    sandbox.stand_in("git")
-    sandbox.stand_in("gcloud")
-    sandbox.answers(
-        "gcloud",
-        "1",                                         # describe: there is none
-        "0", "0 WAITING_FOR_RESOURCES",              # create, describe
-        "0 ACTIVE", "0 READY",                       # describe both
-        "0", "0", "1",                               # scp, install, train: cut off
-        *gone,                                       # describe: preempted
-        "0 SUSPENDED", "0", "1", "0",                # describe, delete, describe, create
-        "0 ACTIVE", "0 READY",                       # describe both
-        "0", "0", "0 sr_jax ended with exit code 0 on host-0",
-    )  # fmt: skip
-    done = sandbox.run(*TPU_VM, "--retries", "0", "--log", "tpu.log", "--", *TRAIN)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert _verbs(sandbox.calls()) == [
-        "describe", "create", "describe", "describe", "ready?", "scp", "ssh", "ssh",
-        *["describe", "ready?"][: len(gone)],
-        "describe", "delete", "describe", "create", "describe", "ready?", "scp", "ssh", "ssh",
-    ]  # fmt: skip
-    assert "ended with exit code 0" in (sandbox.folder / "tpu.log").read_text()
-
-
-def test_what_fails_on_a_tpu_vm_that_is_preempted_is_no_failure(sandbox):
-    sandbox.stand_in("git")
-    sandbox.stand_in("gcloud")
-    sandbox.answers(
-        "gcloud",
-        "0 ACTIVE", "0 READY", "1", "0 ACTIVE", "0 PREEMPTED",  # scp fails: preempted, and so at the next try
-        "0 ACTIVE", "0 PREEMPTED", "0", "1", "0",               # delete, describe, create
-        "0 ACTIVE", "0 REPAIRING", "0 ACTIVE", "0 READY",
-        "0", "1", "0 SUSPENDED",                                # install fails: preempted
-        "0 ACTIVE", "0 READY", "1", "0 ACTIVE", "0 READY",      # scp fails: a failure
-    )  # fmt: skip
-    done = sandbox.run(*TPU_VM, "--retries", "0", "--log", "tpu.log", "--", *TRAIN)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert _verbs(sandbox.calls()) == [
-        "describe", "ready?", "scp", "describe", "ready?",
-        "describe", "ready?", "delete", "describe", "create", *2 * ["describe", "ready?"], "scp", "ssh", "describe",
-        "describe", "ready?", "scp", "describe", "ready?",
-    ]  # fmt: skip
-    assert (sandbox.folder / "tpu.log").read_text().count("Stopped early") == 2
-
-
-@pytest.mark.parametrize(
-    ("said", "deleted", "code"),
-    [
-        ("0 sr_jax ended with exit code 0 on host-0", 0, 0),
-        ("1 sr_jax ended with exit code 2 on host-0", 0, 2),
-        ("1 sr_jax ended with exit code 2 on host-0", 1, 2),
-        ("0 sr_jax ended with exit code 0 on host-0", 1, 1),
-    ],
-)
-def test_a_tpu_vm_is_given_back_however_training_ended(sandbox, said, deleted, code):
-    sandbox.stand_in("git")
-    sandbox.stand_in("gcloud")
-    sandbox.answers("gcloud", "0 ACTIVE", "0 READY", "0", "0", said, deleted)
-    done = sandbox.run(*TPU_VM, "--delete", "--log", "tpu.log", "--", *TRAIN)
-    assert done.returncode == code, done.stdout + done.stderr
-    assert _verbs(sandbox.calls())[-1] == "delete"
-    assert ("n was not given back" in done.stdout) == bool(deleted)
-
-
-@pytest.mark.parametrize(
-    ("said", "code", "runs"),
-    [
-        (["0 sr_jax ended with exit code 0 on host-0"], 0, 1),
-        (["1 sr_jax ended with exit code 2 on host-1"], 2, 1),
-        (["1 sr_jax ended with exit code 75 on host-1", "0 sr_jax ended with exit code 0 on host-0"], 0, 2),
-        (["1 sr_jax ended with exit code 1 on host-1", "1 sr_jax ended with exit code 1 on host-1"], 1, 2),
-    ],
-)
-def test_a_tpu_vm_that_is_there_is_taken_and_training_ends_as_it_says(sandbox, said, code, runs):
-    sandbox.stand_in("git")
-    sandbox.stand_in("gcloud")
-    answers = []
-    for line in said:
-        answers += ["0 ACTIVE", "0 READY", "0", "0", line]
-        # What is no preemption is looked into.
-        answers += ["0 ACTIVE", "0 READY"] if "code 1 " in line else []
-    sandbox.answers("gcloud", *answers)
-    done = sandbox.run(*TPU_VM, "--retries", "1", "--log", "tpu.log", "--", *TRAIN)
-    assert done.returncode == code, done.stdout + done.stderr
-    verbs = _verbs(sandbox.calls())
-    assert "create" not in verbs and verbs.count("scp") == runs
+    assert train_lines(sandbox.calls("python")) == [["-m", "sr_jax.train", *TRAIN]]
 
 
 @pytest.mark.parametrize("code", [0, 75, 2])
@@ -360,82 +247,4 @@ def test_a_tpu_host_says_how_training_ended(sandbox, code):
     assert done.returncode == code
     assert "step 1\n" in done.stdout
     assert f"sr_jax ended with exit code {code} on " in done.stdout
-    assert _train_lines(sandbox.calls("python")) == [["-m", "sr_jax.train", *TRAIN]]
-
-
-# As XPK prints it: a filter by name also finds longer names.
-_OTHERS = r"0 Jobset Name   Status\nn-2   Finished\n"
-_LIVE, _ENDED = _OTHERS + r"n   Admitted", _OTHERS + r"n   Finished"
-
-
-@pytest.mark.parametrize(
-    ("answers", "calls"),
-    [
-        ([_OTHERS], ["EVERYTHING", "create", "wait"]),
-        ([_LIVE, _OTHERS], ["EVERYTHING", "FINISHED", "wait"]),
-        (
-            [_ENDED, _ENDED, "0", _ENDED, _OTHERS],
-            ["EVERYTHING", "FINISHED", "delete", "EVERYTHING", "EVERYTHING", "create", "wait"],
-        ),
-    ],
-    ids=["none", "live", "ended"],
-)
-@pytest.mark.parametrize("end", [0, 125])
-def test_an_xpk_workload_is_created_unless_it_lives(sandbox, answers, calls, end):
-    sandbox.stand_in("xpk")
-    sandbox.answers("xpk", *answers, *(["0"] if "create" in calls else []), end)
-    done = sandbox.run(*XPK, "--", *TRAIN)
-    assert done.returncode == end, done.stdout + done.stderr
-    made = sandbox.calls("xpk")
-    options = [dict(option.lstrip("-").split("=", 1) for option in call[3:]) for call in made]
-    assert all(option["cluster"] == "c" for option in options)
-    names = [
-        "wait" if "wait-for-job-completion" in option else option.get("filter-by-status", call[2])
-        for call, option in zip(made, options, strict=True)
-    ]
-    assert names == calls
-    # Create and wait are what the dry run says.
-    dry = _printed(sandbox.run(*_dry(XPK)))
-    assert [call for call, name in zip(made, names, strict=True) if name in ("create", "wait")] == (
-        dry if "create" in calls else dry[1:]
-    )
-    assert ["xpk", "workload", "delete", "--workload=n", "--cluster=c"] in made or "delete" not in calls
-
-
-def test_an_xpk_that_does_not_answer_ends_the_run(sandbox):
-    sandbox.stand_in("xpk")
-    sandbox.answers("xpk", "3 no such cluster")
-    done = sandbox.run(*XPK, "--", *TRAIN)
-    assert (done.returncode, done.stderr) == (3, "no such cluster\n")
-    assert len(sandbox.calls("xpk")) == 1
-
-
-@pytest.mark.parametrize(
-    ("answers", "verbs", "code"),
-    [
-        # None is there; it runs, shows its log, and ends.
-        (["0", "0", "0", "0", "0 Completed"], ["get", "apply", "get", "logs", "get"], 0),
-        # One that runs is followed.
-        (["0", "0 unchanged", "0 Completed"], ["get", "apply", "get"], 0),
-        # One that ended is made anew.
-        (["0 Failed ReachedMaxRestarts", "0", "0", "0 Completed"], ["get", "delete", "apply", "get"], 0),
-        (["0 Completed", "0", "0", "0 Completed"], ["get", "delete", "apply", "get"], 0),
-        # While it runs, an answer that fails is no end.
-        (["0", "0", "1", "0", "0 Failed ReachedMaxRestarts"], ["get", "apply", "get", "logs", "get"], 1),
-        (["0", "0", "0 Failed FailJobSetFailurePolicyAction"], ["get", "apply", "get"], 2),
-        (["1 no such cluster"], ["get"], 1),
-        (["0", "1 no permission"], ["get", "apply"], 1),
-        (["0", "1 spec.replicatedJobs: Invalid value: field is immutable"], ["get", "apply"], 2),
-    ],
-)
-def test_a_jobset_is_made_unless_it_runs_and_ends_as_kubernetes_says(sandbox, answers, verbs, code):
-    sandbox.stand_in("kubectl")
-    sandbox.answers("kubectl", *answers)
-    done = sandbox.run(*GKE, "--", *TRAIN)
-    assert done.returncode == code, done.stdout + done.stderr
-    calls = sandbox.calls("kubectl")
-    assert [call[1] for call in calls] == verbs
-    assert all(call[2:4] == ["jobset", "n"] for call in calls if call[1] in ("get", "delete"))
-    if "immutable" in answers[-1]:
-        (line,) = done.stderr.splitlines()
-        assert line.startswith("error: the JobSet n runs with other flags") and "kubectl delete jobset n" in line
+    assert train_lines(sandbox.calls("python")) == [["-m", "sr_jax.train", *TRAIN]]
