@@ -1,4 +1,7 @@
-"""The program of a run says, without an array, what the run's arrays are."""
+"""The program of a run says, without an array, what the run's arrays are and where they live."""
+
+import math
+from pathlib import Path
 
 import jax
 import pytest
@@ -6,9 +9,14 @@ import pytest
 from sr_jax.errors import UserError
 from sr_jax.parallel.batches import to_global
 from sr_jax.parallel.mesh import make_mesh
+from sr_jax.parallel.table import sharding_table
 from sr_jax.training import builders
 from sr_jax.training.loop import make_data, make_state
-from sr_jax.training.program import abstract_batch, build_program, record_spec
+from sr_jax.training.program import abstract_batch, build_program, record_spec, shardings
+
+_GOLDEN = Path(__file__).with_name("stage_two_shardings.txt")
+# Elements of the largest arrays that may be whole on every device: biases, scales and what has no axis to split.
+_SMALL = 64
 
 
 def _described(tree):
@@ -52,3 +60,36 @@ def test_the_step_of_stage_two_is_described_without_any_workdir(tiny, stage_two,
 def test_a_batch_that_cannot_be_split(tiny, mesh):
     with pytest.raises(UserError, match=r"config\.batch_size is 6: it must be a multiple of data x fsdp = 4"):
         abstract_batch(record_spec(tiny("base"), noisy_images=2), 6, mesh)
+
+
+@pytest.fixture(scope="module")
+def split_program(tiny):
+    """Stage two with its frozen modules, on a mesh that splits all that can be split."""
+    config = tiny("stage_two")
+    stage = builders.build_stage(config, dict.fromkeys(("structure", "identity"), tiny("stage_one").to_dict()))
+    return build_program(config, make_mesh({"fsdp": 2, "context": 2, "tensor": 2}), stage)
+
+
+def test_every_parameter_lives_where_it_did(split_program, tmp_path):
+    table = sharding_table(split_program.state.params | {"frozen": split_program.frozen}) + "\n"
+    now = tmp_path / _GOLDEN.name
+    now.write_text(table)
+    assert table == _GOLDEN.read_text(), f"if every difference is meant: cp {now} {_GOLDEN}"
+
+
+def test_the_average_and_the_moments_live_with_their_parameters(split_program):
+    state = split_program.state
+    adam, *others = state.opt_state[1]
+    for copies in (state.ema_params, adam.mu, adam.nu):
+        assert shardings(copies) == shardings(state.params)
+    # All else are counters.
+    assert all(leaf.shape == () for leaf in jax.tree.leaves((state.opt_state[0], adam.count, others)))
+
+
+def test_nothing_but_small_arrays_is_whole_on_every_device(split_program):
+    whole = [
+        jax.tree_util.keystr(path)
+        for path, leaf in jax.tree_util.tree_leaves_with_path((split_program.state, split_program.frozen))
+        if math.prod(leaf.shape) > _SMALL and leaf.sharding.is_fully_replicated
+    ]
+    assert whole == []
