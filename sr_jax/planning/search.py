@@ -1,5 +1,6 @@
 """The nearest change of a config that fits: the memory levers in turn, each on top of those that helped."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,11 +9,15 @@ import ml_collections
 from sr_jax.errors import UserError
 from sr_jax.models.remat import POLICIES
 from sr_jax.planning.planner import Plan
+from sr_jax.training.builders import uses_frozen_modules
 
 Change = dict[str, Any]
 """Config fields by flat name, and their new values."""
 
 Planner = Callable[[ml_collections.ConfigDict], Plan]
+
+# A clip's tokens, and its heads, are not split among more devices: each sends them in every block.
+_MOST_CONTEXT, _MOST_TENSOR = 16, 8
 
 
 def search(
@@ -20,8 +25,9 @@ def search(
 ) -> tuple[Change, Plan]:
     """Tries changes, those that cost a run least first, until one fits.
 
-    What is learnt from a batch stays the same: the batch size is no lever. A lever that saves memory without being
-    enough is kept, and the next one tried on top of it.
+    First what is only read is rounded, then comes what takes time and changes no result, and last what changes how a
+    batch is learnt from: a rounded optimizer state, another optimizer, rounded parameters. The batch size is no lever.
+    A lever that saves memory without being enough is kept, and the next one tried on top of it.
 
     Args:
         config: What does not fit.
@@ -33,7 +39,9 @@ def search(
         The change and its plan: the first one that fits, or else the one that needs least.
     """
     change: Change = {}
-    for lever in (_remat, _full_sharding, _accumulation, _context, _optimizer_state):
+    levers = (_frozen_storage, _remat, _full_sharding, _accumulation, _context, _tensor)
+    levers += (_optimizer_state, _factored_moments, _parameter_storage)
+    for lever in levers:
         best = found
         for step in lever(_changed(config, change), found):
             tell(f"trying {flags(change | step)}")
@@ -63,6 +71,12 @@ def _changed(config: ml_collections.ConfigDict, change: Change) -> ml_collection
     return copy
 
 
+def _frozen_storage(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
+    """Frozen weights in half of the bytes; a run that computes in bfloat16 rounds most of them in any case."""
+    if config.frozen_dtype == "float32" and (uses_frozen_modules(config) or config.lora.rank):
+        yield {"frozen_dtype": "bfloat16"}
+
+
 def _remat(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
     """Keep less of the forward pass, and compute it again."""
     policies = POLICIES
@@ -86,22 +100,49 @@ def _accumulation(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Ch
 
 
 def _context(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
-    """Several devices to a clip, and fewer clips at a time."""
-    fsdp = found.mesh["fsdp"]
-    for ways in _divisors(fsdp)[1:]:
-        clips = found.mesh["data"] * fsdp // ways
-        if ways <= 16 and config.batch_size % clips == 0:
-            yield {
-                "mesh.fsdp": fsdp // ways,
-                "mesh.context": found.mesh["context"] * ways,
-                "accumulate_steps": config.batch_size // clips,
-            }
+    """Several devices to a clip, each with some of its tokens, and fewer clips at a time."""
+    for ways in _divisors(found.mesh["fsdp"])[1:]:
+        if ways <= _MOST_CONTEXT and (shared := _shared_clips(config, found, ways)):
+            yield shared | {"mesh.context": found.mesh["context"] * ways}
+
+
+def _tensor(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
+    """Some of the heads and hidden units to a device: of those that share a clip's tokens, or else fewer clips."""
+    context, tensor = found.mesh["context"], found.mesh["tensor"]
+    heads = math.gcd(config.model.num_attention_heads, config.structure.num_attention_heads)
+    for split in _divisors(heads):
+        if not tensor < split <= _MOST_TENSOR or split % tensor:
+            continue
+        ways = split // tensor
+        if context % ways == 0:
+            yield {"mesh.context": context // ways, "mesh.tensor": split}
+        elif found.mesh["fsdp"] % ways == 0 and (shared := _shared_clips(config, found, ways)):
+            yield shared | {"mesh.tensor": split}
+
+
+def _shared_clips(config: ml_collections.ConfigDict, found: Plan, ways: int) -> Change:
+    """So many devices of the `fsdp` axis to a clip, one clip at a time; nothing where the batch has no such parts."""
+    fsdp = found.mesh["fsdp"] // ways
+    clips = found.mesh["data"] * fsdp
+    return {} if config.batch_size % clips else {"mesh.fsdp": fsdp, "accumulate_steps": config.batch_size // clips}
 
 
 def _optimizer_state(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
     """A smaller optimizer state."""
     if config.optimizer.name == "adamw" and config.optimizer.state_dtype == "float32":
         yield {"optimizer.state_dtype": "bfloat16"}
+
+
+def _factored_moments(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
+    """Another optimizer, with hardly any state."""
+    if config.optimizer.name == "adamw":
+        yield {"optimizer.name": "adafactor"}
+
+
+def _parameter_storage(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
+    """Parameters and their average in half of the bytes, every update rounded."""
+    if config.param_dtype == "float32":
+        yield {"param_dtype": "bfloat16"}
 
 
 def _divisors(number: int) -> list[int]:

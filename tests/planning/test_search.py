@@ -17,43 +17,69 @@ _ACTIVATIONS = {"none": 100, "save_matmuls": 80, "save_attention": 60, "block": 
 def _config(**fields):
     config = ml_collections.ConfigDict(
         {
+            "stage": "stage_two", "structure_weight": 0.01, "identity_weight": 1.0, "lora": {"rank": 0},
+            "model": {"num_attention_heads": 4}, "structure": {"num_attention_heads": 4},
             "remat": "none", "accumulate_steps": 1, "batch_size": 8,
             "mesh": {"data": 2, "fsdp": 2, "context": 1, "tensor": 1},
             "optimizer": {"name": "adamw", "state_dtype": "float32"},
+            "param_dtype": "float32", "frozen_dtype": "float32",
         }
     )  # fmt: skip
     config.update_from_flattened_dict(fields)
     return config
 
 
-def _planner(capacity, tried):
-    """Eight clips' activations and a state of 64, split as the config says."""
+def _stored(size, dtype):
+    return size if dtype == "float32" else -(-size // 2)
+
+
+def _planner(capacity, tried, most_context=2):
+    """Eight clips' activations, 64 of parameters, as much optimizer state and half as much that is frozen."""
 
     def plan(config):
         tried.append(flags({"remat": config.remat, "accumulate_steps": config.accumulate_steps}))
-        if config.mesh.context > 2:
+        if config.mesh.context > most_context:
             raise UserError("too many")
         mesh = config.mesh.to_dict()
         clips = config.batch_size / (mesh["data"] * mesh["fsdp"] * config.accumulate_steps)
-        parameters = 64 // (mesh["fsdp"] * mesh["context"])
-        optimizer = parameters if config.optimizer.state_dtype == "float32" else parameters // 2
-        temporaries = int(clips * _ACTIVATIONS[config.remat] / mesh["context"])
-        memory = dataclasses.replace(Memory(*[0] * 9), params=parameters, optimizer=optimizer, temporaries=temporaries)
+        parameters = 64 // (mesh["fsdp"] * mesh["context"] * mesh["tensor"])
+        optimizer = {"adamw": parameters, "adafactor": 1}[config.optimizer.name]
+        memory = dataclasses.replace(
+            Memory(*[0] * 9),
+            params=_stored(parameters, config.param_dtype),
+            optimizer=_stored(optimizer, config.optimizer.state_dtype),
+            frozen=_stored(parameters // 2, config.frozen_dtype),
+            # As if `tensor` split the tokens and their channels.
+            temporaries=int(clips * _ACTIVATIONS[config.remat] / mesh["context"] / mesh["tensor"] ** 2),
+        )
         return Plan("t", 4, mesh, config.batch_size, Work(1, 1), 1, memory, capacity, True, 0.0, 0.0, None, None, None)
 
     return plan
 
 
+_FROZEN = {"frozen_dtype": "bfloat16"}
+_WHOLE = _FROZEN | {"remat": "offload", "mesh.data": 1}
+_TENSOR = {"mesh.fsdp": 2, "accumulate_steps": 4, "mesh.context": 1, "mesh.tensor": 2}
+_STATE = {"optimizer.state_dtype": "bfloat16"}
+_ADAFACTOR = _STATE | {"optimizer.name": "adafactor"}
+
+
 @pytest.mark.parametrize(
     ("capacity", "expected"),
     [
-        # 264 as it is. The least change of the first lever that is enough.
-        (190, {"remat": "save_attention"}),
-        (110, {"remat": "block"}),
+        # 280 as it is.
+        (272, _FROZEN),
+        # The least change of a lever that is enough.
+        (192, _FROZEN | {"remat": "save_attention"}),
+        (112, _FROZEN | {"remat": "block"}),
         # No policy is enough: the strongest is kept, and levers are pulled on top of it.
-        (60, {"remat": "offload", "mesh.data": 1, "mesh.fsdp": 4}),
-        (42, {"remat": "offload", "mesh.data": 1, "mesh.fsdp": 4, "accumulate_steps": 2}),
-        (38, {"remat": "offload", "mesh.data": 1, "mesh.fsdp": 2, "accumulate_steps": 4, "mesh.context": 2}),
+        (56, _WHOLE | {"mesh.fsdp": 4}),
+        (46, _WHOLE | {"mesh.fsdp": 4, "accumulate_steps": 2}),
+        (41, _WHOLE | {"mesh.fsdp": 2, "accumulate_steps": 4, "mesh.context": 2}),
+        (38, _WHOLE | _TENSOR),
+        (30, _WHOLE | _TENSOR | _STATE),
+        (23, _WHOLE | _TENSOR | _ADAFACTOR),
+        (15, _WHOLE | _TENSOR | _ADAFACTOR | {"param_dtype": "bfloat16"}),
     ],
 )
 def test_the_first_change_that_fits(capacity, expected):
@@ -61,7 +87,43 @@ def test_the_first_change_that_fits(capacity, expected):
     config = _config()
     change, found = search(config, planner(config), planner, lambda line: None)
     assert change == expected
+    assert found.memory.total == capacity and found.fits
+
+
+def test_heads_are_split_over_devices_that_had_clips_of_their_own():
+    planner = _planner(38, [], most_context=1)
+    config = _config()
+    change, found = search(config, planner(config), planner, lambda line: None)
+    assert change == _WHOLE | {"mesh.fsdp": 2, "accumulate_steps": 4, "mesh.tensor": 2}
     assert found.fits
+
+
+@pytest.mark.parametrize(
+    ("fields", "lever"),
+    [
+        ({"frozen_dtype": "bfloat16"}, "frozen_dtype"),
+        ({"stage": "base"}, "frozen_dtype"),
+        ({"structure_weight": 0.0, "identity_weight": 0.0}, "frozen_dtype"),
+        ({"structure.num_attention_heads": 3}, "mesh.tensor"),
+        ({"optimizer.name": "adafactor"}, "optimizer.name"),
+        ({"param_dtype": "bfloat16"}, "param_dtype"),
+    ],
+)
+def test_what_a_config_has_not_or_has_already_is_no_lever(fields, lever):
+    def tried(config):
+        lines = []
+        planner = _planner(1, [])
+        search(config, planner(config), planner, lines.append)
+        return [line for line in lines if f"--config.{lever}=" in line]
+
+    assert tried(_config())
+    assert tried(_config(**fields)) == []
+
+
+def test_frozen_weights_under_low_rank_factors_are_a_lever():
+    planner = _planner(272, [])
+    config = _config(**{"stage": "base", "lora.rank": 4})
+    assert search(config, planner(config), planner, lambda line: None)[0] == _FROZEN
 
 
 def test_when_nothing_fits_the_least_is_said():
@@ -70,8 +132,8 @@ def test_when_nothing_fits_the_least_is_said():
     config = _config()
     change, found = search(config, planner(config), planner, lines.append)
     assert not found.fits
-    assert change["remat"] == "offload" and change["optimizer.state_dtype"] == "bfloat16"
-    assert found.memory.total == 16 + 8 + 5
+    assert change == _WHOLE | _TENSOR | _ADAFACTOR | {"param_dtype": "bfloat16"}
+    assert found.memory.total == 8 + 1 + 4 + 2
     assert "  no: too many" in lines
     tries = [line for line in lines if line.startswith("trying")]
     assert len(tries) == len(set(tries)) == len(tried) - 1
