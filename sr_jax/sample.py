@@ -55,7 +55,8 @@ def main(args: flags.FlagValues) -> None:
         config.batch_size = 1
         generate_one(load_generator(checkpoint, config), Path(args.image), args.prompt, output)
     else:
-        generate_split(load_generator(checkpoint, config), Path(args.data), args.split, output, limit=args.limit)
+        generator = load_generator(checkpoint, config, Path(args.data))
+        generate_split(generator, Path(args.data), args.split, output, limit=args.limit)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ __all__ = ("data", "runs")
 
 
 def _sample(monkeypatch, tmp_path, *arguments: str) -> None:
-    monkeypatch.setattr(sample, "load_generator", lambda checkpoint, config: make_generator(batch_size=2))
+    monkeypatch.setattr(sample, "load_generator", lambda *_: make_generator(batch_size=2))
     sample.FLAGS.unparse_flags()
     for name in ("image", "prompt", "data", "limit"):
         sample.FLAGS[name].unparse()

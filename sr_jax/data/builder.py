@@ -160,7 +160,7 @@ def open_dataset(data_dir: Path | str, split: str) -> Sequence[dict[str, Any]]:
 
 
 def read_provenance(data_dir: Path | str) -> Provenance:
-    """What made the dataset in `data_dir`. Of several sizes, `clip` has `sizes` instead of `height` and `width`.
+    """What made the dataset, or the datasets of several sizes, in `data_dir`.
 
     Raises:
         UserError: When there is no dataset in `data_dir`, or its sizes were not made together.
@@ -174,6 +174,26 @@ def read_provenance(data_dir: Path | str) -> Provenance:
         if item.differences(made[0]):
             raise UserError(f"{folder} and {folders[0]} were not made together: {item.differences(made[0])[0]}")
     return dataclasses.replace(made[0], clip={**made[0].clip, "sizes": sizes})
+
+
+def count_clips(data_dir: Path | str, split: str) -> list[int]:
+    """How many clips the split of each of `dataset_folders` has.
+
+    Raises:
+        UserError: As `open_dataset`.
+    """
+    return [len(open_dataset(folder, split)) for folder in dataset_folders(data_dir)]
+
+
+def read_spec(folder: Path | str) -> RecordSpec:
+    """Sizes of the records in one of `dataset_folders`."""
+    features = _read_only_builder(Path(folder)).info.features
+    return RecordSpec(
+        latent_shape=features["latent_mean"].shape,
+        noisy_images=features["image_latents"].shape[0] - 1,
+        embedding_dim=features["face_embedding"].shape[-1],
+        text_shape=features["text_embedding"].shape,
+    )
 
 
 def read_empty_prompt(data_dir: Path | str) -> Float[np.ndarray, "l d"]:

@@ -86,7 +86,8 @@ class Provenance:
         codec: Name, weight hash, `scaling_factor`, `temporal_compression_ratio`, `spatial_compression_ratio` and
             `latent_channels` of the video codec.
         teachers: Name and weight hash (and settings) of each of "depth", "face_detector", "face_recogniser" and "text".
-        clip: `num_frames`, `fps`, `height` and `width` of a clip, `noisy_images` (K) and the `seed` of their noise.
+        clip: `num_frames`, `fps`, `height` and `width` of a clip, `noisy_images` (K) and the `seed` of their noise; of
+            a folder of several sizes `sizes`, such as "480x720", instead of height and width.
         software_version: Version of this package. Kept for the reader; it never makes two datasets differ.
     """
 
@@ -111,14 +112,25 @@ class Provenance:
         except TypeError as error:
             raise ValueError(f"not a provenance: {error}") from error
 
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of the clips, in pixels."""
+        named = self.clip.get("sizes") or [f"{self.clip['height']}x{self.clip['width']}"]
+        return [(int(height), int(width)) for height, width in (name.split("x") for name in named)]
+
     def differences(self, expected: "Provenance") -> list[str]:
         """One line for each field in which this dataset differs from `expected`; empty when they agree.
 
-        For example "codec.weight_hash: dataset has 'a1', expected 'b2'".
+        For example "codec.weight_hash: dataset has 'a1', expected 'b2'". Where several sizes are expected, this dataset
+        may have some of them.
         """
         here, there = (_flatten(dataclasses.asdict(item)) for item in (self, expected))
+        passed_over = ["software_version"]
+        if "sizes" in expected.clip and set(self.sizes) <= set(expected.sizes):
+            passed_over += ["clip.height", "clip.width", "clip.sizes"]
         for flat in (here, there):
-            del flat["software_version"]
+            for name in passed_over:
+                flat.pop(name, None)
         return [
             f"{name}: dataset has {here.get(name)!r}, expected {there.get(name)!r}"
             for name in sorted(here.keys() | there.keys())

@@ -89,12 +89,14 @@ class Generator:
             )
 
 
-def load_generator(checkpoint: Path, config: ml_collections.ConfigDict) -> Generator:
+def load_generator(checkpoint: Path, config: ml_collections.ConfigDict, data_dir: Path | None = None) -> Generator:
     """Loads the newest checkpoint of a training run, or an import of released weights.
 
     Args:
         checkpoint: Workdir of a base or stage two run, or what `python -m sr_jax.convert import` wrote.
         config: Of `configs/sample.py`.
+        data_dir: A dataset whose clips' size is to be generated, where `config.clip` names none; None: the size that
+            the checkpoint was trained on, and of several the released one or else the first.
 
     Raises:
         UserError: When the checkpoint holds no transformer for image to video, or was trained on latents of another
@@ -104,18 +106,30 @@ def load_generator(checkpoint: Path, config: ml_collections.ConfigDict) -> Gener
     codec = load_codec(_with_path(config.codec, checkpoint))
     text = load_text_teacher(_with_path(config.text, checkpoint))
     trained, provenance = meta["config"], None
-    if meta["stage"] == "import":
-        size = released_clip_size(CogVideoXConfig(**trained["model"]), codec.spatial_compression_ratio)
-    else:
+    size = released_clip_size(CogVideoXConfig(**trained["model"]), codec.spatial_compression_ratio)
+    if meta["stage"] != "import":
         provenance = Provenance.from_json(json.dumps(meta["provenance"]))
         _require_same("codec", codec, provenance.codec, checkpoint)
         _require_same("text", text, provenance.teachers["text"], checkpoint)
-        size = ClipSize(**{name: provenance.clip[name] for name in _SIZES})
+        size = _size_of(provenance, size)
+    if data_dir is not None:
+        size = _size_of(read_provenance(data_dir), size)
     size = dataclasses.replace(size, **{name: config.clip[name] for name in _SIZES if config.clip[name]})
     pipeline = make_pipeline(config, params, trained, codec, text, size)
     made_by = {"checkpoint": str(checkpoint), "stage": meta["stage"], "step": meta["step"], "seed": config.seed}
     made_by |= dataclasses.asdict(sampling_settings(config)) | {"frozen": trained.get("frozen", {})}
+    made_by |= {"clip": dataclasses.asdict(size), "position_table": config.position_table}
+    made_by["dtype"] = config.dtype or trained["dtype"]
+    # What is in the codec's files is checked by its hash.
+    made_by["codec"] = {name: value for name, value in config.codec.items() if name != "path"}
     return Generator(pipeline, provenance, made_by, config.seed, config.batch_size)
+
+
+def _size_of(made: Provenance, preferred: ClipSize) -> ClipSize:
+    """The size of a dataset's clips; of several the preferred one, or else the first."""
+    wanted = (preferred.height, preferred.width)
+    height, width = wanted if wanted in made.sizes else made.sizes[0]
+    return ClipSize(made.clip["num_frames"], height, width, made.clip["fps"])
 
 
 def generate_split(generator: Generator, data_dir: Path, split: str, output: Path, *, limit: int | None) -> None:

@@ -1,6 +1,7 @@
 """Where metrics go: the console with a progress bar, a JSONL file, TensorBoard."""
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -48,8 +49,11 @@ class MetricLog:
             return
         wall_time = self._elapsed_before + time.monotonic() - self._start
         self._file.write(json.dumps({"step": step, "wall_time": round(wall_time, 2)} | values) + "\n")
+        # A mounted bucket keeps what is written to itself until it is told to store it.
+        os.fsync(self._file.fileno())
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
+        self._board.flush()
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if "/t" not in name)
         self._bar.write(f"step {step}  {shown}")
 

@@ -27,7 +27,7 @@ from sr_jax.training import builders, checkpoints, workdirs
 from sr_jax.training.checkpoints import Checkpoints
 from sr_jax.training.logs import MetricLog
 from sr_jax.training.profiles import StepProfile
-from sr_jax.training.program import Program, build_program, shardings
+from sr_jax.training.program import Program, abstract_batch, build_program, shardings
 from sr_jax.training.speed import Speedometer
 from sr_jax.training.state import Batch, Metrics, TrainState, merge_metrics
 
@@ -137,8 +137,12 @@ def make_data(config: ml_collections.ConfigDict, mesh: Mesh) -> grain.DatasetIte
     )
 
 
-def checked_provenance(config: ml_collections.ConfigDict) -> Provenance:
+def checked_provenance(config: ml_collections.ConfigDict, workdir: Path) -> Provenance:
     """What made the dataset, once it is known to fit the config and every checkpoint that the run starts from.
+
+    Args:
+        config: See `configs/`.
+        workdir: Of the run, which may have a checkpoint to go on from.
 
     Raises:
         UserError: Naming the first field that differs.
@@ -151,9 +155,11 @@ def checked_provenance(config: ml_collections.ConfigDict) -> Provenance:
             f"the dataset in {config.data.dir} was made with the codec {provenance.codec['name']!r}, "
             f"config.data.codec asks for {config.data.codec!r}: prepare the videos with that codec"
         )
-    sources = builders.frozen_workdirs(config) | ({"init": config.init.transformer} if config.init.transformer else {})
-    for workdir in sources.values():
-        meta = checkpoints.read_meta(workdir)
+    sources = [*builders.frozen_workdirs(config).values(), *filter(None, [config.init.transformer])]
+    if checkpoints.exists(workdir):
+        sources.append(workdir)
+    for source in sources:
+        meta = checkpoints.read_meta(source)
         # Released weights were trained on no dataset of this kind.
         if meta["stage"] == "import":
             continue
@@ -161,7 +167,7 @@ def checked_provenance(config: ml_collections.ConfigDict) -> Provenance:
         differences = provenance.differences(trained_on)
         if differences:
             raise UserError(
-                f"the dataset in {config.data.dir} does not fit the checkpoint in {workdir}: {differences[0]}"
+                f"the dataset in {config.data.dir} does not fit the checkpoint in {source}: {differences[0]}"
             )
     return provenance
 
@@ -187,32 +193,58 @@ class _Inputs:
 
 def _checked_inputs(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[jax.Device] | None) -> _Inputs:
     mesh = meshes.make_mesh(config.mesh.to_dict(), devices)
-    provenance = checked_provenance(config)
+    provenance = checked_provenance(config, workdir)
     stage = builders.build_stage(config)
     data = make_data(config, mesh)
+    num_clips = builder.count_clips(config.data.dir, config.data.split)
     frozen_steps = builders.frozen_steps(config)
     resumes = checkpoints.exists(workdir)
     if resumes:
-        _require_same_frozen(workdir, frozen_steps)
+        _require_same_sources(workdir, frozen_steps, num_clips)
     meta = {
         "stage": config.stage,
         "config": json.loads(config.to_json()),
         "provenance": json.loads(provenance.to_json()),
         "frozen_steps": frozen_steps,
+        "num_clips": num_clips,
     }
+    program = build_program(config, mesh, stage)
+    _require_fitting_records(config, program)
     frozen = builders.load_frozen(config)
     loaded = {} if resumes else builders.load_initial(config, stage)
-    return _Inputs(build_program(config, mesh, stage), data, frozen, loaded, meta)
+    return _Inputs(program, data, frozen, loaded, meta)
 
 
-def _require_same_frozen(workdir: Path, steps: dict[str, int]) -> None:
-    started = checkpoints.read_meta(workdir)["frozen_steps"]
-    for name, step in steps.items():
-        if step != started[name]:
+def _require_same_sources(workdir: Path, frozen_steps: dict[str, int], num_clips: list[int]) -> None:
+    started = checkpoints.read_meta(workdir)
+    for name, step in frozen_steps.items():
+        if step != started["frozen_steps"][name]:
             raise UserError(
-                f"{workdir} was started with the frozen {name} at step {started[name]}, now that is at step {step}: "
-                "use another --workdir"
+                f"{workdir} was started with the frozen {name} at step {started['frozen_steps'][name]}, now that is at "
+                f"step {step}: use another --workdir"
             )
+    # The order of the clips, and so which come next, depends on how many there are.
+    if num_clips != started["num_clips"]:
+        raise UserError(
+            f"{workdir} was started on {sum(started['num_clips'])} clips, now config.data.dir has {sum(num_clips)}: "
+            "use another --workdir"
+        )
+
+
+def _require_fitting_records(config: ml_collections.ConfigDict, program: Program) -> None:
+    """Traces the step for every size of clip that the dataset has: what does not fit is told before anything runs."""
+    for folder in builder.dataset_folders(config.data.dir):
+        spec = builder.read_spec(folder)
+        batch = abstract_batch(spec, config.batch_size, program.mesh)
+        try:
+            program.train_step.trace(program.state, program.frozen, batch)
+        except UserError as error:
+            raise UserError(f"the records in {folder} do not fit: {error}") from error
+        except TypeError as error:
+            raise UserError(
+                f"the records in {folder}, with latents {spec.latent_shape}, text {spec.text_shape} and "
+                f"{spec.embedding_dim} numbers a face, do not fit the config's models: {error}"
+            ) from error
 
 
 class _Window:

@@ -1,5 +1,6 @@
 """A tiny dataset of random records, for tests of everything that reads one."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -97,13 +98,15 @@ def write_synthetic_dataset(path: Path, *, clips=8, test_clips=0, seed=0, facele
         **spec_options: Of `record_spec`: frames, height, width, latent_channels and so on.
     """
     spec = record_spec(**spec_options)
+    made = provenance(latent_channels=spec.latent_shape[-1])
+    size = {name: spec_options[name] for name in ("height", "width") if name in spec_options}
     splits = {"train": random_records(spec, clips=clips, seed=seed, faceless=faceless)}
     if test_clips:
         splits["test"] = random_records(spec, clips=test_clips, seed=seed + 1, prefix="held_out")
     write_dataset(
         path,
         spec=spec,
-        provenance=provenance(latent_channels=spec.latent_shape[-1]),
+        provenance=dataclasses.replace(made, clip=made.clip | size),
         empty_prompt=empty_prompt(spec),
         splits=splits,
     )

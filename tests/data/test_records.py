@@ -39,6 +39,22 @@ def test_provenance_round_trip_and_differences():
         Provenance.from_json('{"codec": {}}')
 
 
+def _of_size(**size):
+    made = provenance()
+    clip = {name: value for name, value in made.clip.items() if name not in ("height", "width")}
+    return Provenance(made.codec, made.teachers, clip | size, made.software_version)
+
+
+def test_some_of_the_expected_sizes_are_no_difference():
+    several = _of_size(sizes=["16x24", "24x16"])
+    assert several.sizes == [(16, 24), (24, 16)] and _of_size(height=16, width=24).sizes == [(16, 24)]
+    assert several.differences(several) == []
+    assert _of_size(height=24, width=16).differences(several) == []
+    assert _of_size(sizes=["24x16"]).differences(several) == []
+    assert "clip.height: dataset has 24, expected None" in _of_size(height=24, width=24).differences(several)
+    assert "clip.height: dataset has None, expected 16" in several.differences(_of_size(height=16, width=24))
+
+
 def test_software_version_is_no_difference():
     made = provenance()
     other = Provenance(made.codec, made.teachers, made.clip, software_version="9.9")

@@ -85,8 +85,10 @@ def test_bad_images_are_refused(tmp_path):
         read_image(tmp_path / "text.png")
 
 
-def _checkpoint(monkeypatch, *, params=None, **text):
+def _checkpoint(monkeypatch, *, params=None, clip=None, **text):
     """Lets `load_generator` find a checkpoint with a network that returns the noisy latents."""
+    made = json.loads(provenance().to_json())
+    made["clip"] = clip or made["clip"]
     meta = {
         "stage": "stage_two",
         "step": 3,
@@ -98,7 +100,7 @@ def _checkpoint(monkeypatch, *, params=None, **text):
             "lora": {"rank": 2, "alpha": 4.0, "targets": ["layer"]},
         },
         "frozen_steps": {"transformer": 9},
-        "provenance": json.loads(provenance().to_json()),
+        "provenance": made,
     }
     network = Functional(lambda rngs: PullingNetwork())
     teacher = LetterText()
@@ -124,6 +126,27 @@ def test_a_loaded_generator_says_what_made_it(monkeypatch, tmp_path):
     assert generator.made_by["dynamic_guidance"] == "none" and generator.seed == 5
     latents = generator.latents(["a"], np.zeros((1, 1, 4, 4, 192), np.float32), np.zeros((1, 4, 12), np.float32))
     assert latents.shape == (1, 2, 4, 4, 192)
+
+
+def test_the_size_of_clips(monkeypatch, tmp_path):
+    """Of the training data; of several sizes the released one, or else the first; or of the dataset to generate."""
+    _checkpoint(monkeypatch)
+    assert load_generator(tmp_path, _config()).pipeline.clip == pipeline.ClipSize(5, 16, 16, 8.0)
+    made = json.loads(provenance().to_json())
+    several = {name: value for name, value in made["clip"].items() if name not in ("height", "width")}
+
+    def size(sizes, data=None, **clip):
+        _checkpoint(monkeypatch, clip=several | {"sizes": sizes})
+        monkeypatch.setattr(generation, "read_provenance", lambda folder: provenance())
+        config = _config()
+        config.clip.update(clip)
+        found = load_generator(tmp_path, config, data).pipeline.clip
+        return found.height, found.width
+
+    assert size(["24x16", "16x24"]) == (24, 16)
+    assert size(["24x16", "240x360"]) == (240, 360)
+    assert size(["24x16", "16x16"], data=tmp_path) == (16, 16)
+    assert size(["24x16", "16x16"], height=32, width=20) == (32, 20)
 
 
 def test_a_lora_is_merged_before_sampling(monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """Resuming, kills, meshes and bad input."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -142,6 +143,59 @@ def test_a_dataset_made_with_another_codec(tiny, base_run, one_device, tmp_path)
     other = write_synthetic_dataset(tmp_path / "data", clips=4, latent_channels=8)
     with pytest.raises(UserError, match=r"codec\.latent_channels: dataset has 8, expected 4"):
         train(tiny("base", **{"data.dir": str(other), "init.transformer": str(base_run)}), tmp_path / "run", one_device)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_run_goes_on_with_its_own_dataset_only(tiny, one_device, tmp_path):
+    data, workdir = write_synthetic_dataset(tmp_path / "data", clips=6, latent_channels=4), tmp_path / "run"
+    config = tiny("base", **{"data.dir": str(data), "num_train_steps": 1})
+    train(config, workdir, one_device)
+    config.num_train_steps = 2
+    [metadata] = data.rglob("metadata.json")
+    original = metadata.read_text()
+    metadata.write_text(original.replace("c0", "c9"))
+    with pytest.raises(UserError, match=r"does not fit the checkpoint in .*run: codec\.weight_hash: dataset has 'c9'"):
+        train(config, workdir, one_device)
+    shutil.rmtree(data)
+    write_synthetic_dataset(data, clips=5, latent_channels=4)
+    with pytest.raises(UserError, match=r"was started on 6 clips, now config\.data\.dir has 5"):
+        train(config, workdir, one_device)
+    assert load_params(workdir)[1]["step"] == 1
+
+
+@pytest.fixture(scope="module")
+def two_sizes(tmp_path_factory):
+    data = tmp_path_factory.mktemp("two_sizes")
+    for name, width in (("16x16", 16), ("16x24", 24)):
+        write_synthetic_dataset(data / name, clips=4, latent_channels=4, width=width)
+    return data
+
+
+def test_clips_of_several_sizes(tiny, two_sizes, one_device, tmp_path):
+    config = tiny("base", **{"data.dir": str(two_sizes), "log_every": 1, "num_train_steps": 4})
+    train(config, tmp_path / "run", one_device)
+    meta = load_params(tmp_path / "run")[1]
+    assert meta["provenance"]["clip"]["sizes"] == ["16x16", "16x24"] and meta["num_clips"] == [4, 4]
+    # A run on one of the sizes may start from it.
+    one = {"data.dir": str(two_sizes / "16x24"), "init.transformer": str(tmp_path / "run"), "num_train_steps": 1}
+    train(tiny("base", **one), tmp_path / "next", one_device)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model.use_learned_positional_embeddings": True},
+            r"16x24 do not fit: the learned position table",
+        ),
+        ({"model.text_embed_dim": 10, "text_dropout": 0.0}, r"latents \(2, 4, 4, 4\), text \(4, 12\) and 8 numbers a"),
+    ],
+)
+def test_records_that_do_not_fit_are_told_before_anything_is_written(
+    tiny, two_sizes, one_device, tmp_path, changes, message
+):
+    with pytest.raises(UserError, match=message):
+        train(tiny("base", **{"data.dir": str(two_sizes)} | changes), tmp_path / "run", one_device)
     assert not (tmp_path / "run").exists()
 
 
