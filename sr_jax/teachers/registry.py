@@ -126,7 +126,7 @@ def load_detector(section: Section) -> FaceDetector:
     """Loads the detector that a section of faces names, CenterFace where it names none.
 
     Raises:
-        UserError: For an unknown name, a missing key or weights that cannot be read.
+        UserError: For an unknown name or weights that cannot be read.
     """
     name = section.get("detector", "centerface")
     if name not in DETECTORS:

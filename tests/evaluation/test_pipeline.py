@@ -2,7 +2,9 @@
 
 import json
 import re
+from pathlib import Path
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,9 @@ import torch
 from diffusers import CogVideoXImageToVideoPipeline
 from diffusers.models.autoencoders import vae as posterior
 
+from configs import sample
 from sr_jax.conversion.importing import Source, import_pipeline
+from sr_jax.data.video import read_video
 from sr_jax.diffusion.schedule import NoiseSchedule
 from sr_jax.errors import UserError
 from sr_jax.evaluation import generation
@@ -35,6 +39,8 @@ from tests.evaluation.fakes import LetterText, PatchCodec
 from tests.models.vae_twin import relative_error
 from tests.training.helpers import batch_loss
 from tests.training.watched import Watched
+
+_ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +124,24 @@ def test_training_conditions_on_the_image_as_the_pipeline_of_diffusers_does(fold
     batch_loss(stage)({"transformer": {}}, {}, batch, jax.random.key(0))
     got, wanted = transformer.inputs[0, ..., 4:], wanted[0].detach().permute(0, 2, 3, 1).numpy()
     assert relative_error(got, wanted) < 1e-5
+
+
+def test_the_lines_of_the_readme_make_a_video(folders, load, monkeypatch, tmp_path):
+    _, _, chapter = (_ROOT / "README.md").read_text().partition("## Released CogVideoX weights\n")
+    [lines] = re.findall(r"```python\n(.*?)```", chapter.partition("\n## ")[0], re.DOTALL)
+    # Their config fits released weights, ours these small ones.
+    config = our_config(num_inference_steps=2)
+    asked = []
+    monkeypatch.setattr(sample, "get_config", lambda size: asked.append(size) or config)
+    monkeypatch.chdir(tmp_path)
+    Path("MODEL").symlink_to(folders["5b_i2v"][1])
+    cv2.imwrite("face.png", IMAGE[..., ::-1])
+    made = {}
+    exec(lines, made)
+    assert asked == ["cogvideox"]
+    np.testing.assert_allclose(made["video"], made["pipeline"](IMAGE, PROMPT, seed=0), atol=1e-5)
+    frames, fps = read_video(Path("clip.mp4"))
+    assert (frames.shape, fps) == ((FRAMES, HEIGHT, WIDTH, 3), 8.0)
 
 
 def test_released_weights_have_a_size_of_their_own(folders, load):
