@@ -95,6 +95,10 @@ def _lengthen_depth(videos):
     fakes.write_source(videos / "train" / "c.mp4", frames=13, size=(32, 24), depth_frames=14)
 
 
+def _add_stray_video(videos):
+    (videos / "stray.mp4").write_bytes((videos / "train" / "a.mp4").read_bytes())
+
+
 def _remove_video(videos):
     (videos / "train" / "a.mp4").unlink()
 
@@ -106,6 +110,7 @@ def _remove_video(videos):
         (_shorten_video, "is too short: 12 frames"),
         (_lengthen_depth, "has depth for 14 frames, but c.mp4 has 13 frames"),
         (_remove_video, "the video is missing"),
+        (_add_stray_video, r"stray\.mp4 lies beside train and test: move it"),
     ],
 )
 def test_bad_input_writes_nothing(config, videos, tmp_path, spoil, message):
@@ -120,17 +125,20 @@ def test_bad_input_is_passed_over_and_named(config, videos, tmp_path, capsys):
     skipping.on_bad_input = "skip"
     _break_video(videos)
     _shorten_video(videos)
+    _add_stray_video(videos)
     prepare.prepare(skipping, videos, tmp_path / "data")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("holds 2 clips")
     assert lines[1] == "  kept: 2 clips of 2 videos (train 2)"
-    assert lines[2] == "  rejected: 2 files (cannot read the video: 1, is too short: 1)"
+    reasons = "cannot read the video: 1, is too short: 1, lies beside train and test: 1"
+    assert lines[2] == f"  rejected: 3 files ({reasons})"
     rows = [json.loads(line) for line in (tmp_path / "data" / "rejected.jsonl").read_text().splitlines()]
-    assert [Path(row["file"]).relative_to(videos).as_posix() for row in rows] == ["train/b.mp4", "test/a.mp4"]
+    rejected = [Path(row["file"]).relative_to(videos).as_posix() for row in rows]
+    assert rejected == ["train/b.mp4", "test/a.mp4", "stray.mp4"]
     assert "Invalid data" in rows[0]["reason"] and "is too short: 12 frames" in rows[1]["reason"]
     for video in (videos / "train").glob("*.mp4"):
         video.write_bytes(b"no video")
-    with pytest.raises(UserError, match=r"no clip is left \(kept: 0 clips .* rejected: 4 files"):
+    with pytest.raises(UserError, match=r"no clip is left \(kept: 0 clips .* rejected: 5 files"):
         prepare.prepare(skipping, videos, tmp_path / "none")
     assert not (tmp_path / "none" / "manifest.json").exists()
 

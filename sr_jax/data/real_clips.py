@@ -233,7 +233,8 @@ def claim_folder(folder: Path, settings: dict[str, int | float]) -> None:
     Raises:
         UserError: When the folder holds clips of other settings.
     """
-    path = folder / "settings.json"
+    # Hidden, because it belongs to no clip.
+    path = folder / ".settings.json"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         _write_text(path, json.dumps(settings) + "\n")

@@ -29,7 +29,7 @@ class FoundFile:
 
     Attributes:
         path: The file.
-        split: "train" or "test".
+        split: "train" or "test"; "" for a file that lies beside these folders.
         name: Path below the split's folder without suffix, with "__" for "/"; unique in its split, if it has no
             problem.
         problem: Why it cannot be used, as far as that is known without reading it; otherwise empty.
@@ -65,26 +65,27 @@ class Source:
 def find_videos(folder: Path, ignored: frozenset[Path] = frozenset()) -> list[FoundFile]:
     """Every video in a folder, at any depth, in order of split and name, and every file that cannot be used.
 
-    Folders `train` and `test` in `folder`, where there are any, are the splits; otherwise everything is `train`. What
-    is a video is told by content. Hidden files are passed over, and so are captions, labels and depth beside a video.
+    Folders `train` and `test` in `folder`, where there are any, are the splits, and what lies beside them cannot be
+    used; otherwise everything is `train`. What is a video is told by content. Hidden files are passed over, and so are
+    captions, labels and depth beside a video.
 
     Args:
         folder: Where to look.
-        ignored: Files that belong to no video.
+        ignored: Files that belong to no video, which are passed over.
 
     Raises:
         UserError: When the folder is missing, or a split has nothing that claims to be a video.
     """
     if not folder.is_dir():
         raise UserError(f"no input folder {folder}")
-    split_folders = {name: folder / name for name in SPLITS if (folder / name).is_dir()} or {"train": folder}
+    split_folders = {name: folder / name for name in SPLITS if (folder / name).is_dir()}
     found = []
-    for split, root in split_folders.items():
+    for split, root in (split_folders or {"train": folder}).items():
         files = list(_files(split, root, root, ignored, set()))
         if not any(file.claims_video for file in files):
             raise UserError(f"no video in {root}")
         found += _without_namesakes(sorted(files, key=lambda file: (file.name, file.path)))
-    return found
+    return found + (_beside(folder, split_folders, ignored) if split_folders else [])
 
 
 def read_source(file: FoundFile, captions: CaptionTable, default_prompt: str) -> Source:
@@ -122,6 +123,20 @@ def _add_file(state: Any, path: Path) -> None:
         state.update(file.read())
 
 
+def _beside(folder: Path, split_folders: dict[str, Path], ignored: frozenset[Path]) -> list[FoundFile]:
+    """Every file beside the folders of the splits: it may be in neither split, or in another than was meant."""
+    text = f"lies beside {' and '.join(split_folders)}: move it into the folder train or test, or out of {folder}"
+    searched = {_identity(root) for root in split_folders.values()}
+    files = _files("", folder, folder, ignored | frozenset(split_folders.values()), searched)
+    return [dataclasses.replace(file, problem=f"{file.path} {text}") for file in files]
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """Tells whether two folders are one."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
 def _files(
     split: str, folder: Path, root: Path, ignored: frozenset[Path], searched: set[tuple[int, int]]
 ) -> Iterator[FoundFile]:
@@ -129,16 +144,16 @@ def _files(
         return FoundFile(path, split, _name(path, root), text, claims_video)
 
     try:
-        status = folder.stat()
-        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        identity = _identity(folder)
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path not in ignored)
     except OSError as error:
         yield problem(folder, f"cannot open the folder {folder}: {error.strerror}")
         return
     # Links may lead in circles.
-    if (status.st_dev, status.st_ino) in searched:
+    if identity in searched:
         yield problem(folder, f"{folder} is a link to a folder that was searched already")
         return
-    searched.add((status.st_dev, status.st_ino))
+    searched.add(identity)
     described = {path.stem for path in entries if path.suffix not in (_CAPTION, _LABELS) and not described_stem(path)}
     for path in entries:
         stem = described_stem(path)
@@ -147,7 +162,7 @@ def _files(
                 yield problem(path, f"{path} has no video beside it: the video is missing")
         elif path.is_dir():
             yield from _files(split, path, root, ignored, searched)
-        elif path in ignored or (path.suffix in (_CAPTION, _LABELS) and path.stem in described):
+        elif path.suffix in (_CAPTION, _LABELS) and path.stem in described:
             continue
         elif path.is_symlink() and not path.exists():
             yield problem(path, f"{path} is a link that leads to no file")

@@ -32,6 +32,37 @@ def test_folders_become_splits_and_names(tmp_path):
     assert (notes.path.name, notes.claims_video, notes.problem) == ("notes.md", False, f"{notes.path} is no video")
 
 
+def test_nothing_beside_the_splits_is_silently_left_out(tmp_path):
+    for name in ("train/a.mp4", "b.mp4", "valid/deep/c.mp4", "hidden/.d.mp4", ".e.mp4"):
+        fakes.write_source(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    for name in ("notes.md", "captions.csv", "train.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to(tmp_path / "train")
+    files = inputs.find_videos(tmp_path, frozenset({tmp_path / "captions.csv"}))
+    assert _names(files) == [("train", "a")]
+    beside = {file.path.relative_to(tmp_path).as_posix(): file for file in files if file.problem}
+    assert {name: file.claims_video for name, file in beside.items()} == {
+        "b.mp4": True,
+        "link": True,
+        "notes.md": False,
+        "train.txt": False,
+        "valid/deep/c.mp4": True,
+    }
+    assert beside["b.mp4"].problem == (
+        f"{tmp_path / 'b.mp4'} lies beside train: move it into the folder train or test, or out of {tmp_path}"
+    )
+    (tmp_path / "test").mkdir()
+    fakes.write_source(tmp_path / "test" / "f.mp4")
+    with pytest.raises(UserError, match=r"b\.mp4 lies beside train and test: move it"):
+        fakes.plan(tmp_path)
+    assert [plan.clip_id for plan in fakes.plan(tmp_path, strict=False)] == ["a-00000", "f-00000"]
+    # Without videos, such files stop nothing.
+    for name in ("b.mp4", "b.depth.npz", "valid/deep/c.mp4", "valid/deep/c.depth.npz", "link"):
+        (tmp_path / name).unlink()
+    assert len(fakes.plan(tmp_path)) == 2
+
+
 def test_videos_are_told_by_content(tmp_path):
     fakes.write_source(tmp_path / "a.mp4")
     for name in ("no_suffix", "clip.dat", "clip.txt", "picture.jpg", "two\nlines.mp4", "caf\u00e9 1.mp4"):
