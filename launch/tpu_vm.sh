@@ -90,6 +90,10 @@ acquire() {
         ;;
       # What was preempted or could not be had stays in the list until it is deleted.
       FAILED | SUSPENDED | PREEMPTED | TERMINATED) queued delete --force --quiet || return 1 ;;
+      STOPPED)
+        echo "error: the TPU VM $name was stopped, and would be waited for in vain: start it" >&2
+        return 1
+        ;;
     esac
     echo "# $name is $now; wait until it is READY, asking for it again when it FAILED or was preempted"
     if [ "$dry_run" = yes ]; then

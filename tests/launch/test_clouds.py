@@ -56,6 +56,15 @@ def test_what_fails_on_a_tpu_vm_that_is_preempted_is_no_failure(sandbox):
     assert (sandbox.folder / "tpu.log").read_text().count("Stopped early") == 2
 
 
+def test_a_tpu_vm_that_was_stopped_is_not_waited_for(sandbox):
+    sandbox.stand_in("git")
+    sandbox.stand_in("gcloud")
+    sandbox.answers("gcloud", "0 ACTIVE", "0 STOPPED")
+    done = sandbox.run(*TPU_VM, "--retries", "0", "--log", "tpu.log", "--", *TRAIN)
+    assert done.returncode == 1 and "n was stopped" in done.stdout
+    assert _verbs(sandbox.calls()) == ["describe", "ready?"]
+
+
 @pytest.mark.parametrize(
     ("said", "deleted", "code"),
     [
