@@ -236,11 +236,15 @@ def _require_fitting_records(config: ml_collections.ConfigDict, program: Program
     for folder in builder.dataset_folders(config.data.dir):
         spec = builder.read_spec(folder)
         batch = abstract_batch(spec, config.batch_size, program.mesh)
+        frozen = program.frozen
+        if "empty_prompt" in frozen:
+            # Captions may be shorter than the longest that the model takes; the empty one is as long as they are.
+            frozen = frozen | {"empty_prompt": frozen["empty_prompt"].update(shape=spec.text_shape)}
         try:
-            program.train_step.trace(program.state, program.frozen, batch)
+            program.train_step.trace(program.state, frozen, batch)
         except UserError as error:
             raise UserError(f"the records in {folder} do not fit: {error}") from error
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise UserError(
                 f"the records in {folder}, with latents {spec.latent_shape}, text {spec.text_shape} and "
                 f"{spec.embedding_dim} numbers a face, do not fit the config's models: {error}"
