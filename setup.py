@@ -24,6 +24,7 @@ CORE = [
     "sentencepiece>=0.2",  # reads the tokenizer of the released models
     "tensorboardX>=2.6",
     "tensorflow-datasets>=4.9.10",
+    "tensorstore>=0.1.70",  # what Orbax keeps arrays in
     "tokenizers>=0.20",
     "tqdm>=4.66",
     "transformers>=5.0,<6",

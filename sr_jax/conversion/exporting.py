@@ -5,25 +5,28 @@ import dataclasses
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from sr_jax.conversion.components import CONFIG_FILE, KINDS
 from sr_jax.conversion.imported import HEADER_SUFFIX, SOURCE_FOLDER, open_component, read_record
 from sr_jax.conversion.rules import TensorRule, cast, name_list, their_shape, to_theirs
 from sr_jax.conversion.safetensors_file import StoredTensor, file_size, parse_header
 from sr_jax.conversion.shards import as_before, index_of, new_files
-from sr_jax.conversion.store import StoredParams
 from sr_jax.conversion.weight_files import index_name
 from sr_jax.errors import UserError
 from sr_jax.models.cogvideox_config import CogVideoXConfig
+from sr_jax.models.functional import Params
+from sr_jax.parallel.lazy import LazyArray, row_groups
+from sr_jax.parallel.stored import open_item
 
-# Parameters that are in memory at once; a larger one is alone.
-_GROUP_BYTES = 2**30
+# Read at once of a stacked parameter.
+_READ_BYTES = 2**29
 MAX_SHARD_BYTES = 5 * 10**9
 """Weights in one file where the source does not say: what the hub recommends."""
 
@@ -36,7 +39,7 @@ class Part:
         name: Of its kind.
         folder: Where it goes, relative to the output.
         config: Our configuration.
-        stored: Its parameters.
+        stored: Its parameters as `LazyArray`, by their paths of names.
         headers: Headers of the files that the weights came from; empty when they came from no files.
         unchanged: Whether the numbers are those of the files.
     """
@@ -44,7 +47,7 @@ class Part:
     name: str
     folder: str
     config: Any
-    stored: StoredParams
+    stored: Mapping[tuple[str, ...], LazyArray]
     headers: Mapping[str, bytes]
     unchanged: bool
 
@@ -59,7 +62,7 @@ class Part:
             UserError: Naming the parameters by which what is stored differs from the configuration.
         """
         wanted = {_names(rule) for rule in self.rules()}
-        differing = {".".join(names) for names in wanted ^ self.stored.leaves.keys()}
+        differing = {".".join(names) for names in wanted ^ self.stored.keys()}
         if differing:
             raise UserError(f"the stored {self.name} does not fit its configuration: {name_list(differing)} differ")
         before = {}
@@ -68,7 +71,7 @@ class Part:
                 before |= parse_header(header, Path(file))
         result = {}
         for rule in self.rules():
-            leaf = self.stored.leaves[_names(rule)]
+            leaf = self.stored[_names(rule)]
             shape = their_shape(leaf.shape if rule.layer is None else leaf.shape[1:], rule.layout, rule.kernel)
             own = before[rule.source].dtype if rule.source in before else np.dtype(leaf.dtype)
             result[rule.source] = (dtype or own, shape)
@@ -84,10 +87,10 @@ def imported_parts(folder: Path) -> list[Part]:
     record = read_record(folder)
     parts = []
     for name, where in record.folders.items():
-        config, stored = open_component(folder, name)
+        config, params = open_component(folder, name)
         kept = sorted((folder / SOURCE_FOLDER / where).glob(f"*{HEADER_SUFFIX}"))
         headers = {path.name.removesuffix(HEADER_SUFFIX): path.read_bytes() for path in kept}
-        parts.append(Part(name, where, config, stored, headers, unchanged=not record.dtype))
+        parts.append(Part(name, where, config, _by_names(params), headers, unchanged=not record.dtype))
     return parts
 
 
@@ -98,8 +101,14 @@ def trained_transformer(item: Path, config: CogVideoXConfig, base: Sequence[Part
         item: `ema_params` or `params` of a checkpoint.
         config: Its configuration.
         base: Parts of the pipeline that it belongs to: it takes over the files of that transformer.
+
+    Raises:
+        UserError: If the item holds none.
     """
-    stored = StoredParams(item, "transformer")
+    modules = open_item(item)
+    if "transformer" not in modules:
+        raise UserError(f"{item} holds {', '.join(modules)}, no transformer: name a base or stage two run")
+    stored = _by_names(modules["transformer"])
     for part in base:
         if part.name == "transformer":
             return Part("transformer", part.folder, config, stored, part.headers, unchanged=False)
@@ -117,8 +126,8 @@ def export(
 ) -> None:
     """Writes a folder that diffusers loads.
 
-    It is written beside `output` and moved there at the end; what an interrupted run left is removed. A group of
-    parameters is in memory at a time.
+    It is written beside `output` and moved there at the end; what an interrupted run left is removed. A part of
+    a parameter is in memory at a time.
 
     Args:
         parts: What to write.
@@ -181,22 +190,31 @@ def _write_weights(part: Part, folder: Path, headers: Mapping[str, bytes], on_by
             file = stack.enter_context((folder / name).open("wb"))
             file.write(header)
             places |= {tensor: (file, place) for tensor, place in parse_header(header, folder / name).items()}
-        for group in part.stored.groups(_GROUP_BYTES):
-            # Emptied, so that a group is gone before the next one is read.
-            while group:
-                names, array = group.popitem()
-                for rule in rules[names]:
-                    on_bytes(_write_tensor(rule, array, *places[rule.source]))
-                del array
+        for names, array in part.stored.items():
+            for rule, tensor in _tensors(array, rules[names]):
+                on_bytes(_write_tensor(rule, tensor, *places[rule.source]))
+
+
+def _tensors(array: LazyArray, rules: Sequence[TensorRule]) -> Iterator[tuple[TensorRule, np.ndarray]]:
+    """The tensors that are in a parameter, in our layout."""
+    by_layer = {rule.layer: rule for rule in rules}
+    if None in by_layer:
+        yield by_layer[None], np.asarray(array)
+        return
+    for index in row_groups(array, _READ_BYTES):
+        yield from zip((by_layer[layer] for layer in range(index[0].start, index[0].stop)), array[index], strict=True)
 
 
 def _write_tensor(rule: TensorRule, array: np.ndarray, file: BinaryIO, place: StoredTensor) -> int:
     """Writes one tensor at its place and returns its size."""
-    row = array if rule.layer is None else array[rule.layer]
-    tensor = cast(to_theirs(row, rule.layout, rule.kernel), place.dtype, rule.source)
+    tensor = cast(to_theirs(array, rule.layout, rule.kernel), place.dtype, rule.source)
     file.seek(place.offset)
     return file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
 
 
 def _names(rule: TensorRule) -> tuple[str, ...]:
     return tuple(map(str, rule.target))
+
+
+def _by_names(params: Params) -> dict[tuple[str, ...], LazyArray]:
+    return {tuple(map(str, path)): leaf for path, leaf in traverse_util.flatten_dict(params).items()}

@@ -8,16 +8,16 @@ source/                every other file of the source, unchanged; of a weight fi
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jax.typing import DTypeLike
+from flax import traverse_util
 
 from sr_jax.conversion.components import CONFIG_FILE, KINDS, Kind, read_json
-from sr_jax.conversion.store import StoredParams
+from sr_jax.conversion.rules import name_list
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
+from sr_jax.parallel.stored import open_item
 
 RECORD_FILE = "import.json"
 STEP_FOLDER = Path("checkpoints") / "0"
@@ -69,37 +69,32 @@ def read_record(folder: Path) -> ImportRecord:
         raise UserError(f"{folder / RECORD_FILE} is of another version ({error}): import again") from error
 
 
-def load_component(
-    folder: Path, name: str, *, shardings: Mapping[str, Any] | None = None, dtype: DTypeLike | None = None
-) -> tuple[Any, Params]:
-    """Loads one part of an imported model.
+def open_component(folder: Path, name: str) -> tuple[Any, Params]:
+    """Our configuration of one part of an imported model, and its parameters as `LazyArray`.
 
     Args:
         folder: What an import wrote.
         name: "transformer", "vae" or "text_encoder".
-        shardings: Where each parameter goes (`sr_jax.parallel.sharding.param_shardings`); None for NumPy arrays.
-        dtype: Of the parameters; as stored when None.
-
-    Returns:
-        Our configuration, and the parameters.
 
     Raises:
-        UserError: If `folder` is no import, or has no such part.
-    """
-    config, stored = open_component(folder, name)
-    abstract = KINDS[name].functional(config).abstract_params()
-    return config, stored.load(abstract, shardings=shardings, dtype=dtype)
-
-
-def open_component(folder: Path, name: str) -> tuple[Any, StoredParams]:
-    """Our configuration of one part of an imported model, and its parameters, of which none is read yet.
-
-    Raises:
-        UserError: If `folder` is no import, or has no such part.
+        UserError: If `folder` is no import, or has no such part; naming the parameters that do not fit its
+            configuration.
     """
     folders = read_record(folder).folders
     if name not in folders:
         raise UserError(f"{folder} has no {name}, only {', '.join(folders)}: import it with --components")
     kind: Kind = KINDS[name]
     config = kind.conversion.config_from_diffusers(read_json(folder / SOURCE_FOLDER / folders[name] / CONFIG_FILE))
-    return config, StoredParams(folder / STEP_FOLDER / kind.item, name)
+    item = folder / STEP_FOLDER / kind.item
+    stored = traverse_util.flatten_dict(open_item(item)[name])
+    wanted = traverse_util.flatten_dict(kind.functional(config).abstract_params())
+    # Orbax keeps the numbers of a list's modules as words.
+    paths = {tuple(map(str, path)): path for path in wanted}
+    differing = {
+        names
+        for names in paths.keys() | stored.keys()
+        if names not in paths or names not in stored or stored[names].shape != wanted[paths[names]].shape
+    }
+    if differing:
+        raise UserError(f"{item} does not fit its configuration: {name_list(map('.'.join, differing))} differ")
+    return config, traverse_util.unflatten_dict({paths[names]: leaf for names, leaf in stored.items()})

@@ -15,9 +15,9 @@ import sr_jax
 from sr_jax.conversion.components import Component, component_folders, find_components, read_json
 from sr_jax.conversion.imported import HEADER_SUFFIX, SOURCE_FOLDER, STEP_FOLDER, ImportRecord
 from sr_jax.conversion.schedule import config_from_diffusers as schedule_from_diffusers
-from sr_jax.conversion.store import save_item
 from sr_jax.conversion.streaming import lazy_params
 from sr_jax.errors import UserError
+from sr_jax.parallel.stored import save_item
 
 _PLAN_FILE = "plan.json"
 _SCHEDULER_CONFIG = Path("scheduler") / "scheduler_config.json"
@@ -53,8 +53,7 @@ def import_pipeline(
     """Imports a pipeline, or one part of one.
 
     Everything is written beside `output` and moved there at the end. After an interruption the same call keeps the
-    parts that were finished; another call starts anew. Host memory holds one parameter at a time (of the blocks: the
-    same tensor of all of them).
+    parts that were finished; another call starts anew. Host memory holds a few tensors at a time.
 
     Args:
         source: What to import.

@@ -10,11 +10,11 @@ import safetensors.numpy
 
 from sr_jax.conversion import transformer
 from sr_jax.conversion.rules import TensorRule, to_theirs
-from sr_jax.conversion.store import save_item
 from sr_jax.errors import UserError
 from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.functional import Params
 from sr_jax.models.lora import LoraConfig, adapted_layers
+from sr_jax.parallel.stored import save_item
 
 WEIGHTS_FILE = "pytorch_lora_weights.safetensors"
 """What `load_lora_weights` looks for in a folder."""

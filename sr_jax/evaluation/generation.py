@@ -102,6 +102,7 @@ def load_generator(checkpoint: Path, config: ml_collections.ConfigDict, data_dir
         UserError: When the checkpoint holds no transformer for image to video, or was trained on latents of another
             codec or on captions of another text teacher than the config names.
     """
+    settings = sampling_settings(config)
     params, meta = load_transformer(checkpoint)
     codec = load_codec(_with_path(config.codec, checkpoint))
     text = load_text_teacher(_with_path(config.text, checkpoint))
@@ -117,7 +118,7 @@ def load_generator(checkpoint: Path, config: ml_collections.ConfigDict, data_dir
     size = dataclasses.replace(size, **{name: config.clip[name] for name in _SIZES if config.clip[name]})
     pipeline = make_pipeline(config, params, trained, codec, text, size)
     made_by = {"checkpoint": str(checkpoint), "stage": meta["stage"], "step": meta["step"], "seed": config.seed}
-    made_by |= dataclasses.asdict(sampling_settings(config)) | {"frozen": trained.get("frozen", {})}
+    made_by |= dataclasses.asdict(settings) | {"frozen": trained.get("frozen", {})}
     made_by |= {"clip": dataclasses.asdict(size), "position_table": config.position_table}
     made_by["dtype"] = config.dtype or trained["dtype"]
     # What is in the codec's files is checked by its hash.

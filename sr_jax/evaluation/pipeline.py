@@ -18,6 +18,7 @@ from sr_jax.evaluation.sampling import Sampler, SamplingSettings, clip_key, make
 from sr_jax.models.codec import VideoCodec, latent_frames
 from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.functional import Params
+from sr_jax.parallel.batches import to_first_device
 from sr_jax.teachers.base import TextTeacher
 from sr_jax.training.builders import build_schedule, build_transformer
 
@@ -99,7 +100,7 @@ def make_pipeline(
 
     Args:
         config: Of `configs/sample.py`.
-        params: The transformer's weights.
+        params: The transformer's weights, arrays of any kind.
         trained: The config of the checkpoint: `model`, `schedule` and `dtype` count.
         codec: Encodes images and decodes latents.
         text: Embeds prompts.
@@ -130,7 +131,7 @@ def make_pipeline(
         latent_frames=frames,
         temporal_patch=temporal_patch,
     )
-    return ImageToVideo(sampler, jax.device_put(params), codec, text, clip, config.image_fit)
+    return ImageToVideo(sampler, to_first_device(params), codec, text, clip, config.image_fit)
 
 
 def sampling_settings(config: ml_collections.ConfigDict) -> SamplingSettings:

@@ -11,12 +11,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx, traverse_util
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
+from sr_jax.parallel.lazy import AnyArray, Index, LazyArray
 
 _FACTORS = ("lora_a", "lora_b")
 
@@ -137,7 +138,7 @@ def join(params: Params, lora: Params) -> Params:
     return traverse_util.unflatten_dict(traverse_util.flatten_dict(params) | traverse_util.flatten_dict(lora))
 
 
-def adapted_layers(lora: Params) -> dict[tuple[Any, ...], tuple[ArrayLike, ArrayLike]]:
+def adapted_layers(lora: Params) -> dict[tuple[Any, ...], tuple[AnyArray, AnyArray]]:
     """`A` `[..., in, rank]` and `B` `[..., rank, out]` of every adapted layer, by its path."""
     flat = traverse_util.flatten_dict(lora)
     paths = dict.fromkeys(path[:-1] for path in flat)
@@ -147,10 +148,19 @@ def adapted_layers(lora: Params) -> dict[tuple[Any, ...], tuple[ArrayLike, Array
 def merge(params: Params, lora: Params, config: LoraConfig) -> Params:
     """The parameters of a module without factors that computes what the adapted one does.
 
-    Every adapted kernel becomes `W + (alpha / rank) A B`, in the wider type of the two; the arrays that came in stay as
-    they are, and all else is shared with `params`. Works on JAX and on NumPy arrays.
+    Every adapted kernel becomes `W + (alpha / rank) A B`, in the wider type of the two, as a `LazyArray`: the sum is
+    made of the parts that are read of it. All else is shared with `params`.
     """
     flat = dict(traverse_util.flatten_dict(params))
-    for path, (a, b) in adapted_layers(lora).items():
-        flat[*path, "kernel"] = flat[*path, "kernel"] + config.scale * (a @ b)
+    for path, factors in adapted_layers(lora).items():
+        flat[*path, "kernel"] = _merged(flat[*path, "kernel"], *factors, config.scale)
     return traverse_util.unflatten_dict(flat)
+
+
+def _merged(kernel: AnyArray, a: AnyArray, b: AnyArray, scale: float) -> LazyArray:
+    def read(index: Index) -> np.ndarray:
+        *stack, rows, columns = index
+        product = np.asarray(a[*stack, rows, :]) @ np.asarray(b[*stack, :, columns])
+        return np.asarray(kernel[index]) + scale * product
+
+    return LazyArray(kernel.shape, np.dtype(jnp.promote_types(kernel.dtype, a.dtype)), read)

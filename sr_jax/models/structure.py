@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 from sr_jax.errors import UserError
 from sr_jax.models.cogvideox import CogVideoXTransformer3D, pad_frames
 from sr_jax.models.cogvideox_config import CogVideoXConfig
+from sr_jax.parallel.lazy import AnyArray, first_rows, take_rows
 
 Params = dict[str, Any]
 
@@ -106,12 +107,12 @@ def init_from_transformer(
         num_layers_to: Blocks of the structure module.
 
     Returns:
-        A pure dict like `structure_params`.
+        A pure dict like `structure_params`, with `LazyArray` for what is a part of the transformer's.
 
     Raises:
         UserError: If the two do not fit, naming the parameter.
     """
-    kept = np.asarray(evenly_spaced(num_layers_from, num_layers_to))
+    kept = evenly_spaced(num_layers_from, num_layers_to)
     return structure_params | {"transformer": _copy(structure_params["transformer"], transformer_params, kept, ())}
 
 
@@ -130,7 +131,7 @@ def with_empty_prompt(structure_params: Params, empty_prompt: Float[np.ndarray, 
     return structure_params | {"empty_prompt": empty_prompt}
 
 
-def _copy(wanted: Params, given: Params, kept: np.ndarray, path: tuple[str, ...]) -> Params:
+def _copy(wanted: Params, given: Params, kept: list[int], path: tuple[str, ...]) -> Params:
     missing = wanted.keys() - given.keys()
     if missing:
         raise UserError(
@@ -144,11 +145,11 @@ def _copy(wanted: Params, given: Params, kept: np.ndarray, path: tuple[str, ...]
     }
 
 
-def _copy_array(wanted: Any, given: Array | np.ndarray, kept: np.ndarray, path: tuple[str, ...]) -> Array | np.ndarray:
+def _copy_array(wanted: Any, given: AnyArray, kept: list[int], path: tuple[str, ...]) -> AnyArray:
     if path[0] == "transformer_blocks":
-        given = given[kept]
+        given = take_rows(given, kept)
     elif path == ("patch_embed", "proj", "kernel"):
-        given = given[: wanted.shape[0]]
+        given = first_rows(given, wanted.shape[0])
     if given.shape != wanted.shape:
         raise UserError(f"parameter {'.'.join(path)} is {given.shape} in the transformer, {wanted.shape} wanted")
     return given

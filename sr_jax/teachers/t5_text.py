@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import SingleDeviceSharding
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
@@ -16,6 +15,7 @@ from sr_jax.conversion.imported import SOURCE_FOLDER, open_component, read_recor
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
 from sr_jax.models.t5 import T5Encoder
+from sr_jax.parallel.batches import to_first_device
 from sr_jax.teachers.base import file_hash
 
 TEXT_TOKENS = 226
@@ -51,7 +51,7 @@ class T5Text:
             UserError: If a file is missing, or tokenizer and encoder do not fit together.
         """
         self._num_tokens, self._batch_size = num_tokens, batch_size
-        config, stored = open_component(folder, "text_encoder")
+        config, params = open_component(folder, "text_encoder")
         self._tokenizer = _load_tokenizer(folder / _TOKENIZER)
         if len(self._tokenizer) > config.vocab_size:
             raise UserError(
@@ -59,10 +59,7 @@ class T5Text:
                 f"{config.vocab_size}: use two that belong together"
             )
         encoder = Functional(lambda rngs: T5Encoder(config, rngs=rngs, dtype=dtype))
-        abstract = encoder.abstract_params()
-        device = SingleDeviceSharding(jax.local_devices()[0])
-        on_device = jax.tree.map(lambda _: device, abstract)
-        self._params = stored.load(abstract, shardings=on_device, dtype=dtype)
+        self._params = to_first_device(jax.tree.map(lambda leaf: leaf.astype(dtype), params))
         self._encode = jax.jit(encoder.apply)
         self.weight_hash = _hash(folder)
 

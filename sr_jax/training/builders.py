@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
-from flax import nnx, traverse_util
+from flax import traverse_util
 
 from sr_jax.data.builder import read_empty_prompt
 from sr_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
@@ -146,7 +146,7 @@ def frozen_config(workdir: str) -> dict[str, Any]:
 
 
 def load_frozen(config: ml_collections.ConfigDict) -> Params:
-    """What the stage's loss reads and never changes; `{}` when that is nothing.
+    """What the stage's loss reads and never changes, as arrays of any kind; `{}` when that is nothing.
 
     Parameters of the frozen modules, from the averaged weights of their workdirs; with a LoRA the transformer that it
     adapts; and for text dropout the dataset's `empty_prompt`.
@@ -156,8 +156,7 @@ def load_frozen(config: ml_collections.ConfigDict) -> Params:
     """
     frozen = {}
     for name, workdir in frozen_workdirs(config).items():
-        # A checkpoint's names are strings, also where a module counts its blocks.
-        frozen[name] = nnx.restore_int_paths(checkpoints.load_params(workdir)[0][name])
+        frozen[name] = checkpoints.open_params(workdir)[0][name]
     if lora_config(config) is not None:
         frozen["transformer"] = fitted_transformer(config)
     if config.stage != "stage_one" and config.text_dropout:
@@ -175,6 +174,8 @@ def frozen_steps(config: ml_collections.ConfigDict) -> dict[str, int]:
 
 def load_initial(config: ml_collections.ConfigDict, stage: Stage) -> Params:
     """The parameters that do not start fresh, in the types they are stored in: a part of the tree of all parameters.
+
+    They are arrays of any kind (`sr_jax.parallel.lazy`), mostly in files still.
 
     `config.init.transformer` names the workdir of a transformer, or an import of released weights. The base run and
     stage two start from its averaged weights; stage one starts its structure module from evenly spaced blocks of it.
@@ -207,7 +208,7 @@ def initial_params(stage: Stage, loaded: Params, key: jax.Array) -> Params:
     keys = jax.random.split(key, len(stage.modules))
     fresh = {name: module.init(keys[i]) for i, (name, module) in enumerate(stage.modules.items())}
     params, flat_loaded = traverse_util.flatten_dict(fresh), traverse_util.flatten_dict(loaded)
-    params |= {path: leaf.astype(params[path].dtype) for path, leaf in flat_loaded.items()}
+    params |= {path: jnp.asarray(leaf, params[path].dtype) for path, leaf in flat_loaded.items()}
     return traverse_util.unflatten_dict(params)
 
 

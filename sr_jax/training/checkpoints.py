@@ -11,9 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax import nnx
 
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
+from sr_jax.parallel.lazy import on_host
+from sr_jax.parallel.stored import open_item
 from sr_jax.training.state import TrainState
 
 _FOLDER = "checkpoints"
@@ -88,10 +91,10 @@ def read_meta(workdir: str | Path, *, step: int | None = None) -> dict[str, Any]
         return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
 
 
-def load_params(
+def open_params(
     workdir: str | Path, *, item: str = "ema_params", step: int | None = None
 ) -> tuple[Params, dict[str, Any]]:
-    """Loads trained parameters as NumPy arrays, with the checkpoint's `meta`.
+    """Trained parameters as `LazyArray`, of which none is read yet, with the checkpoint's `meta`.
 
     Args:
         workdir: A training workdir.
@@ -104,15 +107,17 @@ def load_params(
     Raises:
         UserError: When the workdir has no (such) checkpoint.
     """
-    with _open(workdir, {item: ocp.PyTreeCheckpointHandler()}) as manager:
-        step = _existing_step(manager, workdir, step)
-        tree = manager.item_metadata(step)[item]
-        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        items = ocp.args.Composite(
-            **{item: ocp.args.PyTreeRestore(restore_args=restore_args)}, meta=ocp.args.JsonRestore()
-        )
-        restored = manager.restore(step, args=items)
-    return restored[item], restored["meta"]
+    meta = read_meta(workdir, step=step)
+    params = open_item(item_path(workdir, item=item, step=meta["step"]))
+    return {name: nnx.restore_int_paths(module) for name, module in params.items()}, meta
+
+
+def load_params(
+    workdir: str | Path, *, item: str = "ema_params", step: int | None = None
+) -> tuple[Params, dict[str, Any]]:
+    """As `open_params`, but all of them as NumPy arrays."""
+    params, meta = open_params(workdir, item=item, step=step)
+    return on_host(params), meta
 
 
 def item_path(workdir: str | Path, *, item: str = "ema_params", step: int | None = None) -> Path:
@@ -130,7 +135,7 @@ def item_path(workdir: str | Path, *, item: str = "ema_params", step: int | None
         return Path(workdir) / _FOLDER / str(_existing_step(manager, workdir, step)) / item
 
 
-def _open(workdir: str | Path, item_handlers: dict[str, Any] | None = None) -> ocp.CheckpointManager:
+def _open(workdir: str | Path) -> ocp.CheckpointManager:
     path = Path(workdir).absolute() / _FOLDER
     if not path.is_dir():
         raise UserError(f"{workdir} holds no checkpoints: name the workdir of a training run")
@@ -141,8 +146,7 @@ def _open(workdir: str | Path, item_handlers: dict[str, Any] | None = None) -> o
         barrier_sync_key_prefix=f"reader{jax.process_index()}",
     )
     options = ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone)
-    handlers = {"meta": ocp.JsonCheckpointHandler()} | (item_handlers or {})
-    return ocp.CheckpointManager(path, options=options, item_handlers=handlers)
+    return ocp.CheckpointManager(path, options=options, item_handlers={"meta": ocp.JsonCheckpointHandler()})
 
 
 def _existing_step(manager: ocp.CheckpointManager, workdir: str | Path, step: int | None) -> int:

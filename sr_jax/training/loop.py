@@ -68,8 +68,6 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
         logging.info("training %s: %s parameters", name, f"{parameter_overview.count_parameters(params):,}")
 
     frozen = place(_in_types_of(program.frozen, inputs.frozen), shardings(program.frozen))
-    # The host's copies of all weights.
-    del inputs
     logging.info("parameters on each device:\n%s", sharding_table(program.state.params | {"frozen": program.frozen}))
     log = MetricLog(workdir, first_step=first_step, num_steps=last_step, enabled=jax.process_index() == 0)
     profile = StepProfile(workdir, **config.profile)

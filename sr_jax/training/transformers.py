@@ -1,4 +1,7 @@
-"""Loading transformers from workdirs: trained whole, imported, or adapted with low-rank factors."""
+"""Transformers in workdirs: trained whole, imported, or adapted with low-rank factors. Their weights are not read here.
+
+What comes back are trees of `LazyArray`: the weights are read part by part where they are placed or saved.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -11,13 +14,14 @@ from sr_jax.errors import UserError
 from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.functional import Params
 from sr_jax.models.lora import LoraConfig, merge
+from sr_jax.parallel.lazy import on_host
 from sr_jax.training import checkpoints
 
 _SAMPLE_SIZE = ("sample_frames", "sample_height", "sample_width")
 
 
 def load_transformer(workdir: str | Path, *, step: int | None = None) -> tuple[Params, dict[str, Any]]:
-    """Loads the averaged weights of a transformer, with the checkpoint's `meta`.
+    """The averaged weights of a transformer as `LazyArray`, with the checkpoint's `meta`.
 
     Of a run that trained low-rank factors: the weights that it started from, with the factors merged into them.
 
@@ -28,7 +32,7 @@ def load_transformer(workdir: str | Path, *, step: int | None = None) -> tuple[P
     Raises:
         UserError: When it holds no (such) transformer, or the weights that its factors adapt are no longer there.
     """
-    params, meta = checkpoints.load_params(workdir, step=step)
+    params, meta = checkpoints.open_params(workdir, step=step)
     if "lora" in params:
         return _merged(workdir, params["lora"], meta), meta
     if "transformer" not in params:
@@ -81,7 +85,7 @@ def _merged(workdir: str | Path, lora: Params, meta: dict[str, Any]) -> Params:
         base = fitted_transformer(config, step=meta["frozen_steps"]["transformer"])
     except UserError as error:
         raise UserError(f"{workdir} adapts the transformer in {config.init.transformer}: {error}") from error
-    return merge(base, lora, _lora_config(meta))
+    return merge(base, on_host(lora), _lora_config(meta))
 
 
 def _lora_config(meta: dict[str, Any]) -> LoraConfig:

@@ -19,6 +19,8 @@ from sr_jax.evaluation.sampling import clip_key
 from sr_jax.models.cogvideox import CogVideoXTransformer3D
 from sr_jax.models.functional import Functional
 from sr_jax.models.lora import AdaptedFunctional, LoraConfig, join, merge
+from sr_jax.parallel.batches import to_first_device
+from sr_jax.parallel.lazy import on_host
 from sr_jax.training import transformers
 from sr_jax.training.checkpoints import load_params, read_meta
 from sr_jax.training.loop import train
@@ -94,7 +96,7 @@ def test_merged_is_what_diffusers_fuses():
     theirs.fuse_lora()
     theirs.unload_lora()
     fused = our_params(theirs.state_dict(), model_config)
-    merged = merge(params, lora, config)
+    merged = on_host(merge(params, lora, config))
     for (path, ours), expected in zip(jax.tree_util.tree_leaves_with_path(merged), jax.tree.leaves(fused), strict=True):
         np.testing.assert_allclose(ours, expected, atol=1e-6, err_msg=jax.tree_util.keystr(path))
     assert relative_error(merged["proj_out"]["kernel"], jnp.asarray(params["proj_out"]["kernel"])) > 1e-2
@@ -150,7 +152,7 @@ def test_a_pipeline_loads_it(lora_run, exported, merged, tmp_path):
     before = their_output(pipeline.transformer, config, batch)
     pipeline.load_lora_weights(exported)
     beside = their_output(pipeline.transformer, config, batch)
-    params = transformers.load_transformer(workdir)[0]
+    params = on_host(transformers.load_transformer(workdir)[0])
     ours = np.asarray(jax.jit(our_module(config).apply)(params, *map(jnp.asarray, batch)))
     assert relative_error(ours - before, beside - before) < 1e-4
     assert np.abs(beside - before).max() > 1e-2 * np.abs(before).max()
@@ -174,7 +176,7 @@ def test_a_pipelines_video_changes_as_ours_does(lora_run, exported, monkeypatch)
     )
     config = our_config(sampler="ddim", dynamic_guidance="none", num_inference_steps=4)
     pipeline = load_generator(imported, config).pipeline
-    adapted = dataclasses.replace(pipeline, params=jax.device_put(transformers.load_transformer(workdir)[0]))
+    adapted = dataclasses.replace(pipeline, params=to_first_device(transformers.load_transformer(workdir)[0]))
     ours_before, ours = (p(IMAGE, PROMPT, seed=SEED) for p in (pipeline, adapted))
     assert relative_error(ours - ours_before, beside - before) < 1e-3
     assert np.abs(beside - before).max() > 1e-2 * np.abs(before).max()
@@ -183,7 +185,7 @@ def test_a_pipelines_video_changes_as_ours_does(lora_run, exported, monkeypatch)
 def test_merged_is_a_checkpoint_like_others(lora_run, merged):
     params, meta = transformers.load_transformer(merged)
     expected = transformers.load_transformer(lora_run[2])[0]
-    assert_same_bits(params, expected)
+    assert_same_bits(on_host(params), on_host(expected))
     assert set(load_params(merged)[0]) == {"transformer"}
     assert meta["step"] == 3 and meta["stage"] == "base" and meta["config"]["lora"]["rank"] == 0
 

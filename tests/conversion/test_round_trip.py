@@ -10,9 +10,10 @@ import safetensors.torch
 import torch
 
 from sr_jax.conversion.exporting import Part, export, imported_parts
-from sr_jax.conversion.imported import SOURCE_FOLDER, load_component, open_component, read_record
+from sr_jax.conversion.imported import SOURCE_FOLDER, open_component, read_record
 from sr_jax.conversion.importing import Source, import_pipeline
 from sr_jax.errors import UserError
+from sr_jax.parallel.lazy import on_host
 from tests.conversion.folders import VARIANTS, contents, save_transformer, stored_tensors
 from tests.models.diffusers_twin import run_diffusers
 
@@ -88,7 +89,7 @@ def test_other_types_of_numbers(tmp_path, pipeline, imported):
 
 def test_import_converts_on_request(tmp_path, pipeline):
     import_pipeline(Source(pipeline, "theirs"), tmp_path / "ours", components=["transformer"], dtype="bfloat16")
-    _, params = load_component(tmp_path / "ours", "transformer")
+    params = on_host(open_component(tmp_path / "ours", "transformer")[1])
     theirs = stored_tensors(pipeline / "transformer")["proj_out.weight"]
     assert params["proj_out"]["kernel"].dtype == "bfloat16"
     assert np.array_equal(params["proj_out"]["kernel"].T, theirs.astype("bfloat16"))

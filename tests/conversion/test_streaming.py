@@ -1,6 +1,4 @@
-"""Reading weights into the shardings they are wanted in."""
-
-import weakref
+"""Weights of a diffusers folder, read from its files part by part."""
 
 import jax
 import jax.numpy as jnp
@@ -8,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from sr_jax.conversion import store
 from sr_jax.conversion.components import find_components
-from sr_jax.conversion.imported import load_component
+from sr_jax.conversion.imported import open_component
 from sr_jax.conversion.importing import Source, import_pipeline
 from sr_jax.conversion.rules import convert_state_dict
-from sr_jax.conversion.streaming import lazy_params, read_params
+from sr_jax.conversion.streaming import lazy_params
 from sr_jax.errors import UserError
+from sr_jax.parallel.batches import place
+from sr_jax.parallel.lazy import LazyArray, on_host
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.parallel.sharding import ShardingRules, param_shardings
+from sr_jax.parallel.stored import open_item, save_item
 from tests.conversion.folders import save_transformer, stored_tensors
 from tests.training.helpers import assert_same_bits
 
@@ -38,6 +38,11 @@ def expected(source, component):
     return convert_state_dict(component.rules, stored_tensors(source))
 
 
+def lazily(component, **options):
+    abstract = component.kind.functional(component.config).abstract_params()
+    return lazy_params(component.weights, component.rules, abstract, **options)
+
+
 def shardings(component, rules):
     mesh = make_mesh({"data": 1, "fsdp": 4, "tensor": 2})
     return param_shardings(component.kind.functional(component.config).abstract, mesh, rules)
@@ -46,53 +51,52 @@ def shardings(component, rules):
 @pytest.mark.parametrize("rules", [ShardingRules(), ShardingRules(layers="tensor", heads=None, mlp=None)])
 def test_straight_into_the_target_sharding(component, expected, rules):
     where = shardings(component, rules)
-    abstract = component.kind.functional(component.config).abstract_params()
     sizes = []
-    params = read_params(component.weights, component.rules, abstract, where, on_bytes=sizes.append)
-    assert_same_bits(jax.tree.map(np.asarray, params), expected)
+    lazy = lazily(component, on_bytes=sizes.append)
+    assert not sizes
+    params = place(lazy, where)
+    assert_same_bits(on_host(params), expected)
     assert jax.tree.map(lambda leaf: leaf.sharding, params) == where
     assert len({leaf.sharding.spec for leaf in jax.tree.leaves(params)}) > 3
     assert sum(sizes) == component.nbytes()
 
 
+def test_parts_of_stacked_and_other_parameters(component, expected):
+    lazy = lazily(component)
+    kernel, whole = (tree["transformer_blocks"]["ff"]["proj_in"]["kernel"] for tree in (lazy, expected))
+    index = slice(1, 2), slice(3, 11), slice(0, 5)
+    np.testing.assert_array_equal(kernel[index], whole[index])
+    np.testing.assert_array_equal(kernel[np.array([1, 0, 1]), *index[1:]], whole[[1, 0, 1], *index[1:]])
+    bias, whole = (tree["proj_out"]["kernel"] for tree in (lazy, expected))
+    part = bias[2:7, 1:3]
+    np.testing.assert_array_equal(part, whole[2:7, 1:3])
+    # Not a view of the file.
+    assert part.flags.owndata and part.flags.writeable and part.flags.c_contiguous
+
+
 def test_another_type_of_numbers(component, expected):
-    abstract = component.kind.functional(component.config).abstract_params()
-    where = shardings(component, ShardingRules())
-    params = read_params(component.weights, component.rules, abstract, where, dtype=jnp.dtype(jnp.bfloat16))
-    assert_same_bits(jax.tree.map(np.asarray, params), jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), expected))
+    params = place(lazily(component, dtype=jnp.dtype(jnp.bfloat16)), shardings(component, ShardingRules()))
+    assert_same_bits(on_host(params), jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), expected))
 
 
-def test_an_import_holds_one_parameter_at_a_time(tmp_path, component, expected):
-    abstract = component.kind.functional(component.config).abstract_params()
-    sizes, made = [], []
-    lazy = lazy_params(component.weights, component.rules, abstract, on_bytes=sizes.append)
-    assert not sizes
-
-    def watched(leaf):
-        def read():
-            assert all(array() is None for array in made)
-            array = leaf.read()
-            made.append(weakref.ref(array))
-            return array
-
-        return store.LazyArray(leaf.shape, leaf.dtype, read)
-
-    store.save_item(tmp_path / "item", "transformer", jax.tree.map(watched, lazy))
-    assert len(made) == len(jax.tree.leaves(expected)) and sum(sizes) == component.nbytes()
-    stored = store.StoredParams(tmp_path / "item", "transformer")
-    assert_same_bits(stored.load(abstract), expected)
+def test_an_import_reads_each_tensor_once(tmp_path, component, expected):
+    sizes = []
+    save_item(tmp_path / "item", "transformer", lazily(component, on_bytes=sizes.append))
+    assert sum(sizes) == component.nbytes() and len(sizes) == len(component.rules)
+    opened = open_item(tmp_path / "item")["transformer"]
+    assert all(isinstance(leaf, LazyArray) for leaf in jax.tree.leaves(opened))
+    assert_same_bits(on_host(opened), expected)
 
 
 def test_an_import_loads_into_shardings(tmp_path, source, component, expected):
     import_pipeline(Source(source, "theirs"), tmp_path / "ours")
-    config, params = load_component(tmp_path / "ours", "transformer")
+    config, params = open_component(tmp_path / "ours", "transformer")
     assert config == component.config
-    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(params))
-    assert_same_bits(params, expected)
+    assert_same_bits(on_host(params), expected)
     where = shardings(component, ShardingRules())
-    _, params = load_component(tmp_path / "ours", "transformer", shardings=where, dtype=jnp.bfloat16)
+    params = place(jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params), where)
     assert jax.tree.map(lambda leaf: leaf.sharding, params) == where
-    assert_same_bits(jax.tree.map(np.asarray, params), jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), expected))
+    assert_same_bits(on_host(params), jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), expected))
 
 
 def test_a_config_that_was_changed_afterwards_is_noticed(tmp_path, source):
@@ -100,11 +104,4 @@ def test_a_config_that_was_changed_afterwards_is_noticed(tmp_path, source):
     path = tmp_path / "ours" / "source" / "config.json"
     path.write_text(path.read_text().replace('"time_embed_dim": 12', '"time_embed_dim": 13'))
     with pytest.raises(UserError, match=r"time_embedding\.linear_1\.bias, .* differ"):
-        load_component(tmp_path / "ours", "transformer")
-
-
-@pytest.mark.parametrize(("layers", "limit"), [(1, 1), (13, 1), (14, 2), (42, 4)])
-def test_orbax_is_allowed_the_largest_parameter(layers, limit):
-    """Orbax refuses an array that is not smaller than what it may hold; one layer of the 5B model has 75 MB."""
-    largest = jax.ShapeDtypeStruct((layers, 3072, 12288), jnp.bfloat16)
-    assert store.concurrent_gb([jax.ShapeDtypeStruct((3,), jnp.float32), largest]) == limit
+        open_component(tmp_path / "ours", "transformer")

@@ -106,7 +106,7 @@ def _checkpoint(monkeypatch, *, params=None, clip=None, **text):
     teacher = LetterText()
     vars(teacher).update(text)
     params = params or {"transformer": {"strength": np.float32(0.1)}}
-    monkeypatch.setattr(checkpoints, "load_params", lambda workdir, step: (params, meta))
+    monkeypatch.setattr(checkpoints, "open_params", lambda workdir, step: (params, meta))
     monkeypatch.setattr(pipeline, "build_transformer", lambda model, dtype: network)
     monkeypatch.setattr(generation, "load_codec", lambda section: PatchCodec())
     monkeypatch.setattr(generation, "load_text_teacher", lambda section: teacher)

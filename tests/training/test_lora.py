@@ -9,6 +9,7 @@ from jax.sharding import PartitionSpec as P
 from sr_jax.data.pipeline import train_batches
 from sr_jax.errors import UserError
 from sr_jax.models.lora import LoraConfig, join, merge
+from sr_jax.parallel.lazy import on_host
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.training import builders
 from sr_jax.training.checkpoints import load_params
@@ -42,7 +43,7 @@ def without_alignment(stage_two, **overrides):
 
 def test_fresh_factors_have_the_loss_of_the_frozen_transformer(stage_two, batch):
     config = stage_two(**LORA)
-    stage, frozen = builders.build_stage(config), builders.load_frozen(config)
+    stage, frozen = builders.build_stage(config), on_host(builders.load_frozen(config))
     params = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
     whole = stage_two()
     plain = builders.build_stage(whole)
@@ -58,7 +59,7 @@ def test_fresh_factors_have_the_loss_of_the_frozen_transformer(stage_two, batch)
 
 def test_a_step_changes_the_factors_and_nothing_else(stage_two, batch):
     config = without_alignment(stage_two)
-    stage, frozen = builders.build_stage(config), builders.load_frozen(config)
+    stage, frozen = builders.build_stage(config), on_host(builders.load_frozen(config))
     optimizer = make_optimizer(config.optimizer, 4)
     params = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
     state = TrainState.create(params, optimizer)
@@ -91,7 +92,8 @@ def test_a_checkpoint_holds_the_factors_alone(lora_run):
 def test_loading_merges(lora_run, base_run):
     merged, meta = load_transformer(lora_run)
     lora, base = load_params(lora_run)[0]["lora"], load_params(base_run)[0]["transformer"]
-    assert_same_bits(merged, merge(base, lora, CONFIG))
+    merged = on_host(merged)
+    assert_same_bits(merged, on_host(merge(base, lora, CONFIG)))
     assert np.any(
         merged["transformer_blocks"]["attn1"]["to_v"]["kernel"] != base["transformer_blocks"]["attn1"]["to_v"]["kernel"]
     )
@@ -138,7 +140,7 @@ def test_a_run_starts_from_an_adapted_transformer(lora_run, tiny):
     config = tiny("base", **{"init.transformer": str(lora_run)})
     stage = builders.build_stage(config)
     started = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
-    assert_same_bits(jax.device_get(started["transformer"]), load_transformer(lora_run)[0])
+    assert_same_bits(jax.device_get(started["transformer"]), on_host(load_transformer(lora_run)[0]))
 
 
 def test_factors_fit_the_checkpoint_that_they_were_trained_on(lora_run, tiny, stage_two, one_device, tmp_path):
@@ -148,9 +150,9 @@ def test_factors_fit_the_checkpoint_that_they_were_trained_on(lora_run, tiny, st
     config = without_alignment(stage_two, num_train_steps=2)
     config.init.transformer = str(base)
     train(config, tmp_path / "run", one_device)
-    merged = load_transformer(tmp_path / "run")[0]
+    merged = on_host(load_transformer(tmp_path / "run")[0])
     train(tiny("base", num_train_steps=4), base, one_device)
-    assert_same_bits(load_transformer(tmp_path / "run")[0], merged)
+    assert_same_bits(on_host(load_transformer(tmp_path / "run")[0]), merged)
     config.num_train_steps = 4
     with pytest.raises(UserError, match=r"frozen transformer at step 2, now .* step 4"):
         train(config, tmp_path / "run", one_device)

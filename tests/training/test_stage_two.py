@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sr_jax.data.pipeline import train_batches
+from sr_jax.parallel.lazy import on_host
 from sr_jax.training import builders
 from sr_jax.training.checkpoints import load_params
 from sr_jax.training.loop import train
@@ -32,7 +33,7 @@ def stage_and_params(stage_two):
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     params = jax.tree.unflatten(structure, [x + 0.05 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys)])
-    return stage, params, builders.load_frozen(config)
+    return stage, params, on_host(builders.load_frozen(config))
 
 
 def test_the_frozen_modules_stay_as_they_are(stage_two, stage_one_run, one_device, tmp_path):
@@ -113,5 +114,5 @@ def test_one_weight_alone(stage_two, batch):
     config = stage_two(structure_weight=0.0)
     stage = builders.build_stage(config)
     params = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
-    _, metrics = jax.jit(batch_loss(stage))(params, builders.load_frozen(config), batch, jax.random.key(3))
+    _, metrics = jax.jit(batch_loss(stage))(params, on_host(builders.load_frozen(config)), batch, jax.random.key(3))
     assert "loss/identity" in metrics and "loss/structure" not in metrics

@@ -1,0 +1,108 @@
+"""Parameters in Orbax checkpoints, written and read part by part.
+
+An item of a checkpoint holds `{name: parameters}`; see `sr_jax.training.checkpoints` for what there is around it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import tensorstore
+from flax import traverse_util
+
+from sr_jax.errors import UserError
+from sr_jax.parallel.lazy import AnyArray, LazyArray, nbytes, row_groups
+
+# Pieces on disk: what is read at least for a part of a parameter, and what Orbax holds back before it writes a file.
+_CHUNK_BYTES = 64 * 2**20
+_FILE_BYTES = 512 * 2**20
+# Rows of this size, those of stacked kernels, are chunks of their own, so that they can be written and read alone.
+_LARGE_ROW_BYTES = 2**20
+# In memory at once while writing.
+_PART_BYTES = 256 * 2**20
+
+Tree = dict[str, Any]
+"""Nested dict with arrays of any kind as leaves."""
+
+
+class _LazyHandler(ocp.type_handlers.NumpyHandler):
+    """Writes arrays as Orbax writes NumPy's, each part before the next is made; restoring one only opens it."""
+
+    async def serialize(
+        self, values: Sequence[LazyArray], infos: Sequence[Any], args: Sequence[Any] | None = None
+    ) -> list[Any]:
+        """Returns nothing to wait for: all is written."""
+        for value, info, arg in zip(values, infos, args or [ocp.SaveArgs()] * len(values), strict=True):
+            await info.await_path_creation()
+            spec = ocp.type_handlers.get_json_tspec_write(
+                info,
+                use_ocdbt=info.is_ocdbt_checkpoint,
+                global_shape=value.shape,
+                local_shape=value.shape,
+                dtype=value.dtype,
+                process_index=jax.process_index(),
+                arg=arg,
+            )
+            array = await tensorstore.open(tensorstore.Spec(spec), create=True, open=True, context=info.ts_context)
+            for index in row_groups(value, _PART_BYTES):
+                await array[index].write(np.asarray(value[index]), can_reference_source_data_indefinitely=True)
+        return []
+
+    async def deserialize(self, infos: Sequence[Any], args: Sequence[Any] | None = None) -> list[LazyArray]:
+        """Reads shapes and types."""
+        return [await _open(info) for info in infos]
+
+
+async def _open(info: Any) -> LazyArray:
+    spec = ocp.type_handlers.get_json_tspec_read(info, use_ocdbt=info.is_ocdbt_checkpoint)
+    array = await tensorstore.open(tensorstore.Spec(spec), open=True, context=info.ts_context)
+    return LazyArray(tuple(array.shape), array.dtype.numpy_dtype, lambda index: array[index].read().result())
+
+
+def save_item(path: Path, name: str, params: Tree) -> None:
+    """Writes `{name: params}` to `path`, whole or not at all.
+
+    Host memory holds a part of one array at a time.
+    """
+    tree = jax.tree.map(_lazy, {name: params})
+    arguments = ocp.args.PyTreeSave(
+        tree, save_args=jax.tree.map(_save_args, tree), ocdbt_target_data_file_size=_FILE_BYTES
+    )
+    with ocp.Checkpointer(_handler()) as checkpointer:
+        checkpointer.save(path.absolute(), args=arguments)
+
+
+def open_item(path: Path) -> Tree:
+    """The tree that an item holds, of `LazyArray`; the numbers of a list's modules are words in it, as Orbax has them.
+
+    Raises:
+        UserError: If there is no such item.
+    """
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist: this checkpoint has no {path.name}")
+    handler = _handler()
+    leaves = traverse_util.flatten_dict(handler.metadata(path.absolute()).tree)
+    restore_args = traverse_util.unflatten_dict({names: ocp.RestoreArgs(LazyArray) for names in leaves})
+    return handler.restore(path.absolute(), args=ocp.args.PyTreeRestore(restore_args=restore_args))
+
+
+def _handler() -> ocp.PyTreeCheckpointHandler:
+    # That of JAX's arrays is for what Orbax keeps about them beside the numbers, and is quiet only where it is there.
+    handlers = (LazyArray, _LazyHandler()), (jax.Array, ocp.type_handlers.ArrayHandler())
+    return ocp.PyTreeCheckpointHandler(type_handler_registry=ocp.type_handlers.create_type_handler_registry(*handlers))
+
+
+def _save_args(leaf: LazyArray) -> ocp.SaveArgs:
+    rows = max(1, leaf.shape[0]) if leaf.shape else 1
+    return ocp.SaveArgs(
+        chunk_byte_size=_CHUNK_BYTES, shard_axes=(0,) if rows > 1 and nbytes(leaf) // rows >= _LARGE_ROW_BYTES else ()
+    )
+
+
+def _lazy(leaf: AnyArray) -> LazyArray:
+    if isinstance(leaf, LazyArray):
+        return leaf
+    return LazyArray(leaf.shape, leaf.dtype, lambda index: np.asarray(leaf[index]))
