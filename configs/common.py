@@ -131,7 +131,8 @@ def get_common_config(size: str, stage: str) -> ml_collections.ConfigDict:
     config.schedule = values["schedule"]
     # The name of the codec that the dataset must have been made with; empty: any.
     config.data = {"dir": "", "split": "train", "codec": values["codec"]}
-    # A learned position table fits one size of video: "keep", "drop" or "interpolate" it.
+    # A learned position table fits one size of video: "keep", "drop" or "interpolate" it. After "interpolate" rotary
+    # positions count from the new size, so that more rows or columns than before have positions new to the model.
     config.init = {"transformer": "", "position_table": "keep"}
     # A rank of 0 trains the whole model; base and stage two can train low-rank factors of the layers named instead.
     config.lora = {"rank": 0, "alpha": 64.0, "targets": ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out")}

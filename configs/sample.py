@@ -58,7 +58,8 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     # 0: as the checkpoint was trained.
     config.clip = {"num_frames": 0, "height": 0, "width": 0, "fps": 0.0}
-    # "keep", "drop" or "interpolate" a learned position table, which fits one size of clip.
+    # "keep", "drop" or "interpolate" a learned position table, which fits one size of clip; without training at the new
+    # size "drop" is the better choice, see configs/common.py.
     config.position_table = "keep"
     # Compute type of the transformer; empty: as the checkpoint was trained.
     config.dtype = ""

@@ -25,7 +25,8 @@ def fit_position_table(
 
     A transformer without a learned table fits any size and is returned as it is. The result is again a model of
     diffusers' kind, so that an export computes the same there: after "interpolate" the new size is that of its
-    configuration, from which the rotary angles of version 1.0 count too.
+    configuration. From that the rotary angles of version 1.0 count too: those of a video with more rows or columns than
+    before then go beyond what the model was trained on, where after "drop" they are scaled to it.
 
     Args:
         params: Of the transformer.
@@ -52,7 +53,8 @@ def fit_position_table(
     if how == "keep":
         raise UserError(
             f"the learned position table is for latents of {config.sample_size} (T, H, W), not {size}: choose "
-            "position_table=drop (rotary positions alone, hardly a difference) or position_table=interpolate"
+            "position_table=drop (rotary positions alone, hardly a difference) or position_table=interpolate (rotary "
+            "positions of more rows or columns are then new to the model)"
         )
     return _interpolated(params, config, size)
 

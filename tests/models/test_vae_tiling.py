@@ -10,7 +10,7 @@ from sr_jax.errors import UserError
 from sr_jax.models.vae import CogVideoXVAE
 from sr_jax.models.vae_tiling import TileAxis, Tiling, run_tiled
 from tests.models import vae_twin
-from tests.models.vae_twin import SMALL, relative_error, their_decode, their_encode
+from tests.models.vae_twin import SMALL, relative_error, run_decode, their_encode
 
 TILING = Tiling(sample_height=24, sample_width=20)
 
@@ -47,7 +47,7 @@ def test_tiled_decoding_is_that_of_diffusers(twins, batch, frames):
     ours, theirs = twins
     latents = vae_twin.latents(batch, frames, 5, 9)
     with torch.no_grad():
-        reference = their_decode(theirs, torch.from_numpy(latents))
+        reference = run_decode(theirs, torch.from_numpy(latents))
     decoded = ours.decode_to_host(latents)
     assert isinstance(decoded, np.ndarray)
     assert relative_error(decoded, reference) < 1e-5
@@ -57,7 +57,7 @@ def test_images_that_fit_a_tile_are_run_whole(twins):
     ours, theirs = twins
     latents = vae_twin.latents(1, 1, 6, 5)
     with torch.no_grad():
-        reference = their_decode(theirs, torch.from_numpy(latents))
+        reference = run_decode(theirs, torch.from_numpy(latents))
     assert relative_error(ours.decode(jnp.asarray(latents)), reference) < 1e-5
 
 

@@ -9,6 +9,7 @@ from diffusers import AutoencoderKLCogVideoX
 from sr_jax.conversion import vae as conversion
 from sr_jax.conversion.rules import convert_state_dict
 from sr_jax.models.vae import CogVideoXVAE
+from sr_jax.models.vae_network import CogVideoXVAEConfig
 
 # A tile is 24x20 pixels, 6x5 latents: the next one is 20 rows below or 16 columns to the right.
 SMALL = {
@@ -44,18 +45,27 @@ def our_vae(model: AutoencoderKLCogVideoX, **options) -> CogVideoXVAE:
     """Our codec with the model's config and weights."""
     config = conversion.config_from_diffusers(json.loads(model.to_json_string()))
     tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    return CogVideoXVAE(config, convert_state_dict(conversion.rules(config), tensors), **options)
+    return CogVideoXVAE(config, our_params(config, tensors), **options)
+
+
+def our_params(config: CogVideoXVAEConfig, tensors: dict[str, np.ndarray]) -> dict:
+    """Our parameters (or gradients) from those of diffusers."""
+    return convert_state_dict(conversion.rules(config), tensors)
 
 
 def their_encode(model: AutoencoderKLCogVideoX, video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scaled mean and standard deviation, in our layout."""
     with torch.no_grad():
-        posterior = model.encode(to_theirs(video)).latent_dist
-    scale = model.config.scaling_factor
-    return tuple((scale * to_ours(value)).numpy() for value in (posterior.mean, posterior.std))
+        return tuple(run_encode(model, torch.from_numpy(video)).numpy())
 
 
-def their_decode(model: AutoencoderKLCogVideoX, latents: torch.Tensor) -> torch.Tensor:
+def run_encode(model: AutoencoderKLCogVideoX, video: torch.Tensor) -> torch.Tensor:
+    """Scaled mean and standard deviation, stacked, in our layout."""
+    posterior = model.encode(to_theirs(video)).latent_dist
+    return model.config.scaling_factor * torch.stack([to_ours(posterior.mean), to_ours(posterior.std)])
+
+
+def run_decode(model: AutoencoderKLCogVideoX, latents: torch.Tensor) -> torch.Tensor:
     """The video of scaled latents, both in our layout, as diffusers' pipelines decode them."""
     return to_ours(model.decode(to_theirs(latents / model.config.scaling_factor)).sample)
 

@@ -4,20 +4,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
 from jax.sharding import PartitionSpec as P
 
+from sr_jax.conversion.lora import WEIGHTS_FILE
 from sr_jax.data.pipeline import train_batches
 from sr_jax.errors import UserError
+from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.lora import LoraConfig, join, merge
 from sr_jax.parallel.lazy import on_host
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.training import builders
-from sr_jax.training.checkpoints import load_params
+from sr_jax.training.checkpoints import load_params, read_meta
 from sr_jax.training.loop import train
 from sr_jax.training.optimizers import make_optimizer
 from sr_jax.training.program import build_program
 from sr_jax.training.state import TrainState, make_train_step
 from sr_jax.training.transformers import load_transformer
+from tests.conversion.test_convert import run
+from tests.models.diffusers_twin import diffusers_model, our_params, run_diffusers
 from tests.training.helpers import assert_close, assert_same_bits, batch_loss
 
 LORA = {"lora.rank": 2, "lora.alpha": 4.0, "optimizer.learning_rate": 0.03}
@@ -116,6 +122,29 @@ def test_on_a_mesh_it_trains_the_same(lora_run, stage_two, tmp_path):
     factors = state.params["lora"]["transformer_blocks"]["attn1"]["to_q"]
     assert not factors["lora_a"].sharding.is_fully_replicated
     assert not factors["lora_b"].sharding.is_fully_replicated
+
+
+def test_factors_of_stage_two_change_the_model_of_diffusers_as_ours(lora_run, tmp_path):
+    """On random weights: those of four steps predict almost nothing yet."""
+    run("lora", "--checkpoint", lora_run, "--output", tmp_path / "lora")
+    model_section = read_meta(lora_run)["config"]["model"]
+    config, module = CogVideoXConfig(**model_section), builders.build_transformer(model_section)
+    rng = np.random.default_rng(0)
+    latents = rng.standard_normal((2, *config.sample_size, config.in_channels), np.float32)
+    text = rng.standard_normal((2, config.max_text_seq_length, config.text_embed_dim), np.float32)
+    inputs = latents, text, np.array([70, 900], np.int32)
+
+    theirs = diffusers_model(config)
+    params = jax.tree.map(np.copy, our_params(theirs.state_dict(), config))
+    merged = on_host(merge(params, load_params(lora_run)[0]["lora"], CONFIG))
+    apply = jax.jit(module.apply)
+    change = np.asarray(apply(merged, *inputs) - apply(params, *inputs))
+    with torch.no_grad():
+        before = run_diffusers(theirs, config, *map(torch.from_numpy, inputs))
+        theirs.load_lora_adapter(safetensors.torch.load_file(tmp_path / "lora" / WEIGHTS_FILE), prefix="transformer")
+        expected = (run_diffusers(theirs, config, *map(torch.from_numpy, inputs)) - before).numpy()
+    assert np.abs(change - expected).max() < 1e-4 * np.abs(expected).max()
+    assert np.abs(expected).max() > 1e-2 * np.abs(before.numpy()).max()
 
 
 def test_what_is_frozen_is_split_over_a_mesh_as_if_it_were_trained(stage_two):
