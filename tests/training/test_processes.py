@@ -130,6 +130,19 @@ def test_two_processes_compute_what_one_computes(stopped, undisturbed):
     assert_equal_but_for_rounding(*params)
 
 
+def test_two_processes_start_from_a_checkpoint_of_which_each_reads_its_part(dataset, undisturbed, tmp_path):
+    """With a LoRA: the frozen transformer is split over both."""
+    settings = {"init.transformer": str(undisturbed), "lora.rank": 2, "optimizer.learning_rate": 0.1}
+    settings |= {"num_train_steps": 3, "mesh.data": 1, "mesh.fsdp": 4, "mesh.tensor": 2}
+    with TwoProcesses(tmp_path / "two", **{"data.dir": dataset}, **settings) as run:
+        codes, outputs = run.finish()
+    assert codes == [0, 0], outputs
+    train(_config(dataset, **settings), tmp_path / "one")
+    _assert_same_losses(_losses(tmp_path / "two"), _losses(tmp_path / "one"), (1, 2, 3))
+    params = (load_params(tmp_path / name, item="params")[0] for name in ("two", "one"))
+    assert_equal_but_for_rounding(*params)
+
+
 def test_one_process_goes_on_with_the_next_examples(dataset, stopped, undisturbed, tmp_path, monkeypatch):
     """Here on another mesh of half the devices."""
     step = stopped[-1]
