@@ -14,7 +14,7 @@ import tensorstore
 from flax import traverse_util
 
 from sr_jax.errors import UserError
-from sr_jax.parallel.lazy import AnyArray, LazyArray, nbytes, row_groups
+from sr_jax.parallel.lazy import AnyArray, LazyArray, nbytes, row_groups, whole
 
 # Pieces on disk: what is read at least for a part of a parameter, and what Orbax holds back before it writes a file.
 _CHUNK_BYTES = 64 * 2**20
@@ -47,7 +47,8 @@ class _LazyHandler(ocp.type_handlers.NumpyHandler):
                 arg=arg,
             )
             array = await tensorstore.open(tensorstore.Spec(spec), create=True, open=True, context=info.ts_context)
-            for index in row_groups(value, _PART_BYTES):
+            # Only whole chunks: of a part of one TensorStore would read the rest back.
+            for index in row_groups(value, _PART_BYTES) if _has_large_rows(value) else [whole(value.shape)]:
                 await array[index].write(np.asarray(value[index]), can_reference_source_data_indefinitely=True)
         return []
 
@@ -96,10 +97,11 @@ def _handler() -> ocp.PyTreeCheckpointHandler:
 
 
 def _save_args(leaf: LazyArray) -> ocp.SaveArgs:
-    rows = max(1, leaf.shape[0]) if leaf.shape else 1
-    return ocp.SaveArgs(
-        chunk_byte_size=_CHUNK_BYTES, shard_axes=(0,) if rows > 1 and nbytes(leaf) // rows >= _LARGE_ROW_BYTES else ()
-    )
+    return ocp.SaveArgs(chunk_byte_size=_CHUNK_BYTES, shard_axes=(0,) if _has_large_rows(leaf) else ())
+
+
+def _has_large_rows(leaf: LazyArray) -> bool:
+    return len(leaf.shape) > 1 and nbytes(leaf) >= max(1, leaf.shape[0]) * _LARGE_ROW_BYTES
 
 
 def _lazy(leaf: AnyArray) -> LazyArray:

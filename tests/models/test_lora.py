@@ -1,5 +1,7 @@
 """Low-rank factors beside the layers of the transformer, and merged into them."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -107,6 +109,17 @@ def test_merged_computes_the_same(module, params, inputs, targets):
     assert relative_error(apply(params, *inputs), beside) > 1e-2
     assert jax.tree.structure(merged) == jax.tree.structure(params)
     assert_same_bits(params, before)
+
+
+@pytest.mark.parametrize("name", ["transformer_blocks.ff.proj_in", "patch_embed.text_proj"])
+def test_a_part_of_a_merged_kernel_is_made_of_parts(module, params, name):
+    merged = merge(params, random_factors(AdaptedFunctional(module, LoraConfig(3, 2.0, (name,)))), CONFIG)
+    kernel = functools.reduce(lambda tree, part: tree[part], [*name.split("."), "kernel"], merged)
+    index = slice(3, 9), slice(1, 5)
+    if len(kernel.shape) == 3:
+        np.testing.assert_allclose(kernel[np.array([1, 0]), *index], np.asarray(kernel)[[1, 0], *index], rtol=1e-6)
+        index = slice(1, 2), *index
+    np.testing.assert_allclose(kernel[index], np.asarray(kernel)[index], rtol=1e-6)
 
 
 def test_merging_keeps_the_types_of_the_rest(module, params):

@@ -111,9 +111,14 @@ def stacked():
 
 def test_stored_and_opened(tmp_path, monkeypatch):
     array, small, parts = stacked(), np.arange(5).astype(jnp.bfloat16), []
+    table = np.random.default_rng(1).standard_normal((7, 2**17), np.float32)
     monkeypatch.setattr(stored, "_PART_BYTES", 2 * array[0].nbytes)
     stored.save_item(tmp_path / "item", "net", {"blocks": {"0": watched(array, parts)}, "bias": jnp.asarray(small)})
     assert parts == [(2, 3, 2**17), (1, 3, 2**17)]
+    # Of rows that are no chunks of their own all are written at once.
+    stored.save_item(tmp_path / "table", "net", {"table": watched(table, parts)})
+    assert parts[2:] == [table.shape]
+    np.testing.assert_array_equal(stored.open_item(tmp_path / "table")["net"]["table"], table)
     opened = stored.open_item(tmp_path / "item")["net"]
     kernel = opened["blocks"]["0"]
     assert isinstance(kernel, LazyArray) and (kernel.shape, kernel.dtype) == (array.shape, array.dtype)
