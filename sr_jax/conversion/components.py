@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,6 +34,7 @@ class Kind:
         module: Our module, called as `module(config, rngs=rngs)`.
         weights: Name of its weight files, without number and ending.
         item: Its name in our checkpoints.
+        aliases: Our name of each tensor that files may hold under another, too.
     """
 
     class_name: str
@@ -41,6 +42,7 @@ class Kind:
     module: Callable[..., nnx.Module]
     weights: str
     item: str
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def functional(self, config: Any) -> Functional:
         """Our module of this configuration; allocates nothing."""
@@ -52,7 +54,7 @@ KINDS = {
     # Its item is the one that training and sampling load from a workdir.
     "transformer": Kind("CogVideoXTransformer3DModel", transformer, CogVideoXTransformer3D, _DIFFUSERS, "ema_params"),
     "vae": Kind("AutoencoderKLCogVideoX", vae, Autoencoder, _DIFFUSERS, "vae"),
-    "text_encoder": Kind("T5EncoderModel", t5, T5Encoder, "model", "text_encoder"),
+    "text_encoder": Kind("T5EncoderModel", t5, T5Encoder, "model", "text_encoder", t5.ALIASES),
 }
 """Every part with weights, by the name of its folder."""
 
@@ -89,7 +91,7 @@ class Component:
 
 
 def find_components(source: Path, names: Sequence[str] = ()) -> list[Component]:
-    """Opens the parts of a pipeline's folder, or the one part that a folder is; reads no weights.
+    """Opens the parts of a pipeline's folder, or the one part that a folder is; reads no weights that are there once.
 
     Args:
         source: A folder that diffusers saved.
@@ -123,6 +125,13 @@ def component_folders(source: Path) -> dict[str, str]:
     return folders
 
 
+def is_diffusers(folder: Path) -> bool:
+    """Whether diffusers or transformers saved a folder: a pipeline, or one part, be it ours or not."""
+    if (folder / PIPELINE_FILE).is_file():
+        return True
+    return (folder / CONFIG_FILE).is_file() and bool(_class_names(read_json(folder / CONFIG_FILE)))
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Reads a JSON object.
 
@@ -148,7 +157,7 @@ def _open(source: Path, name: str, folder: str) -> Component:
         )
     config = kind.conversion.config_from_diffusers(config_json)
     rules = kind.conversion.rules(config)
-    weights = open_weights(source / folder, kind.weights)
+    weights = open_weights(source / folder, kind.weights, kind.aliases)
     try:
         check_tensors(rules, weights.shapes(), expected_shapes(rules, kind.functional(config).abstract_params()))
     except UserError as error:

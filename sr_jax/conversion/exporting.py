@@ -2,8 +2,8 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +15,8 @@ from flax import traverse_util
 
 from sr_jax.conversion.components import CONFIG_FILE, KINDS
 from sr_jax.conversion.imported import HEADER_SUFFIX, SOURCE_FOLDER, open_component, read_record
+from sr_jax.conversion.other_files import copy_files, files_below, total_size
+from sr_jax.conversion.output import new_folder, require_outside, require_space
 from sr_jax.conversion.rules import TensorRule, cast, name_list, their_shape, to_theirs
 from sr_jax.conversion.safetensors_file import StoredTensor, file_size, parse_header
 from sr_jax.conversion.shards import as_before, index_of, new_files
@@ -25,6 +27,8 @@ from sr_jax.models.functional import Params
 from sr_jax.parallel.lazy import LazyArray, row_groups
 from sr_jax.parallel.stored import open_item
 
+# What transformers calls the type of the weights in a config: since its version 5, and before.
+_DTYPE_FIELDS = ("dtype", "torch_dtype")
 # Read at once of a stacked parameter.
 _READ_BYTES = 2**29
 MAX_SHARD_BYTES = 5 * 10**9
@@ -65,17 +69,29 @@ class Part:
         differing = {".".join(names) for names in wanted ^ self.stored.keys()}
         if differing:
             raise UserError(f"the stored {self.name} does not fit its configuration: {name_list(differing)} differ")
-        before = {}
-        if self.unchanged:
-            for file, header in self.headers.items():
-                before |= parse_header(header, Path(file))
+        before = self.before if self.unchanged else {}
         result = {}
         for rule in self.rules():
             leaf = self.stored[_names(rule)]
             shape = their_shape(leaf.shape if rule.layer is None else leaf.shape[1:], rule.layout, rule.kernel)
-            own = before[rule.source].dtype if rule.source in before else np.dtype(leaf.dtype)
-            result[rule.source] = (dtype or own, shape)
+            for name in self.stored_names(rule):
+                own = before[name].dtype if name in before else np.dtype(leaf.dtype)
+                result[name] = (dtype or own, shape)
         return result
+
+    @functools.cached_property
+    def before(self) -> dict[str, StoredTensor]:
+        """The tensors in the files that the weights came from."""
+        return {
+            name: tensor
+            for file, header in self.headers.items()
+            for name, tensor in parse_header(header, Path(file)).items()
+        }
+
+    def stored_names(self, rule: TensorRule) -> list[str]:
+        """Every name under which the files have a tensor: its own where they do not tell."""
+        names = [rule.source, *(alias for alias, name in KINDS[self.name].aliases.items() if name == rule.source)]
+        return [name for name in names if name in self.before] or [rule.source]
 
 
 def imported_parts(folder: Path) -> list[Part]:
@@ -126,8 +142,8 @@ def export(
 ) -> None:
     """Writes a folder that diffusers loads.
 
-    It is written beside `output` and moved there at the end; what an interrupted run left is removed. A part of
-    a parameter is in memory at a time.
+    It is written beside `output` and moved there at the end; what a killed run left is removed. A part of a
+    parameter is in memory at a time.
 
     Args:
         parts: What to write.
@@ -138,39 +154,38 @@ def export(
         progress: As for `import_pipeline`.
 
     Raises:
-        UserError: If `output` exists, or a value is too large for `dtype`.
+        UserError: If `output` exists or lies in the import, the disk is too small, a part's parameters do not fit its
+            configuration, or a value is too large for `dtype`; nothing is written then.
     """
-    if output.exists():
-        raise UserError(f"{output} exists: name a new folder, or remove it")
-    partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    source, kept = other_files or Path(), []
     if other_files is not None:
-        shutil.copytree(other_files, partial, ignore=shutil.ignore_patterns(f"*{HEADER_SUFFIX}"), dirs_exist_ok=True)
-    for part in parts:
-        _export_part(part, partial / part.folder, dtype, max_shard_bytes, progress)
-    partial.replace(output)
+        require_outside(output, other_files.parent)
+        kept = [path for path in files_below(other_files) if path.suffix != HEADER_SUFFIX]
+    with new_folder(output) as partial:
+        files = [_headers(part, dtype, max_shard_bytes) for part in parts]
+        sizes = [sum(file_size(header, Path(file)) for file, header in headers.items()) for headers in files]
+        require_space(output, sum(sizes) + total_size(source, kept), "export")
+        copy_files(source, kept, partial)
+        for part, headers, size in zip(parts, files, sizes, strict=True):
+            _export_part(part, partial / part.folder, headers, progress(part.name, size))
 
 
-def _export_part(
-    part: Part,
-    folder: Path,
-    dtype: str,
-    max_shard_bytes: int,
-    progress: Callable[[str, int], Callable[[int], None]],
-) -> None:
-    kind = KINDS[part.name]
+def _headers(part: Part, dtype: str, max_shard_bytes: int) -> dict[str, bytes]:
+    tensors = part.tensors(jnp.dtype(dtype) if dtype else None)
+    return as_before(tensors, part.headers) or new_files(tensors, KINDS[part.name].weights, max_shard_bytes)
+
+
+def _export_part(part: Part, folder: Path, headers: Mapping[str, bytes], on_bytes: Callable[[int], None]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _write_config(part, folder / CONFIG_FILE)
-    tensors = part.tensors(jnp.dtype(dtype) if dtype else None)
-    headers = as_before(tensors, part.headers) or new_files(tensors, kind.weights, max_shard_bytes)
-    index = folder / index_name(kind.weights)
+    index = folder / index_name(KINDS[part.name].weights)
     if headers != part.headers:
         index.unlink(missing_ok=True)
+        _correct_dtype(folder / CONFIG_FILE, headers)
     if len(headers) > 1 and not index.is_file():
         index.write_text(index_of(headers))
-    total = sum(file_size(header, Path(file)) - len(header) for file, header in headers.items())
-    _write_weights(part, folder, headers, progress(part.name, total))
+    on_bytes(sum(map(len, headers.values())))
+    _write_weights(part, folder, headers, on_bytes)
 
 
 def _write_config(part: Part, path: Path) -> None:
@@ -178,6 +193,16 @@ def _write_config(part: Part, path: Path) -> None:
     conversion = KINDS[part.name].conversion
     if not path.is_file() or conversion.config_from_diffusers(json.loads(path.read_text())) != part.config:
         path.write_text(json.dumps(conversion.config_to_diffusers(part.config), indent=2, sort_keys=True) + "\n")
+
+
+def _correct_dtype(path: Path, headers: Mapping[str, bytes]) -> None:
+    """Makes a config tell the type of the weights where it tells one: transformers loads them as that type."""
+    stored = [tensor.dtype for file, header in headers.items() for tensor in parse_header(header, Path(file)).values()]
+    dtype = functools.reduce(jnp.promote_types, stored).name
+    config_json = json.loads(path.read_text())
+    corrected = {name: dtype for name in _DTYPE_FIELDS if config_json.get(name) not in (None, dtype)}
+    if corrected:
+        path.write_text(json.dumps(config_json | corrected, indent=2) + "\n")
 
 
 def _write_weights(part: Part, folder: Path, headers: Mapping[str, bytes], on_bytes: Callable[[int], None]) -> None:
@@ -192,7 +217,8 @@ def _write_weights(part: Part, folder: Path, headers: Mapping[str, bytes], on_by
             places |= {tensor: (file, place) for tensor, place in parse_header(header, folder / name).items()}
         for names, array in part.stored.items():
             for rule, tensor in _tensors(array, rules[names]):
-                on_bytes(_write_tensor(rule, tensor, *places[rule.source]))
+                for name in part.stored_names(rule):
+                    on_bytes(_write_tensor(rule, tensor, *places[name]))
 
 
 def _tensors(array: LazyArray, rules: Sequence[TensorRule]) -> Iterator[tuple[TensorRule, np.ndarray]]:

@@ -11,6 +11,8 @@ from sr_jax.conversion.importing import Source
 from sr_jax.errors import UserError
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+# A single file, or shards; of neither a variant.
+_WEIGHTS = (".safetensors", "-?????-of-?????.safetensors")
 _SMALL_FILES = ("*.json", "*.txt", "*.md", "*.model", "LICENSE")
 
 
@@ -30,7 +32,11 @@ def locate(name: str, components: Sequence[str] = (), revision: str = "") -> Sou
         return Source(folder, name)
     if not _HUB_NAME.fullmatch(name):
         raise UserError(f"no folder {name}, nor is it a hub name such as THUDM/CogVideoX-5b-I2V")
-    patterns = [*_SMALL_FILES, *(f"{part}/*.safetensors" for part in components or KINDS)]
+    unknown = [part for part in components if part not in KINDS]
+    if unknown:
+        raise UserError(f"no model has the part {', '.join(unknown)}: choose among {', '.join(KINDS)}")
+    weights = [f"{part}/{KINDS[part].weights}{ending}" for part in components or KINDS for ending in _WEIGHTS]
+    patterns = [*_SMALL_FILES, *weights]
     try:
         snapshot = Path(huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=patterns))
     # No network, no such model, no permission and a full disk arrive as many kinds of exceptions.

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,8 +13,10 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 import sr_jax
-from sr_jax.conversion.components import Component, component_folders, find_components, read_json
+from sr_jax.conversion.components import Component, find_components, read_json
 from sr_jax.conversion.imported import HEADER_SUFFIX, SOURCE_FOLDER, STEP_FOLDER, ImportRecord
+from sr_jax.conversion.other_files import copy_files, files_below, other_files, total_size
+from sr_jax.conversion.output import partial_folder, require_outside, require_space
 from sr_jax.conversion.schedule import config_from_diffusers as schedule_from_diffusers
 from sr_jax.conversion.streaming import lazy_params
 from sr_jax.errors import UserError
@@ -68,34 +71,36 @@ def import_pipeline(
     """
     if dtype and dtype not in DTYPES:
         raise UserError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
-    if output.exists():
-        raise UserError(f"{output} exists: name a new folder, or remove it")
-    if output.absolute().is_relative_to(source.folder.absolute()):
-        raise UserError(f"{output} lies in the source: name a folder outside of {source.folder}")
+    partial = partial_folder(output)
+    require_outside(output, source.folder)
     found = find_components(source.folder, components)
-    _require_space(output, found, dtype)
-    partial = _open_partial(output, source, found, dtype)
-    for component in found:
-        item = partial / STEP_FOLDER / component.kind.item
-        if not item.exists():
-            _import_component(component, item, dtype, progress(component.name, component.nbytes()))
-    _copy_other_files(source.folder, partial / SOURCE_FOLDER, found)
-    _write_meta(source, partial, found, dtype)
+    config = _config(source.folder, found)
+    kept, unused = other_files(source.folder, found)
+    if unused:
+        logging.info("left out, as no part of the model loads them: %s", ", ".join(map(str, unused)))
+    needed = sum(component.nbytes(dtype) for component in found) + total_size(source.folder, kept)
+    if partial.is_dir():
+        # What an interrupted run wrote is kept, or makes room.
+        needed -= total_size(partial, files_below(partial))
+    require_space(output, needed, "import")
+    _open_partial(partial, source, found, dtype)
+    try:
+        for component in found:
+            item = partial / STEP_FOLDER / component.kind.item
+            if not item.exists():
+                _import_component(component, item, dtype, progress(component.name, component.nbytes()))
+    except UserError:
+        # The same call would fail again.
+        shutil.rmtree(partial)
+        raise
+    _copy_source(source.folder, partial / SOURCE_FOLDER, found, kept)
+    _write_meta(source, partial, found, dtype, config)
     (partial / _PLAN_FILE).unlink()
     partial.replace(output)
 
 
-def _require_space(output: Path, components: Sequence[Component], dtype: str) -> None:
-    needed = sum(component.nbytes(dtype) for component in components)
-    parent = next(parent for parent in output.absolute().parents if parent.is_dir())
-    free = shutil.disk_usage(parent).free
-    if free < needed:
-        raise UserError(f"{parent} has {free / 1e9:.1f} GB left, the import needs {needed / 1e9:.1f}: use another disk")
-
-
-def _open_partial(output: Path, source: Source, components: Sequence[Component], dtype: str) -> Path:
-    """The folder to write in, with what an interrupted run of the same import finished, and nothing else."""
-    partial = output.with_name(f".{output.name}.partial")
+def _open_partial(partial: Path, source: Source, components: Sequence[Component], dtype: str) -> None:
+    """Leaves in the folder what an interrupted run of the same import finished, and nothing else."""
     plan = json.dumps({"source": source.name, "dtype": dtype, "files": _fingerprint(components)})
     plan_file = partial / _PLAN_FILE
     if not plan_file.is_file() or plan_file.read_text() != plan:
@@ -107,7 +112,6 @@ def _open_partial(output: Path, source: Source, components: Sequence[Component],
         if leftover.name not in items:
             shutil.rmtree(leftover)
     shutil.rmtree(partial / SOURCE_FOLDER, ignore_errors=True)
-    return partial
 
 
 def _fingerprint(components: Sequence[Component]) -> dict[str, Any]:
@@ -135,28 +139,32 @@ def _import_component(component: Component, item: Path, dtype: str, on_bytes: Ca
     save_item(item, component.name, params)
 
 
-def _copy_other_files(source: Path, target: Path, components: Sequence[Component]) -> None:
-    """Copies all but weights; of the imported ones the headers, of parts that are not imported nothing."""
-    headers = {
-        (Path(component.folder) / file).as_posix(): header
-        for component in components
-        for file, header in component.weights.headers.items()
-    }
-    left_out = set(component_folders(source).values()) - {component.folder for component in components}
-    for path in sorted(source.rglob("*")):
-        relative = path.relative_to(source)
-        hidden = any(part.startswith(".") for part in relative.parts[:-1])
-        if not path.is_file() or hidden or relative.parts[0] in left_out:
-            continue
-        copy = target / relative
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        if relative.as_posix() in headers:
-            copy.with_name(copy.name + HEADER_SUFFIX).write_bytes(headers[relative.as_posix()])
-        else:
-            shutil.copyfile(path, copy)
+def _copy_source(source: Path, target: Path, components: Sequence[Component], kept: Sequence[Path]) -> None:
+    """Copies the files to keep; of weight files the headers."""
+    copy_files(source, kept, target)
+    for component in components:
+        for file, header in component.weights.headers.items():
+            (target / component.folder / (file + HEADER_SUFFIX)).write_bytes(header)
 
 
-def _write_meta(source: Source, partial: Path, components: Sequence[Component], dtype: str) -> None:
+def _config(source: Path, components: Sequence[Component]) -> dict[str, Any]:
+    """What a config that trains or samples says of the model.
+
+    Raises:
+        UserError: If the scheduler is of another kind.
+    """
+    config: dict[str, Any] = {"dtype": _COMPUTE_DTYPE}
+    for component in components:
+        if component.name == "transformer":
+            config["model"] = dataclasses.asdict(component.config)
+    if (source / _SCHEDULER_CONFIG).is_file():
+        config["schedule"] = dataclasses.asdict(schedule_from_diffusers(read_json(source / _SCHEDULER_CONFIG)))
+    return config
+
+
+def _write_meta(
+    source: Source, partial: Path, components: Sequence[Component], dtype: str, config: dict[str, Any]
+) -> None:
     """Writes the record, and what training and sampling ask of a workdir's checkpoint."""
     record = ImportRecord(
         source=source.name,
@@ -166,12 +174,6 @@ def _write_meta(source: Source, partial: Path, components: Sequence[Component], 
         sha256={name: _sha256(path) for component in components for name, path in _weight_files(component).items()},
         software_version=sr_jax.__version__,
     )
-    configs = {component.name: dataclasses.asdict(component.config) for component in components}
-    config: dict[str, Any] = {"dtype": _COMPUTE_DTYPE}
-    if "transformer" in configs:
-        config["model"] = configs["transformer"]
-    if (source.folder / _SCHEDULER_CONFIG).is_file():
-        config["schedule"] = dataclasses.asdict(schedule_from_diffusers(read_json(source.folder / _SCHEDULER_CONFIG)))
     meta = {"step": 0, "stage": "import", "config": config, "imported": dataclasses.asdict(record)}
     with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
         checkpointer.save((partial / STEP_FOLDER / "meta").absolute(), args=ocp.args.JsonSave(meta))

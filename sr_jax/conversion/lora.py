@@ -1,6 +1,5 @@
 """Low-rank factors as diffusers and PEFT keep them, and checkpoints with the factors merged in."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,8 @@ import orbax.checkpoint as ocp
 import safetensors.numpy
 
 from sr_jax.conversion import transformer
+from sr_jax.conversion.output import new_folder
 from sr_jax.conversion.rules import TensorRule, to_theirs
-from sr_jax.errors import UserError
 from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.functional import Params
 from sr_jax.models.lora import LoraConfig, adapted_layers
@@ -51,9 +50,8 @@ def save_lora(tensors: dict[str, np.ndarray], output: Path) -> None:
     Raises:
         UserError: If `output` exists.
     """
-    partial = _new_folder(output)
-    safetensors.numpy.save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
-    partial.replace(output)
+    with new_folder(output) as partial:
+        safetensors.numpy.save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
 def save_merged(params: Params, meta: dict[str, Any], output: Path) -> None:
@@ -67,13 +65,11 @@ def save_merged(params: Params, meta: dict[str, Any], output: Path) -> None:
     Raises:
         UserError: If `output` exists.
     """
-    partial = _new_folder(output)
-    checkpoint = partial / "checkpoints" / str(meta["step"])
-    save_item(checkpoint / "ema_params", "transformer", params)
     whole = meta | {"config": meta["config"] | {"lora": meta["config"]["lora"] | {"rank": 0}}}
-    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+    with new_folder(output) as partial, ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+        checkpoint = partial / "checkpoints" / str(meta["step"])
+        save_item(checkpoint / "ema_params", "transformer", params)
         checkpointer.save((checkpoint / "meta").absolute(), args=ocp.args.JsonSave(whole))
-    partial.replace(output)
 
 
 def _theirs(rule: TensorRule, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -83,13 +79,3 @@ def _theirs(rule: TensorRule, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray,
     # After the convolution with A one with B, of one pixel.
     b = b.reshape(*b.shape, *(1 for _ in rule.kernel))
     return np.ascontiguousarray(a), np.ascontiguousarray(b)
-
-
-def _new_folder(output: Path) -> Path:
-    """A new folder beside `output`, without what an interrupted run left."""
-    if output.exists():
-        raise UserError(f"{output} exists: name a new folder, or remove it")
-    partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    return partial

@@ -20,6 +20,9 @@ _BLOCK = {
 }
 """Weights of one block: name and layout, and where they go."""
 
+ALIASES = {"encoder.embed_tokens.weight": "shared.weight"}
+"""Names that files have for the token table beside or instead of its own: the encoder shares it with a decoder."""
+
 
 def config_from_diffusers(config_json: Mapping[str, Any]) -> T5Config:
     """Our config from `text_encoder/config.json` (transformers: `T5Config`).

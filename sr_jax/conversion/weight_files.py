@@ -2,12 +2,20 @@
 
 import dataclasses
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from sr_jax.conversion.safetensors_file import StoredTensor, map_tensor, parse_header, read_header
 from sr_jax.errors import UserError
+
+# Files of all frameworks that have loaded diffusers folders, and the indices of their shards.
+_WEIGHTS = re.compile(
+    r".+\.(safetensors|bin|pt|pth|ckpt|msgpack|h5|onnx|onnx_data|gguf|index\.json|index\.[\w-]+\.json)"
+)
+_SHARD = r"-\d+-of-\d+"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +25,8 @@ class WeightFiles:
     Attributes:
         folder: Where the files are.
         headers: Header of each file, by its name.
-        tensors: The file that each tensor is in, and where; file by file, in the order of their bytes.
+        tensors: The file that each tensor is in, and where; file by file, in the order of their bytes. A tensor that
+            has other names in the files, too, is here once.
     """
 
     folder: Path
@@ -34,15 +43,17 @@ class WeightFiles:
         return map_tensor(self.folder / file, tensor)
 
 
-def open_weights(folder: Path, basename: str) -> WeightFiles:
-    """Opens a component's weights.
+def open_weights(folder: Path, basename: str, aliases: Mapping[str, str]) -> WeightFiles:
+    """Opens a component's weights; reads those that the files hold twice, and no others.
 
     Args:
         folder: Of the component.
         basename: "diffusion_pytorch_model" (diffusers) or "model" (transformers).
+        aliases: Our name of each tensor that files may hold under another, too.
 
     Raises:
-        UserError: If files are missing or damaged, or two hold a tensor of the same name.
+        UserError: If files are missing or damaged, two hold a tensor of the same name, or what is one tensor under two
+            names differs.
     """
     headers = {file: read_header(folder / file) for file in _weight_files(folder, basename)}
     tensors: dict[str, tuple[str, StoredTensor]] = {}
@@ -51,7 +62,16 @@ def open_weights(folder: Path, basename: str) -> WeightFiles:
             if name in tensors:
                 raise UserError(f"{folder}: both {tensors[name][0]} and {file} hold {name}: remove what is left over")
             tensors[name] = (file, tensor)
-    return WeightFiles(folder, headers, tensors)
+    files = WeightFiles(folder, headers, tensors)
+    for alias, name in aliases.items():
+        if alias in tensors and name in tensors and not _same_bits(files.map(alias), files.map(name)):
+            raise UserError(f"{folder}: {alias} and {name} differ, but are one tensor: download the weights again")
+    return WeightFiles(folder, headers, {aliases.get(name, name): place for name, place in tensors.items()})
+
+
+def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
+    same_kind = (one.shape, one.dtype) == (other.shape, other.dtype)
+    return same_kind and all(a.tobytes() == b.tobytes() for a, b in zip(one, other, strict=True))
 
 
 def _weight_files(folder: Path, basename: str) -> list[str]:
@@ -59,18 +79,40 @@ def _weight_files(folder: Path, basename: str) -> list[str]:
     index = folder / index_name(basename)
     if not index.is_file():
         if not (folder / single).is_file():
-            raise UserError(
-                f"{folder} holds neither {single} nor {index.name}: name a folder with weights in safetensors files"
-            )
+            raise UserError(f"{folder} holds neither {single} nor {index.name}{_hint(folder, basename)}")
         return [single]
     try:
         files = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise UserError(f"{index} cannot be read ({error!r}): download it again") from error
+    if (folder / single).is_file() and single not in files:
+        # Not all that load such a folder take the same of the two.
+        raise UserError(f"{folder} holds both {single} and {index.name}: remove the one that is left over")
     missing = [file for file in files if not (folder / file).is_file()]
     if missing:
         raise UserError(f"{folder} lacks {', '.join(missing)}, which {index.name} names: download the rest")
     return files
+
+
+def _hint(folder: Path, basename: str) -> str:
+    """What to do where weights are missing, from the files that are there instead."""
+    others = sorted(path.name for path in folder.iterdir() if is_weights(path.name))
+    variant = re.compile(rf"{basename}(?:{_SHARD})?\.(\w+)(?:{_SHARD})?\.safetensors")
+    if any(re.fullmatch(rf"{basename}{_SHARD}\.safetensors", name) for name in others):
+        return ", which tells of its shards: download the latter"
+    for match in filter(None, map(variant.fullmatch, others)):
+        return (
+            f", only the variant {match[1]} ({match[0]}): load it with variant='{match[1]}' in diffusers, "
+            "and import what save_pretrained then writes"
+        )
+    if others:
+        return f", only {', '.join(others)}: load that in diffusers, and import what save_pretrained then writes"
+    return ": name a folder with weights in safetensors files"
+
+
+def is_weights(name: str) -> bool:
+    """Whether a file of this name holds weights, of any format, or is the index of such files."""
+    return _WEIGHTS.fullmatch(name) is not None
 
 
 def index_name(basename: str) -> str:

@@ -5,8 +5,10 @@ import shutil
 
 import numpy as np
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 
 from sr_jax.conversion import importing
+from sr_jax.conversion.components import find_components
 from sr_jax.conversion.hub import locate
 from sr_jax.conversion.imported import is_imported
 from sr_jax.conversion.importing import Source, import_pipeline
@@ -85,8 +87,10 @@ def test_damaged_sources_are_refused(tmp_path, transformer, damage, words):
 def test_other_pipelines_and_parts_are_refused(tmp_path, pipeline):
     with pytest.raises(UserError, match="has no sound: it has transformer, vae, text_encoder"):
         run(pipeline, tmp_path / "ours", components=["sound"])
-    with pytest.raises(UserError, match="lies in the source"):
-        run(pipeline, pipeline / "ours")
+    (tmp_path / "link").symlink_to(pipeline)
+    for output in (pipeline / "ours", tmp_path / "link" / "vae" / "ours"):
+        with pytest.raises(UserError, match="lies in the source"):
+            run(pipeline, output)
     (tmp_path / "ours").mkdir()
     with pytest.raises(UserError, match="exists"):
         run(pipeline, tmp_path / "ours")
@@ -97,6 +101,34 @@ def test_a_full_disk_is_noticed_before(tmp_path, pipeline, monkeypatch):
     with pytest.raises(UserError, match="GB left, the import needs"):
         run(pipeline, tmp_path / "ours")
     assert not list(tmp_path.iterdir())
+
+
+def set_free_space(monkeypatch, n):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - n, n))
+
+
+def test_the_disk_must_have_room_for_all_files(tmp_path, transformer, monkeypatch):
+    (transformer / "notes.txt").write_bytes(bytes(5000))
+    set_free_space(monkeypatch, find_components(transformer)[0].nbytes() + 5000)
+    with pytest.raises(UserError, match="GB left, the import needs"):
+        run(transformer, tmp_path / "ours")
+    set_free_space(monkeypatch, find_components(transformer)[0].nbytes() + 5000 + 50_000)
+    run(transformer, tmp_path / "ours")
+
+
+def test_what_is_done_needs_no_more_room(interrupted, pipeline, monkeypatch):
+    set_free_space(monkeypatch, sum(component.nbytes() for component in find_components(pipeline)) - 1)
+    with pytest.raises(UserError, match="GB left"):
+        run(pipeline, interrupted / "anew")
+    run(pipeline, interrupted / "ours")
+
+
+def test_another_scheduler_is_refused_before_weights_are_read(tmp_path, pipeline):
+    source = shutil.copytree(pipeline, tmp_path / "theirs")
+    edit_json(source / "scheduler" / "scheduler_config.json", prediction_type="epsilon")
+    with pytest.raises(UserError, match="prediction_type 'epsilon'"):
+        run(source, tmp_path / "ours", progress=lambda name, total: 1 / 0)
+    assert list(tmp_path.iterdir()) == [source]
 
 
 @pytest.fixture
@@ -158,6 +190,22 @@ def test_stopped_at_the_very_end(tmp_path, pipeline, monkeypatch):
     assert contents(tmp_path / "ours" / "source").keys() == theirs
 
 
+# What an import of the autoencoder needs, one of all parts, and nobody.
+REPOSITORY = [
+    "model_index.json",
+    "tokenizer/spiece.model",
+    "vae/diffusion_pytorch_model.safetensors",
+    "text_encoder/model-00001-of-00002.safetensors",
+    "text_encoder/model-00002-of-00002.safetensors",
+    "transformer/diffusion_pytorch_model.safetensors",
+    "text_encoder/model.fp16-00001-of-00002.safetensors",
+    "transformer/diffusion_pytorch_model-00001-of-00003.fp16.safetensors",
+    "vae/diffusion_pytorch_model.fp16.safetensors",
+    "vae/diffusion_pytorch_model.bin",
+    "sat/model.safetensors",
+]
+
+
 def test_hub_names(tmp_path, monkeypatch):
     calls = []
 
@@ -171,7 +219,11 @@ def test_hub_names(tmp_path, monkeypatch):
     source = locate("THUDM/CogVideoX-5b-I2V", ["vae"], "main")
     assert source == Source(tmp_path / "0123abc", "THUDM/CogVideoX-5b-I2V", "0123abc")
     assert calls[0][:2] == ("THUDM/CogVideoX-5b-I2V", "main")
-    assert "vae/*.safetensors" in calls[0][2] and "transformer/*.safetensors" not in calls[0][2]
+    assert list(filter_repo_objects(REPOSITORY, allow_patterns=calls[0][2])) == REPOSITORY[:3]
+    locate("THUDM/CogVideoX-5b-I2V")
+    assert list(filter_repo_objects(REPOSITORY, allow_patterns=calls[1][2])) == REPOSITORY[:6]
+    with pytest.raises(UserError, match="no model has the part sound: choose among transformer, vae, text_encoder"):
+        locate("THUDM/CogVideoX-5b-I2V", ["sound"])
     with pytest.raises(UserError, match=r"nobody/nothing .*ConnectionError: no route to host.*check its name") as error:
         locate("nobody/nothing")
     assert "\n" not in str(error.value)
