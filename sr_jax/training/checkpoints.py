@@ -13,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
 
+from sr_jax.conversion.components import is_diffusers
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
 from sr_jax.parallel.lazy import on_host
@@ -138,7 +139,15 @@ def item_path(workdir: str | Path, *, item: str = "ema_params", step: int | None
 def _open(workdir: str | Path) -> ocp.CheckpointManager:
     path = Path(workdir).absolute() / _FOLDER
     if not path.is_dir():
-        raise UserError(f"{workdir} holds no checkpoints: name the workdir of a training run")
+        if is_diffusers(path.parent):
+            raise UserError(
+                f"{workdir} is a folder of diffusers, no checkpoint: import it with python -m sr_jax.convert import "
+                f"--source {workdir} --output MODEL, and name MODEL instead"
+            )
+        raise UserError(
+            f"{workdir} holds no checkpoints: name the workdir of a training run, or a model that was imported with "
+            "python -m sr_jax.convert import"
+        )
     # Each process reads by itself: it must not wait for others that may never come to read.
     alone = ocp.options.MultiprocessingOptions(
         primary_host=jax.process_index(),

@@ -16,6 +16,7 @@ from sr_jax.errors import UserError
 from sr_jax.training import builders
 from sr_jax.training.checkpoints import load_params, read_meta
 from sr_jax.training.loop import train
+from sr_jax.training.transformers import load_transformer
 from tests.conversion.folders import VARIANTS, contents, stored_tensors
 from tests.data.synthetic import write_synthetic_dataset
 from tests.models.diffusers_twin import run_diffusers
@@ -51,6 +52,19 @@ def test_help_and_bad_input(tmp_path):
 def test_without_a_command(argv):
     with pytest.raises(UserError, match="import or export"):
         run(*argv)
+
+
+def test_a_folder_of_diffusers_is_to_be_imported_first(tmp_path, pipeline):
+    hint = r"is a folder of diffusers, no checkpoint: import it with python -m sr_jax\.convert import --source"
+    for folder in (pipeline, pipeline / "transformer", pipeline / "text_encoder"):
+        with pytest.raises(UserError, match=hint):
+            run("export", "--checkpoint", folder, "--output", tmp_path / "back")
+        with pytest.raises(UserError, match=hint):
+            load_transformer(folder)
+    # The workdir of a run that has just begun holds a config, too.
+    (tmp_path / "config.json").write_text('{"stage": "base"}')
+    with pytest.raises(UserError, match="holds no checkpoints: name the workdir of a training run, or a model that"):
+        run("export", "--checkpoint", tmp_path, "--output", tmp_path / "back")
 
 
 @pytest.fixture(scope="module")
