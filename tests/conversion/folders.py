@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import CogVideoXDPMScheduler
+from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler
 
 from sr_jax.conversion.safetensors_file import map_tensor, parse_header, read_header
 from tests.models.diffusers_twin import I2V, I2V_1_5, ROPE, ROPE_1_5, TINY, diffusers_model
@@ -30,16 +30,18 @@ def save_pipeline(folder: Path, variant: str = "5b_i2v") -> Path:
     write_text_folder(folder, d_model=10)
     save_transformer(folder / "transformer", variant)
     diffusers_vae(SMALL).save_pretrained(folder / "vae")
-    scheduler = CogVideoXDPMScheduler(snr_shift_scale=1.0, rescale_betas_zero_snr=True, prediction_type="v_prediction")
-    scheduler.save_pretrained(folder / "scheduler")
+    scheduler, shift = (CogVideoXDDIMScheduler, 3.0) if variant == "2b" else (CogVideoXDPMScheduler, 1.0)
+    options = {"snr_shift_scale": shift, "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
+    scheduler(**options).save_pretrained(folder / "scheduler")
     parts = {
         "transformer": ["diffusers", "CogVideoXTransformer3DModel"],
         "vae": ["diffusers", "AutoencoderKLCogVideoX"],
         "text_encoder": ["transformers", "T5EncoderModel"],
         "tokenizer": ["transformers", "T5Tokenizer"],
-        "scheduler": ["diffusers", "CogVideoXDPMScheduler"],
+        "scheduler": ["diffusers", scheduler.__name__],
     }
-    index = {"_class_name": "CogVideoXImageToVideoPipeline", "_diffusers_version": "0.30.3"} | parts
+    name = "CogVideoXImageToVideoPipeline" if variant.endswith("i2v") else "CogVideoXPipeline"
+    index = {"_class_name": name, "_diffusers_version": "0.30.3"} | parts
     (folder / "model_index.json").write_text(json.dumps(index, indent=2))
     return folder
 

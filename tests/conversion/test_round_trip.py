@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import math
+import shutil
 
 import diffusers
 import numpy as np
@@ -14,7 +16,7 @@ from sr_jax.conversion.imported import SOURCE_FOLDER, open_component, read_recor
 from sr_jax.conversion.importing import Source, import_pipeline
 from sr_jax.errors import UserError
 from sr_jax.parallel.lazy import on_host
-from tests.conversion.folders import VARIANTS, contents, save_transformer, stored_tensors
+from tests.conversion.folders import VARIANTS, contents, save_pipeline, save_transformer, stored_tensors
 from tests.models.diffusers_twin import run_diffusers
 
 
@@ -37,6 +39,29 @@ def test_every_file_of_a_transformer_comes_back_bit_by_bit(tmp_path, variant, dt
 def test_every_file_of_a_pipeline_comes_back_bit_by_bit(tmp_path, pipeline, imported):
     assert contents(export_all(imported, tmp_path / "back")) == contents(pipeline)
     assert not list(imported.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "5b_i2v"])
+def test_every_file_of_the_other_pipelines_comes_back_bit_by_bit(tmp_path, variant):
+    source = save_pipeline(tmp_path / "theirs", variant)
+    import_pipeline(Source(source, "theirs"), tmp_path / "ours")
+    assert contents(export_all(tmp_path / "ours", tmp_path / "back")) == contents(source)
+
+
+def test_an_export_that_cannot_be_written_leaves_nothing(tmp_path, imported, monkeypatch):
+    for output in (imported / "back", imported / "source" / "vae" / "back"):
+        with pytest.raises(UserError, match="lies in the source"):
+            export_all(imported, output)
+    # Room for the weights, and for nothing else.
+    size = sum(
+        leaf.dtype.itemsize * math.prod(leaf.shape)
+        for part in imported_parts(imported)
+        for leaf in part.stored.values()
+    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - size, size))
+    with pytest.raises(UserError, match="GB left, the export needs"):
+        export_all(imported, tmp_path / "back")
+    assert not list(tmp_path.iterdir()) and not list(imported.rglob("*back*"))
 
 
 def test_numbers_do_not_depend_on_the_kept_headers(tmp_path, pipeline, imported):
@@ -110,7 +135,7 @@ def test_too_large_for_float16_is_refused_by_name(tmp_path):
     import_pipeline(Source(source, "theirs"), tmp_path / "ours")
     with pytest.raises(UserError, match=r"norm_final\.bias"):
         export_all(tmp_path / "ours", tmp_path / "back", dtype="float16")
-    assert not (tmp_path / "half").exists() and not (tmp_path / "back").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"theirs", "ours"}
 
 
 def test_the_record_says_what_was_imported(imported):
