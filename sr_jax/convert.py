@@ -7,7 +7,8 @@ Only the transformer, for training from prepared data; then train from it:
   python -m sr_jax.convert import --source CogVideoX-5b-I2V --output MODEL --components transformer
   python -m sr_jax.train --config configs/base.py ... --config.init.transformer=MODEL
 
-Back to a folder that diffusers loads with from_pretrained; of an untouched import it is the same, bit by bit:
+Back to a folder that diffusers loads with from_pretrained; of an untouched import it is the same, bit by bit (weights
+that nothing loads, such as *.fp16.safetensors or *.bin beside those in use, are named by the import and stay out):
   python -m sr_jax.convert export --checkpoint MODEL --output BACK
 
 A trained transformer, with the other parts of the model it started from:
