@@ -66,7 +66,11 @@ def run_import(args: flags.FlagValues) -> None:
     """
     source = hub.locate(args.source, args.components, args.revision)
     with _progress() as progress:
-        import_pipeline(source, Path(args.output), components=args.components, dtype=args.dtype, progress=progress)
+        unused = import_pipeline(
+            source, Path(args.output), components=args.components, dtype=args.dtype, progress=progress
+        )
+    if unused:
+        print(f"left out, as no part of the model loads them: {', '.join(map(str, unused))}")
 
 
 def run_export(args: flags.FlagValues) -> None:

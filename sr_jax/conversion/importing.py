@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -52,7 +51,7 @@ def import_pipeline(
     components: Sequence[str] = (),
     dtype: str = "",
     progress: Callable[[str, int], Callable[[int], None]] = lambda name, total: lambda n: None,
-) -> None:
+) -> list[Path]:
     """Imports a pipeline, or one part of one.
 
     Everything is written beside `output` and moved there at the end. After an interruption the same call keeps the
@@ -66,6 +65,9 @@ def import_pipeline(
         progress: Called with the name and the size in bytes of a part before it is read; returns what to call with the
             size of each tensor.
 
+    Returns:
+        Weight files that were left out, because no part of the pipeline loads them; relative to the source.
+
     Raises:
         UserError: If `output` exists, the source does not fit, or the disk is too small; nothing is written then.
     """
@@ -76,8 +78,6 @@ def import_pipeline(
     found = find_components(source.folder, components)
     config = _config(source.folder, found)
     kept, unused = other_files(source.folder, found)
-    if unused:
-        logging.info("left out, as no part of the model loads them: %s", ", ".join(map(str, unused)))
     needed = sum(component.nbytes(dtype) for component in found) + total_size(source.folder, kept)
     if partial.is_dir():
         # What an interrupted run wrote is kept, or makes room.
@@ -97,6 +97,7 @@ def import_pipeline(
     _write_meta(source, partial, found, dtype, config)
     (partial / _PLAN_FILE).unlink()
     partial.replace(output)
+    return unused
 
 
 def _open_partial(partial: Path, source: Source, components: Sequence[Component], dtype: str) -> None:
