@@ -1,7 +1,6 @@
 """The weights of a diffusers folder in our layout, read from its files where they are wanted."""
 
 import functools
-import itertools
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
@@ -48,11 +47,10 @@ def lazy_params(
             # A copy in any case: what is mapped is a file.
             return np.array(map_part(tensors[None], index), order="C")
         layers = np.arange(len(tensors))[index[0]]
-        rows = (map_part(tensors[layer], index[1:]) for layer in layers)
-        first = next(rows)
-        array = np.empty((len(layers), *first.shape), dtypes[path])
-        for i, row in enumerate(itertools.chain([first], rows)):
-            array[i] = row
+        within = [len(range(size)[axis]) for axis, size in zip(index[1:], shapes[path][1:], strict=True)]
+        array = np.empty((len(layers), *within), dtypes[path])
+        for i, layer in enumerate(layers):
+            array[i] = map_part(tensors[layer], index[1:])
         return array
 
     def map_part(rule: TensorRule, index: Index) -> np.ndarray:

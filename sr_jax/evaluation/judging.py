@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import ml_collections
 import numpy as np
 import tqdm
@@ -26,10 +25,11 @@ from sr_jax.evaluation.scoring import (
     score_clips,
 )
 from sr_jax.evaluation.structure import depth_reader
+from sr_jax.parallel.batches import to_first_device
 from sr_jax.teachers.depth import INFERNO, PUBLISHED_COLOURS
 from sr_jax.teachers.registry import load_codec, load_face_teacher
 from sr_jax.training.builders import build_structure
-from sr_jax.training.checkpoints import load_params
+from sr_jax.training.checkpoints import open_params
 
 DEPTH_FOLDER = "depth"
 """Beside the results: the depth that the judge read in each generated clip, as coloured videos."""
@@ -62,7 +62,7 @@ def load_judges(config: ml_collections.ConfigDict) -> LoadedJudges:
     if not config.structure:
         raise UserError("config.structure is empty: name the workdir of a stage one run with another seed")
     codec, faces = load_codec(config.codec), load_face_teacher(config.faces)
-    params, meta = load_params(config.structure)
+    params, meta = open_params(config.structure)
     provenance = meta["provenance"]
     if "structure" not in params or meta["config"]["structure_input"] != "clean":
         raise UserError(f"{config.structure} holds no structure module of clean latents: train one with stage one")
@@ -72,7 +72,7 @@ def load_judges(config: ml_collections.ConfigDict) -> LoadedJudges:
         raise UserError("the judge of faces is the teacher that supervised: name another one as config.faces")
     trained = meta["config"]
     module = build_structure(trained["structure"], trained["structure_text"], dtype=trained["dtype"])
-    structure = jax.device_put(params["structure"])
+    structure = to_first_device(params["structure"])
 
     def read_structure(latents: Float[Array, "b t h w c"]) -> Float[Array, "b t h w c"]:
         return module.apply(structure, latents)

@@ -148,8 +148,8 @@ def adapted_layers(lora: Params) -> dict[tuple[Any, ...], tuple[AnyArray, AnyArr
 def merge(params: Params, lora: Params, config: LoraConfig) -> Params:
     """The parameters of a module without factors that computes what the adapted one does.
 
-    Every adapted kernel becomes `W + (alpha / rank) A B`, in the wider type of the two, as a `LazyArray`: the sum is
-    made of the parts that are read of it. All else is shared with `params`.
+    Every adapted kernel becomes `W + (alpha / rank) A B`, computed in float32 and in the wider type of the two, as a
+    `LazyArray`: the sum is made of the parts that are read of it. All else is shared with `params`.
     """
     flat = dict(traverse_util.flatten_dict(params))
     for path, factors in adapted_layers(lora).items():
@@ -160,7 +160,10 @@ def merge(params: Params, lora: Params, config: LoraConfig) -> Params:
 def _merged(kernel: AnyArray, a: AnyArray, b: AnyArray, scale: float) -> LazyArray:
     def read(index: Index) -> np.ndarray:
         *stack, rows, columns = index
-        product = np.asarray(a[*stack, rows, :]) @ np.asarray(b[*stack, :, columns])
-        return np.asarray(kernel[index]) + scale * product
+        total = np.asarray(a[*stack, rows, :], np.float32) @ np.asarray(b[*stack, :, columns], np.float32)
+        total *= scale
+        total += kernel[index]
+        return total
 
-    return LazyArray(kernel.shape, np.dtype(jnp.promote_types(kernel.dtype, a.dtype)), read)
+    dtype = np.dtype(jnp.promote_types(kernel.dtype, a.dtype))
+    return LazyArray(kernel.shape, dtype, read, getattr(kernel, "rows", 1))

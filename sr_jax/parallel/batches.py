@@ -47,8 +47,8 @@ def to_global(batch: Mapping[str, np.ndarray], batch_size: int, mesh: Mesh) -> d
 def place(tree: Any, shardings: Any) -> Any:
     """Puts arrays that every process can read onto devices; a device gets its part and no more.
 
-    One array after the other: of each, host memory holds the smallest box around the parts of this process's devices,
-    and only until they have them.
+    One array after the other: of each, host memory holds the smallest box around the parts of this process's devices
+    (and what that is computed from), until they have them. On a CPU a NumPy array may serve as it is: leave it alone.
 
     Args:
         tree: Tree of arrays of any kind (`sr_jax.parallel.lazy`).
@@ -64,7 +64,7 @@ def to_first_device(tree: Any) -> Any:
 
 
 def bounding_box(indices: Iterable[tuple[slice, ...]], shape: Sequence[int]) -> tuple[slice, ...]:
-    """The smallest part of an array of this shape that holds all of these parts."""
+    """The smallest part of an array of this shape that holds all of these parts, of which there is at least one."""
     bounds = ([axis.indices(size)[:2] for axis, size in zip(index, shape, strict=True)] for index in indices)
     return tuple(slice(min(starts), max(stops)) for starts, stops in (zip(*axis) for axis in zip(*bounds)))
 

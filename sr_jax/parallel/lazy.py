@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 Index = tuple[slice | np.ndarray, ...]
-"""A slice for each axis; for the first one, numbers of rows can stand in its place."""
+"""A slice of step 1 for each axis; for the first one, numbers of rows can stand in its place."""
 
 AnyArray = Any
 """A `LazyArray`, or a NumPy or JAX array: what has a `shape` and a `dtype` and is read as `array[index]`."""
@@ -17,32 +17,40 @@ AnyArray = Any
 
 @dataclasses.dataclass(frozen=True)
 class LazyArray:
-    """An array of which parts can be had, each as a new NumPy array; nothing is kept.
+    """An array of which parts can be had as NumPy arrays; nothing is kept.
 
     Attributes:
         shape: Of the array.
         dtype: Of the array.
-        read: From an index, as long as `shape`, to that part.
+        read: From an index, as long as `shape` and within it, to that part.
+        rows: How many rows are read together: of fewer, others are read for nothing.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     read: Callable[[Index], np.ndarray]
+    rows: int = 1
 
     def __getitem__(self, index: Index) -> np.ndarray:
         """Reads a part."""
-        return np.asarray(self.read(index))
+        part = self.read(tuple(map(_within, index, self.shape)))
+        return np.asarray(part).astype(self.dtype, copy=False)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         """Reads all of it: `np.asarray` and `jnp.asarray` take one like any array."""
-        array = self[whole(self.shape)]
-        return array if dtype is None else array.astype(dtype)
+        return self[whole(self.shape)].astype(dtype or self.dtype, copy=False)
 
     def astype(self, dtype: DTypeLike) -> "LazyArray":
         """The same as another type of number: every part is converted when it is read."""
-        if self.dtype == dtype:
-            return self
-        return LazyArray(self.shape, np.dtype(dtype), lambda index: self[index].astype(dtype))
+        return dataclasses.replace(self, dtype=np.dtype(dtype), read=self.__getitem__)
+
+
+def _within(axis: slice | np.ndarray, size: int) -> slice | np.ndarray:
+    """As NumPy takes a slice: what is beyond the end is not there, what is negative counts from it."""
+    if not isinstance(axis, slice):
+        return axis
+    start, stop, _ = axis.indices(size)
+    return slice(start, max(start, stop))
 
 
 def whole(shape: Sequence[int]) -> Index:
@@ -51,12 +59,13 @@ def whole(shape: Sequence[int]) -> Index:
 
 
 def row_groups(array: AnyArray, max_bytes: int) -> list[Index]:
-    """Indices that take an array apart along its first axis: as many rows as fit `max_bytes`, at least one."""
+    """Indices that take an array apart along its first axis: as many rows as fit `max_bytes`, or are read together."""
     if not array.shape:
         return [()]
-    rows, rest = array.shape[0], whole(array.shape[1:])
-    step = max(1, max_bytes * rows // max(1, nbytes(array)))
-    return [(slice(start, min(start + step, rows)), *rest) for start in range(0, rows, step)]
+    count, together = array.shape[0], getattr(array, "rows", 1)
+    fitting = max_bytes * count // max(1, nbytes(array))
+    step = max(together, fitting - fitting % together)
+    return [(slice(start, min(start + step, count)), *whole(array.shape[1:])) for start in range(0, count, step)]
 
 
 def take_rows(array: AnyArray, rows: Sequence[int]) -> LazyArray:

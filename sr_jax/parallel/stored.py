@@ -1,8 +1,9 @@
 """Parameters in Orbax checkpoints, written and read part by part.
 
-An item of a checkpoint holds `{name: parameters}`; see `sr_jax.training.checkpoints` for what there is around it.
+An item of a checkpoint holds `{name: parameters}`.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import tensorstore
 from flax import traverse_util
 
 from sr_jax.errors import UserError
-from sr_jax.parallel.lazy import AnyArray, LazyArray, nbytes, row_groups, whole
+from sr_jax.parallel.lazy import AnyArray, Index, LazyArray, row_groups, whole
 
 # Pieces on disk: what is read at least for a part of a parameter, and what Orbax holds back before it writes a file.
 _CHUNK_BYTES = 64 * 2**20
@@ -23,6 +24,8 @@ _FILE_BYTES = 512 * 2**20
 _LARGE_ROW_BYTES = 2**20
 # In memory at once while writing.
 _PART_BYTES = 256 * 2**20
+# TensorStore's messages end in the whole description of an array.
+_MESSAGE_LENGTH = 200
 
 Tree = dict[str, Any]
 """Nested dict with arrays of any kind as leaves."""
@@ -58,19 +61,34 @@ class _LazyHandler(ocp.type_handlers.NumpyHandler):
 
 
 async def _open(info: Any) -> LazyArray:
-    spec = ocp.type_handlers.get_json_tspec_read(info, use_ocdbt=info.is_ocdbt_checkpoint)
+    spec = ocp.type_handlers.get_json_tspec_read(
+        info,
+        use_ocdbt=info.is_ocdbt_checkpoint,
+        raise_array_data_missing_error=info.raise_array_data_missing_error,
+    )
     array = await tensorstore.open(tensorstore.Spec(spec), open=True, context=info.ts_context)
-    return LazyArray(tuple(array.shape), array.dtype.numpy_dtype, lambda index: array[index].read().result())
+
+    def read(index: Index) -> np.ndarray:
+        try:
+            return array[index].read().result()
+        except ValueError as error:
+            raise UserError(
+                f"{info.parent_dir}: {info.name} cannot be read ({_first_line(error)}): the checkpoint is damaged, or "
+                "the run that wrote it has removed it since; name another one"
+            ) from error
+
+    shape = tuple(array.shape)
+    return LazyArray(shape, array.dtype.numpy_dtype, read, array.chunk_layout.read_chunk.shape[0] if shape else 1)
 
 
 def save_item(path: Path, name: str, params: Tree) -> None:
-    """Writes `{name: params}` to `path`, whole or not at all.
+    """Writes `{name: params}` to `path`, whole or not at all; for one process.
 
-    Host memory holds a part of one array at a time.
+    Of arrays with large rows, host memory holds some rows at a time, of others one array.
     """
     tree = jax.tree.map(_lazy, {name: params})
     arguments = ocp.args.PyTreeSave(
-        tree, save_args=jax.tree.map(_save_args, tree), ocdbt_target_data_file_size=_FILE_BYTES
+        tree, save_args=jax.tree.map(save_args, tree), ocdbt_target_data_file_size=_FILE_BYTES
     )
     with ocp.Checkpointer(_handler()) as checkpointer:
         checkpointer.save(path.absolute(), args=arguments)
@@ -80,14 +98,21 @@ def open_item(path: Path) -> Tree:
     """The tree that an item holds, of `LazyArray`; the numbers of a list's modules are words in it, as Orbax has them.
 
     Raises:
-        UserError: If there is no such item.
+        UserError: If there is no such item, or it is damaged; also when a part is read that is damaged or gone.
     """
     if not path.is_dir():
         raise UserError(f"{path} does not exist: this checkpoint has no {path.name}")
     handler = _handler()
-    leaves = traverse_util.flatten_dict(handler.metadata(path.absolute()).tree)
-    restore_args = traverse_util.unflatten_dict({names: ocp.RestoreArgs(LazyArray) for names in leaves})
-    return handler.restore(path.absolute(), args=ocp.args.PyTreeRestore(restore_args=restore_args))
+    try:
+        leaves = traverse_util.flatten_dict(handler.metadata(path.absolute()).tree)
+        restore_args = traverse_util.unflatten_dict({names: ocp.RestoreArgs(LazyArray) for names in leaves})
+        return handler.restore(path.absolute(), args=ocp.args.PyTreeRestore(restore_args=restore_args))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({_first_line(error)}): the checkpoint is damaged") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0][:_MESSAGE_LENGTH]
 
 
 def _handler() -> ocp.PyTreeCheckpointHandler:
@@ -96,12 +121,14 @@ def _handler() -> ocp.PyTreeCheckpointHandler:
     return ocp.PyTreeCheckpointHandler(type_handler_registry=ocp.type_handlers.create_type_handler_registry(*handlers))
 
 
-def _save_args(leaf: LazyArray) -> ocp.SaveArgs:
-    return ocp.SaveArgs(chunk_byte_size=_CHUNK_BYTES, shard_axes=(0,) if _has_large_rows(leaf) else ())
+def save_args(array: AnyArray) -> ocp.SaveArgs:
+    """How Orbax is to divide an array on disk: rows that are large, on each device, are pieces of their own."""
+    return ocp.SaveArgs(chunk_byte_size=_CHUNK_BYTES, shard_axes=(0,) if _has_large_rows(array) else ())
 
 
-def _has_large_rows(leaf: LazyArray) -> bool:
-    return len(leaf.shape) > 1 and nbytes(leaf) >= max(1, leaf.shape[0]) * _LARGE_ROW_BYTES
+def _has_large_rows(array: AnyArray) -> bool:
+    shape = array.sharding.shard_shape(array.shape) if isinstance(array, jax.Array) else array.shape
+    return len(shape) > 1 and math.prod(shape[1:]) * array.dtype.itemsize >= _LARGE_ROW_BYTES
 
 
 def _lazy(leaf: AnyArray) -> LazyArray:

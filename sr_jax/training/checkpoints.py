@@ -16,8 +16,7 @@ from flax import nnx
 from sr_jax.conversion.components import is_diffusers
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
-from sr_jax.parallel.lazy import on_host
-from sr_jax.parallel.stored import open_item
+from sr_jax.parallel.stored import open_item, save_args
 from sr_jax.training.state import TrainState
 
 _FOLDER = "checkpoints"
@@ -40,9 +39,9 @@ class Checkpoints:
         if self._manager.latest_step() == step or not (force or self._manager.should_save(step)):
             return
         items = ocp.args.Composite(
-            params=ocp.args.StandardSave(state.params),
-            ema_params=ocp.args.StandardSave(state.ema_params),
-            opt_state=ocp.args.StandardSave(state.opt_state),
+            params=_save(state.params),
+            ema_params=_save(state.ema_params),
+            opt_state=_save(state.opt_state),
             meta=ocp.args.JsonSave(meta | {"step": step}),
         )
         self._manager.save(step, args=items, force=force)
@@ -67,6 +66,10 @@ class Checkpoints:
         """Waits for the last save."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def _save(tree: Any) -> ocp.args.StandardSave:
+    return ocp.args.StandardSave(tree, save_args=jax.tree.map(save_args, tree))
 
 
 def exists(workdir: Path) -> bool:
@@ -106,19 +109,11 @@ def open_params(
         A dict from module name (`transformer`, or `structure` and `identity`) to its parameters; and `meta`.
 
     Raises:
-        UserError: When the workdir has no (such) checkpoint.
+        UserError: When the workdir has no (such) checkpoint, or it is damaged; also when a part is read that is.
     """
     meta = read_meta(workdir, step=step)
     params = open_item(item_path(workdir, item=item, step=meta["step"]))
     return {name: nnx.restore_int_paths(module) for name, module in params.items()}, meta
-
-
-def load_params(
-    workdir: str | Path, *, item: str = "ema_params", step: int | None = None
-) -> tuple[Params, dict[str, Any]]:
-    """As `open_params`, but all of them as NumPy arrays."""
-    params, meta = open_params(workdir, item=item, step=step)
-    return on_host(params), meta
 
 
 def item_path(workdir: str | Path, *, item: str = "ema_params", step: int | None = None) -> Path:

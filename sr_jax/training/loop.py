@@ -54,7 +54,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
         workdirs.check_config(config, workdir)
         inputs = _checked_inputs(config, workdir, devices)
     workdirs.write_config(config, workdir)
-    program, data, meta, mesh = inputs.program, inputs.data, inputs.meta, inputs.program.mesh
+    program, data, frozen, meta = inputs.program, inputs.data, inputs.frozen, inputs.meta
+    mesh = program.mesh
 
     saved = Checkpoints(workdir, save_every=config.checkpoint_every, keep=config.keep_checkpoints)
     if saved.latest_step() is None:
@@ -62,12 +63,13 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
         saved.save(0, state, meta, force=True)
     else:
         state = saved.restore(program.state)
+    # What was loaded is in the state now.
+    del inputs
     first_step, last_step = int(state.step), config.num_train_steps
     data.set_state({"next_index": first_step})
     for name, params in state.params.items():
         logging.info("training %s: %s parameters", name, f"{parameter_overview.count_parameters(params):,}")
 
-    frozen = place(_in_types_of(program.frozen, inputs.frozen), shardings(program.frozen))
     logging.info("parameters on each device:\n%s", sharding_table(program.state.params | {"frozen": program.frozen}))
     log = MetricLog(workdir, first_step=first_step, num_steps=last_step, enabled=jax.process_index() == 0)
     profile = StepProfile(workdir, **config.profile)
@@ -100,19 +102,22 @@ def make_state(program: Program, loaded: Params, seed: int) -> TrainState:
 
     Args:
         program: The run's program.
-        loaded: What does not start fresh (`builders.load_initial`).
+        loaded: What does not start fresh (`builders.load_initial`), on the mesh.
         seed: Seed of the run.
     """
-    where = shardings(program.state)
-    flat_loaded, flat_where = traverse_util.flatten_dict(loaded), traverse_util.flatten_dict(where.params)
-    loaded_where = traverse_util.unflatten_dict({path: flat_where[path] for path in flat_loaded})
 
     def create(loaded: Params) -> TrainState:
         params = builders.initial_params(program.stage, loaded, jax.random.key(seed))
         return TrainState.create(_in_types_of(program.state.params, params), program.optimizer)
 
-    create = jax.jit(create, in_shardings=(loaded_where,), out_shardings=where)
-    return create(place(loaded, loaded_where))
+    return jax.jit(create, out_shardings=shardings(program.state))(loaded)
+
+
+def _on_mesh(program: Program, loaded: Params) -> Params:
+    """Puts a part of all parameters where the program wants it."""
+    where = traverse_util.flatten_dict(shardings(program.state.params))
+    flat = traverse_util.flatten_dict(loaded)
+    return traverse_util.unflatten_dict(place(flat, {path: where[path] for path in flat}))
 
 
 def _in_types_of(abstract: Params, params: Params) -> Params:
@@ -177,8 +182,8 @@ class _Inputs:
     Attributes:
         program: Its program.
         data: This process's batches.
-        frozen: What the loss reads (`builders.load_frozen`).
-        loaded: What does not start fresh (`builders.load_initial`); `{}` when the run resumes.
+        frozen: What the loss reads (`builders.load_frozen`), on the mesh.
+        loaded: What does not start fresh (`builders.load_initial`), on the mesh; `{}` when the run resumes.
         meta: What its checkpoints say about themselves.
     """
 
@@ -208,8 +213,9 @@ def _checked_inputs(config: ml_collections.ConfigDict, workdir: Path, devices: S
     }
     program = build_program(config, mesh, stage)
     _require_fitting_records(config, program)
-    frozen = builders.load_frozen(config)
-    loaded = {} if resumes else builders.load_initial(config, stage)
+    # Read here, so that weights that are damaged or gone are told before anything is written.
+    frozen = place(_in_types_of(program.frozen, builders.load_frozen(config)), shardings(program.frozen))
+    loaded = {} if resumes else _on_mesh(program, builders.load_initial(config, stage))
     return _Inputs(program, data, frozen, loaded, meta)
 
 

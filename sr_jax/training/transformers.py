@@ -73,10 +73,10 @@ def trained_lora(workdir: str | Path) -> tuple[Params, LoraConfig, dict[str, Any
     Raises:
         UserError: When the run trained none.
     """
-    params, meta = checkpoints.load_params(workdir)
+    params, meta = checkpoints.open_params(workdir)
     if "lora" not in params:
         raise UserError(f"{workdir} is a {meta['stage']} run without a LoRA: name one with config.lora.rank above 0")
-    return params["lora"], _lora_config(meta), meta
+    return on_host(params["lora"]), _lora_config(meta), meta
 
 
 def _merged(workdir: str | Path, lora: Params, meta: dict[str, Any]) -> Params:

@@ -22,7 +22,7 @@ from sr_jax.models.lora import AdaptedFunctional, LoraConfig, join, merge
 from sr_jax.parallel.batches import to_first_device
 from sr_jax.parallel.lazy import on_host
 from sr_jax.training import transformers
-from sr_jax.training.checkpoints import load_params, read_meta
+from sr_jax.training.checkpoints import read_meta
 from sr_jax.training.loop import train
 from tests.conversion.folders import VARIANTS, contents, save_pipeline, stored_tensors
 from tests.conversion.test_convert import run
@@ -30,7 +30,7 @@ from tests.data.synthetic import write_synthetic_dataset
 from tests.evaluation.diffusers_video import IMAGE, PROMPT, SEED, diffusers_video, our_config
 from tests.models.diffusers_twin import diffusers_model, our_params, run_diffusers
 from tests.models.test_lora import ATTENTION, EVERYTHING, random_factors, relative_error
-from tests.training.helpers import assert_same_bits
+from tests.training.helpers import assert_same_bits, load_params
 
 CONFIG = LoraConfig(rank=3, alpha=2.0, targets=ATTENTION)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from sr_jax.conversion import exporting
 from sr_jax.conversion.components import find_components
 from sr_jax.conversion.imported import open_component
 from sr_jax.conversion.importing import Source, import_pipeline
@@ -97,6 +98,16 @@ def test_an_import_loads_into_shardings(tmp_path, source, component, expected):
     params = place(jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params), where)
     assert jax.tree.map(lambda leaf: leaf.sharding, params) == where
     assert_same_bits(on_host(params), jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), expected))
+
+
+def test_an_export_reads_some_rows_at_a_time(tmp_path, source, monkeypatch):
+    import_pipeline(Source(source, "theirs"), tmp_path / "ours")
+    monkeypatch.setattr(exporting, "_READ_BYTES", 1)
+    exporting.export(exporting.imported_parts(tmp_path / "ours"), tmp_path / "back")
+    theirs, back = stored_tensors(source), stored_tensors(tmp_path / "back")
+    assert back.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        np.testing.assert_array_equal(back[name], tensor, err_msg=name)
 
 
 def test_a_config_that_was_changed_afterwards_is_noticed(tmp_path, source):

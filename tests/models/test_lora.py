@@ -122,6 +122,19 @@ def test_a_part_of_a_merged_kernel_is_made_of_parts(module, params, name):
     np.testing.assert_allclose(kernel[index], np.asarray(kernel)[index], rtol=1e-6)
 
 
+def test_a_kernel_of_half_precision_is_merged_in_single(module, params):
+    half, lora = (
+        jax.tree.map(lambda leaf: np.asarray(leaf, jnp.bfloat16), tree)
+        for tree in (params, random_factors(AdaptedFunctional(module, CONFIG)))
+    )
+    kernel = merge(half, lora, CONFIG)["transformer_blocks"]["attn1"]["to_q"]["kernel"]
+    factors = lora["transformer_blocks"]["attn1"]["to_q"]
+    a, b = (np.float32(factors[name]) for name in ("lora_a", "lora_b"))
+    exact = np.float32(half["transformer_blocks"]["attn1"]["to_q"]["kernel"]) + CONFIG.scale * (a @ b)
+    assert kernel.dtype == jnp.bfloat16 and np.asarray(kernel).dtype == jnp.bfloat16
+    np.testing.assert_array_equal(kernel, exact.astype(jnp.bfloat16))
+
+
 def test_merging_keeps_the_types_of_the_rest(module, params):
     lora = jax.tree.map(np.asarray, random_factors(AdaptedFunctional(module, CONFIG)))
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)

@@ -6,9 +6,10 @@ import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 import tensorstore
-from jax.sharding import NamedSharding
+from jax.sharding import NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 
 from sr_jax.errors import UserError
@@ -51,6 +52,23 @@ def test_groups_of_rows_are_all_rows_in_order(max_bytes, groups):
     assert max(map(len, parts)) * 24 <= max(max_bytes, 24)
     np.testing.assert_array_equal(np.concatenate(parts), array)
     assert lazy.row_groups(np.float32(1), 1) == [()]
+
+
+def test_rows_that_are_read_together_stay_together():
+    array = np.zeros((7, 3, 2), np.float32)
+    together = LazyArray(array.shape, array.dtype, array.__getitem__, rows=3)
+    for max_bytes, sizes in ((1, [3, 3, 1]), (5 * 24, [3, 3, 1]), (6 * 24, [6, 1]), (10**9, [7])):
+        assert [len(array[index]) for index in lazy.row_groups(together, max_bytes)] == sizes
+    assert together.astype(jnp.bfloat16).rows == 3
+
+
+def test_slices_are_those_of_numpy():
+    array, asked = np.arange(12).reshape(3, 4), []
+    lazily = LazyArray(array.shape, array.dtype, lambda index: asked.append(index) or array[index])
+    for index in ((slice(None), slice(-3, -1)), (slice(1, 99), slice(None, 2)), (slice(2, 1), slice(9, 12))):
+        np.testing.assert_array_equal(lazily[index], array[index])
+    bounds = [(axis.start, axis.stop, size) for index in asked for axis, size in zip(index, array.shape)]
+    assert all(0 <= start <= stop <= size for start, stop, size in bounds)
 
 
 def test_another_type_of_number():
@@ -98,6 +116,32 @@ def test_the_box_around_parts(data):
     assert bounding_box(indices, shape) == expected
 
 
+def test_only_the_part_of_the_own_devices_is_read(monkeypatch):
+    shards = [(slice(4, 8), slice(0, 2)), (slice(4, 8), slice(2, 4))]
+
+    class TwoOfEight(Sharding):
+        """What a process sees that has two of the devices."""
+
+        def addressable_devices_indices_map(self, shape):
+            return dict(enumerate(shards))
+
+    def joined(shape, where, part):
+        return jnp.concatenate([part(index) for index in shards], axis=1)
+
+    array, parts = np.arange(64, dtype=np.float32).reshape(8, 8), []
+    monkeypatch.setattr(jax, "make_array_from_callback", joined)
+    np.testing.assert_array_equal(place(watched(array, parts), TwoOfEight()), array[4:, :4])
+    assert parts == [(4, 4)]
+
+
+def test_rows_that_are_not_taken_are_not_read():
+    parts = []
+    taken = lazy.take_rows(watched(np.ones((9, 2)), parts), [0, 4, 8])
+    assert not parts
+    np.testing.assert_array_equal(taken[1:3, :1], np.ones((2, 1)))
+    assert parts == [(2, 1)]
+
+
 def test_the_first_device_holds_all():
     parts = []
     placed = to_first_device({"a": watched(np.ones((2, 3)), parts)})
@@ -141,6 +185,41 @@ def test_a_row_is_read_without_the_others(tmp_path):
 def _bytes_read() -> int:
     [metric] = tensorstore.experimental_collect_matching_metrics("/tensorstore/kvstore/file/bytes_read")
     return sum(value["value"] for value in metric["values"])
+
+
+def test_rows_of_training_checkpoints_are_read_together_or_alone(tmp_path):
+    """Orbax's own way is one piece for each device; large rows are pieces of their own."""
+    array = jnp.asarray(stacked())
+    for name, args in (("own", None), ("ours", {"kernel": stored.save_args(array)})):
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            checkpointer.save(tmp_path / name, args=ocp.args.StandardSave({"kernel": array}, save_args=args))
+    rows = {name: stored.open_item(tmp_path / name)["kernel"].rows for name in ("own", "ours")}
+    assert rows == {"own": 3, "ours": 1}
+    # A device's part of a row may be too small.
+    mesh = make_mesh({"fsdp": 8})
+    split = jax.device_put(array, NamedSharding(mesh, P(None, None, "fsdp")))
+    assert stored.save_args(array).shard_axes == (0,) and stored.save_args(split).shard_axes == ()
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damaged_data_are_told_when_they_are_read(tmp_path, damage):
+    stored.save_item(tmp_path / "item", "net", {"kernel": stacked()})
+    kernel = stored.open_item(tmp_path / "item")["net"]["kernel"]
+    data = max((tmp_path / "item").rglob("d/*"), key=lambda path: path.stat().st_size)
+    data.write_bytes(data.read_bytes()[:-1000]) if damage == "cut" else data.unlink()
+    with pytest.raises(UserError, match=r"item: net\.kernel cannot be read \(.*\): the checkpoint is damaged, or"):
+        np.asarray(kernel)
+
+
+@pytest.mark.parametrize("name", ["_METADATA", "manifest.ocdbt"])
+def test_an_item_without_its_description_is_damaged(tmp_path, name):
+    stored.save_item(tmp_path / "item", "net", {"kernel": np.ones((2, 2), np.float32)})
+    (tmp_path / "item" / name).write_text("{")
+    with pytest.raises(UserError, match=r"item cannot be read \(.*\): the checkpoint is damaged"):
+        stored.open_item(tmp_path / "item")
+    (tmp_path / "item" / name).unlink()
+    with pytest.raises(UserError, match=r"item cannot be read \(.*\): the checkpoint is damaged"):
+        stored.open_item(tmp_path / "item")
 
 
 def test_an_item_that_is_not_there(tmp_path):

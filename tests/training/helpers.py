@@ -1,7 +1,16 @@
-"""Comparing trees of arrays."""
+"""Trees of arrays: loaded and compared."""
 
 import jax
 import numpy as np
+
+from sr_jax.parallel.lazy import on_host
+from sr_jax.training.checkpoints import open_params
+
+
+def load_params(workdir, **which):
+    """`open_params`, but as NumPy arrays."""
+    params, meta = open_params(workdir, **which)
+    return on_host(params), meta
 
 
 def batch_loss(stage):

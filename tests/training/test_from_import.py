@@ -8,10 +8,11 @@ from configs import stage_one, stage_two
 from sr_jax.conversion.importing import Source, import_pipeline
 from sr_jax.data.builder import read_empty_prompt
 from sr_jax.errors import UserError
-from sr_jax.training.checkpoints import load_params, read_meta
+from sr_jax.training.checkpoints import read_meta
 from sr_jax.training.loop import train
 from tests.conversion.folders import save_pipeline
 from tests.data.synthetic import write_synthetic_dataset
+from tests.training.helpers import load_params
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from sr_jax.errors import UserError
-from sr_jax.training.checkpoints import load_params, read_meta
+from sr_jax.training.checkpoints import read_meta
 from sr_jax.training.logs import read_metrics
 from sr_jax.training.loop import train
 from tests.data.synthetic import write_synthetic_dataset
-from tests.training.helpers import assert_close, assert_same_bits
+from tests.training.helpers import assert_close, assert_same_bits, load_params
 
 
 def test_a_run_in_two_parts_ends_like_a_run_in_one(tiny, base_run, one_device, tmp_path):
@@ -203,6 +203,17 @@ def test_a_transformer_of_another_size(tiny, base_run, one_device, tmp_path):
     config = tiny("base", **{"init.transformer": str(base_run), "model.num_layers": 3})
     with pytest.raises(UserError, match=r"config\.model\.num_layers is 3, but the transformer in .* has 2"):
         train(config, tmp_path / "run", one_device)
+
+
+def test_damaged_weights_leave_nothing_behind(tiny, base_run, one_device, tmp_path):
+    shutil.copytree(base_run, tmp_path / "base")
+    files = (tmp_path / "base" / "checkpoints" / "4" / "ema_params").rglob("d/*")
+    path = max(files, key=lambda path: path.stat().st_size)
+    path.write_bytes(bytes(path.stat().st_size // 2) + path.read_bytes()[path.stat().st_size // 2 :])
+    config = tiny("base", **{"init.transformer": str(tmp_path / "base")})
+    with pytest.raises(UserError, match=r"ema_params.* cannot be read \(.*\): the checkpoint is damaged"):
+        train(config, tmp_path / "run", one_device)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from sr_jax.models.lora import LoraConfig, join, merge
 from sr_jax.parallel.lazy import on_host
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.training import builders
-from sr_jax.training.checkpoints import load_params, read_meta
+from sr_jax.training.checkpoints import read_meta
 from sr_jax.training.loop import train
 from sr_jax.training.optimizers import make_optimizer
 from sr_jax.training.program import build_program
@@ -24,7 +24,7 @@ from sr_jax.training.state import TrainState, make_train_step
 from sr_jax.training.transformers import load_transformer
 from tests.conversion.test_convert import run
 from tests.models.diffusers_twin import diffusers_model, our_params, run_diffusers
-from tests.training.helpers import assert_close, assert_same_bits, batch_loss
+from tests.training.helpers import assert_close, assert_same_bits, batch_loss, load_params
 
 LORA = {"lora.rank": 2, "lora.alpha": 4.0, "optimizer.learning_rate": 0.03}
 CONFIG = LoraConfig(2, 4.0, ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out"))

@@ -16,10 +16,9 @@ import pytest
 from configs import base
 from sr_jax.data.pipeline import train_batches
 from sr_jax.training import loop
-from sr_jax.training.checkpoints import load_params
 from sr_jax.training.logs import read_metrics
 from sr_jax.training.loop import train
-from tests.training.helpers import assert_equal_but_for_rounding
+from tests.training.helpers import assert_equal_but_for_rounding, load_params
 
 PATIENCE = 400
 """Seconds; a busy machine takes minutes for what takes seconds."""

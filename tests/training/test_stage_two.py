@@ -10,9 +10,8 @@ import pytest
 from sr_jax.data.pipeline import train_batches
 from sr_jax.parallel.lazy import on_host
 from sr_jax.training import builders
-from sr_jax.training.checkpoints import load_params
 from sr_jax.training.loop import train
-from tests.training.helpers import assert_same_bits, batch_loss
+from tests.training.helpers import assert_same_bits, batch_loss, load_params
 
 
 def _digest(folder):
