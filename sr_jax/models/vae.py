@@ -84,8 +84,9 @@ class CogVideoXVAE:
             frames, cache = nnx.merge(graphdef, params).decoder(latents.astype(dtype), cache)
             return frames.astype(jnp.float32), cache
 
-        self._encode_step = jax.jit(encode_step)
-        self._decode_step = jax.jit(decode_step)
+        # A cache is given up for the next one, in the same memory.
+        self._encode_step = jax.jit(encode_step, donate_argnums=2)
+        self._decode_step = jax.jit(decode_step, donate_argnums=2)
 
     @property
     def spatial_compression_ratio(self) -> int:

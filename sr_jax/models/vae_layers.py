@@ -208,9 +208,9 @@ def enlarge(x: Float[Array, "b t h w c"], size: tuple[int, int, int]) -> Float[A
     Of an odd number of frames the first is not repeated: it stands for one video frame, all others for several.
     """
     t, h, w = x.shape[1:4]
-    x = jnp.repeat(jnp.repeat(x, size[1] // h, axis=2), size[2] // w, axis=3)
     alone = t % 2
-    if t == alone:
-        return x
-    rest = jnp.repeat(x[:, alone:], (size[0] - alone) // (t - alone), axis=1)
-    return jnp.concatenate([x[:, :alone], rest], axis=1)
+    times = (size[0] - alone) // (t - alone) if t > alone else 1
+    for axis, repeats in ((1, times), (2, size[1] // h), (3, size[2] // w)):
+        x = jnp.repeat(x, repeats, axis=axis)
+    # Repeated too and cut, not put in front of the others: the compiler stores what is concatenated, in full size.
+    return x[:, alone * (times - 1) :]
