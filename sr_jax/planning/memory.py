@@ -75,13 +75,27 @@ def refused_memory(program: Program, batch: dict[str, Any], message: str) -> Mem
         Everything beyond the arguments as temporaries; None when the error is another one.
     """
     arguments = _arguments(program.state, program.frozen, batch)
-    if total := re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message):
-        temporaries = _bytes(*total.groups()) - sum(arguments.values())
-    elif alone := re.search(r"required for HLO temporaries \(([\d.]+)([KMGT]?)\)", message):
-        temporaries = _bytes(*alone.groups())
-    else:
+    temporaries = refused_temporaries(message, sum(arguments.values()))
+    if temporaries is None:
         return None
-    return Memory(**arguments, padding=0, temporaries=max(temporaries, 0), output=0, code=0)
+    return Memory(**arguments, padding=0, temporaries=temporaries, output=0, code=0)
+
+
+def refused_temporaries(message: str, arguments: int) -> int | None:
+    """Bytes beyond the arguments of a program that the compiler refused for want of memory.
+
+    Args:
+        message: The compiler's error.
+        arguments: Bytes of the arguments.
+
+    Returns:
+        None when the error is another one.
+    """
+    if total := re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message):
+        return max(_bytes(*total.groups()) - arguments, 0)
+    if alone := re.search(r"required for HLO temporaries \(([\d.]+)([KMGT]?)\)", message):
+        return _bytes(*alone.groups())
+    return None
 
 
 def _bytes(number: str, unit: str) -> int:
