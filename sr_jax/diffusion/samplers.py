@@ -112,10 +112,8 @@ def sample(
     Raises:
         UserError: For an unknown sampler or an impossible number of steps.
     """
-    samplers = {"ddim": ddim_steps, "dpm": dpm_steps}
-    if sampler not in samplers:
-        raise UserError(f"unknown sampler {sampler!r}: choose one of {', '.join(samplers)}")
-    steps = samplers[sampler](schedule, num_inference_steps)
+    check_sampler(sampler)
+    steps = _SAMPLERS[sampler](schedule, num_inference_steps)
     stochastic = bool(steps.noise.any())
 
     def step(carry: tuple[Array, Array], inputs: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
@@ -132,6 +130,19 @@ def sample(
     start = noise.astype(jnp.float32)
     (z0, _), _ = jax.lax.scan(step, (start, jnp.zeros_like(start)), inputs)
     return z0
+
+
+def check_sampler(name: str) -> None:
+    """Checks the name of a sampler.
+
+    Raises:
+        UserError: For an unknown one.
+    """
+    if name not in _SAMPLERS:
+        raise UserError(f"unknown sampler {name!r}: choose one of {', '.join(_SAMPLERS)}")
+
+
+_SAMPLERS = {"ddim": ddim_steps, "dpm": dpm_steps}
 
 
 def _alphas(schedule: NoiseSchedule, num_inference_steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

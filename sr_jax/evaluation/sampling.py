@@ -8,8 +8,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from sr_jax.diffusion.guidance import check_dynamic_guidance, classifier_free, guidance_scale_at
-from sr_jax.diffusion.samplers import sample
+from sr_jax.diffusion.guidance import (
+    NUM_TRAIN_TIMESTEPS,
+    check_dynamic_guidance,
+    classifier_free,
+    guidance_scale_at,
+)
+from sr_jax.diffusion.samplers import check_sampler, sample, trailing_timesteps
 from sr_jax.diffusion.schedule import NoiseSchedule
 from sr_jax.models.functional import Functional, Params
 
@@ -21,7 +26,7 @@ class SamplingSettings:
     Attributes:
         sampler: "ddim" or "dpm".
         num_inference_steps: Steps of the sampler.
-        guidance_scale: Strength of classifier-free guidance; 1 is none.
+        guidance_scale: Strength of classifier-free guidance; 1 or less is none, dynamic or not.
         dynamic_guidance: "none", "released" or "cosine" (see `diffusion.guidance.guidance_scale_at`).
     """
 
@@ -31,17 +36,19 @@ class SamplingSettings:
     dynamic_guidance: str
 
     def __post_init__(self) -> None:
-        """Checks the names.
+        """Checks the names and the number of steps.
 
         Raises:
-            UserError: For an unknown kind of dynamic guidance.
+            UserError: For an unknown sampler or kind of dynamic guidance, or an impossible number of steps.
         """
+        check_sampler(self.sampler)
+        trailing_timesteps(NUM_TRAIN_TIMESTEPS, self.num_inference_steps)
         check_dynamic_guidance(self.dynamic_guidance)
 
     @property
     def guided(self) -> bool:
         """Whether the unconditional prediction is needed at all; without it a step costs half."""
-        return self.dynamic_guidance != "none" or self.guidance_scale != 1.0
+        return self.guidance_scale > 1.0
 
 
 Sampler = Callable[

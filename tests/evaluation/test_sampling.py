@@ -64,6 +64,8 @@ def _reference(setup, row: int, *, steps: int, scale) -> np.ndarray:
     ("guidance", "dynamic", "scale"),
     [
         (1.0, "none", lambda t: 1.0),
+        (1.0, "released", lambda t: 1.0),
+        (0.5, "cosine", lambda t: 1.0),
         (6.0, "none", lambda t: 6.0),
         (6.0, "released", lambda t: 1 + 6 * (1 - np.cos(np.pi * ((10 - t) / 10) ** 5.0)) / 2),
     ],
@@ -96,12 +98,12 @@ def test_without_guidance_the_network_sees_one_clip(setup):
             seen.append(hidden.shape[0])
             return super().__call__(hidden, text, timesteps)
 
-    for guidance in (1.0, 1.5):
-        settings = SamplingSettings("ddim", 4, guidance, "none")
+    for guidance, dynamic in ((1.0, "none"), (1.0, "released"), (0.5, "none"), (1.5, "none")):
+        settings = SamplingSettings("ddim", 4, guidance, dynamic)
         sampler = make_sampler(Functional(lambda rngs: Watched(rngs)), NoiseSchedule(), settings, latent_frames=T)
         seen.clear()
         sampler(params, keys, images, texts, no_text)
-        assert set(seen) == {1 if guidance == 1.0 else 2}
+        assert set(seen) == {1 if guidance <= 1.0 else 2}
 
 
 def test_clip_keys_differ_by_clip_and_seed_only():
