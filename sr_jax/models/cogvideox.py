@@ -105,10 +105,14 @@ class PatchEmbed(nnx.Module):
 
     def _learned(self, size: tuple[int, int, int], text_length: int) -> Float[Array, "s d"]:
         config = self.config
-        if size != config.sample_size or text_length > config.max_text_seq_length:
+        if text_length > config.max_text_seq_length:
             raise UserError(
-                f"the learned position table is for latents of {config.sample_size} (T, H, W) and at most "
-                f"{config.max_text_seq_length} text tokens, not {size} and {text_length}: "
+                f"the learned position table is for at most {config.max_text_seq_length} text tokens, not "
+                f"{text_length}: set text.num_tokens to no more than that"
+            )
+        if size != config.sample_size:
+            raise UserError(
+                f"the learned position table is for latents of {config.sample_size} (T, H, W), not {size}: "
                 "set use_learned_positional_embeddings=False to use rotary positions alone"
             )
         # Stored with the released weights as a buffer, which no released trainer updates.
