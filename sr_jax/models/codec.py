@@ -36,6 +36,14 @@ class VideoCodec(Protocol):
     image_condition_factor: float
     """What the scaled latents of a conditioning image are multiplied by for the image-to-video model."""
 
+    def latent_frames(self, num_frames: int) -> int:
+        """Returns T of a clip of F frames: what `encode` makes of them, and `decode` makes F frames of again.
+
+        Raises:
+            UserError: If F is not a length of this codec's clips, naming the next ones.
+        """
+        ...
+
     def encode(self, video: Float[Array, "b f h w 3"]) -> tuple[Float[Array, "b t y x c"], Float[Array, "b t y x c"]]:
         """Returns mean and standard deviation of the scaled latents of a video in [-1, 1]."""
         ...
@@ -59,13 +67,14 @@ def latent_frames(num_frames: int, temporal_compression_ratio: int) -> int:
     """Returns T for F video frames.
 
     Raises:
-        UserError: If F is not 1 plus a multiple of the ratio.
+        UserError: If F is not 1 plus a multiple of the ratio, naming the next ones that are.
     """
     whole, rest = divmod(num_frames - 1, temporal_compression_ratio)
     if num_frames < 1 or rest:
+        shorter = 1 + max(whole, 0) * temporal_compression_ratio
         raise UserError(
-            f"a clip of {num_frames} frames does not fit the codec: use 1 plus a multiple of "
-            f"{temporal_compression_ratio} frames"
+            f"a clip of {num_frames} frames does not fit the codec: use {shorter} or "
+            f"{shorter + temporal_compression_ratio} (1 plus a multiple of {temporal_compression_ratio})"
         )
     return 1 + whole
 
@@ -154,6 +163,14 @@ class LinearVideoCodec:
         for key, value in sorted(self._arrays().items()):
             digest.update(key.encode() + np.ascontiguousarray(value).tobytes())
         return digest.hexdigest()[:16]
+
+    def latent_frames(self, num_frames: int) -> int:
+        """Returns T of a clip of F frames.
+
+        Raises:
+            UserError: If F is not 1 plus a multiple of the ratio, naming the next ones that are.
+        """
+        return latent_frames(num_frames, self.temporal_compression_ratio)
 
     def encode(self, video: Float[Array, "b f h w 3"]) -> tuple[Float[Array, "b t y x c"], Float[Array, "b t y x c"]]:
         """Encodes a video.

@@ -117,6 +117,23 @@ class CogVideoXVAE:
         """What the scaled latents of a conditioning image are multiplied by: not 1 where `invert_scale_latents`."""
         return self.scaling_factor**-2 if self.config.invert_scale_latents else 1.0
 
+    def latent_frames(self, num_frames: int) -> int:
+        """Returns T of a clip of F frames: 1 + (F - 1) / 4 where F is 1 plus a multiple of 8, F / 4 where a multiple.
+
+        Clips of other lengths, 1 plus a multiple of 4 among them, are decoded to more frames than were encoded.
+
+        Raises:
+            UserError: If F is neither, naming the next lengths that are.
+        """
+        alone = num_frames % _VIDEO_FRAMES
+        if num_frames < 1 or alone > 1:
+            shorter = max(num_frames, 0) // _VIDEO_FRAMES * _VIDEO_FRAMES
+            raise UserError(
+                f"a clip of {num_frames} frames does not fit the CogVideoX autoencoder: use {shorter + 1} or "
+                f"{shorter + _VIDEO_FRAMES} (1 plus a multiple of {_VIDEO_FRAMES}, or a multiple)"
+            )
+        return alone + (num_frames - alone) // self.temporal_compression_ratio
+
     def encode(self, video: Float[Array, "b f h w 3"]) -> tuple[Float[Array, "b t y x c"], Float[Array, "b t y x c"]]:
         """Encodes a video.
 
@@ -187,11 +204,7 @@ class CogVideoXVAE:
     def _check_video(self, shape: tuple[int, ...]) -> None:
         _, frames, height, width, _ = shape
         ratio = self.spatial_compression_ratio
-        if frames < 1 or frames % _VIDEO_FRAMES > 1:
-            raise UserError(
-                f"a clip of {frames} frames does not fit the CogVideoX autoencoder: use 1 plus a multiple of "
-                f"{_VIDEO_FRAMES} frames"
-            )
+        self.latent_frames(frames)
         if height % ratio or width % ratio:
             raise UserError(
                 f"frames of {height}x{width} pixels do not fit the CogVideoX autoencoder: both sides must be multiples "

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from sr_jax.data.video import write_video
-from sr_jax.models.codec import from_patches, to_patches
+from sr_jax.models.codec import from_patches, latent_frames, to_patches
 from sr_jax.teachers.base import Face, FaceTeacher
 
 FRAMES, HEIGHT, WIDTH = 5, 16, 16
@@ -23,6 +23,9 @@ class PatchCodec:
     spatial_compression_ratio = 4
     latent_channels = 192
     scaling_factor = image_condition_factor = 1.0
+
+    def latent_frames(self, num_frames):
+        return latent_frames(num_frames, 4)
 
     def encode(self, video):
         latents = to_patches(jnp.asarray(video), 4, 4)

@@ -183,10 +183,27 @@ def test_the_hash_tells_weights_and_configs_apart(twins):
     assert len({ours.weight_hash, other_weights.weight_hash, other_config.weight_hash}) == 3
 
 
+@pytest.mark.parametrize(("frames", "expected"), [(1, 1), (8, 2), (9, 3), (16, 4), (17, 5)])
+def test_clips_have_the_lengths_that_come_back(twins, frames, expected):
+    ours, _ = twins["small"]
+    mean, _ = jax.eval_shape(ours.encode, jax.ShapeDtypeStruct((1, frames, 4, 4, 3), jnp.float32))
+    assert ours.latent_frames(frames) == mean.shape[1] == expected
+    assert jax.eval_shape(ours.decode, mean).shape[1] == frames
+
+
+@pytest.mark.parametrize("frames", [0, 2, 5, 7, 10, 13, 15, 21, 85])
+def test_other_lengths_are_refused_and_the_next_ones_named(twins, frames):
+    ours, _ = twins["small"]
+    shorter = max(length for length in range(max(frames, 2)) if length % 8 == 1)
+    longer = min(length for length in range(frames, frames + 9) if length % 8 == 0 and length)
+    with pytest.raises(UserError, match=f"{frames} frames .* use {shorter} or {longer} "):
+        ours.latent_frames(frames)
+
+
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((1, 13, 8, 8, 3), "a clip of 13 frames does not fit .* 1 plus a multiple of 8"),
+        ((1, 13, 8, 8, 3), "a clip of 13 frames does not fit .* use 9 or 16 .1 plus a multiple of 8"),
         ((1, 0, 8, 8, 3), "a clip of 0 frames"),
         ((1, 9, 8, 10, 3), "frames of 8x10 pixels do not fit .* multiples of 4"),
         ((1, 9, 6, 8, 3), "frames of 6x8 pixels"),
