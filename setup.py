@@ -18,6 +18,7 @@ CORE = [
     "opencv-python-headless>=4.10",
     "optax>=0.2.8,<0.3",
     "orbax-checkpoint>=0.12.8,<0.13",  # 0.13 may lack what sr_jax/parallel/stored.py takes from its type_handlers
+    "pillow>=11",
     "safetensors>=0.5",
     "scenedetect-headless>=0.7,<0.8",  # finds shots; without -headless it would bring another OpenCV
     "scikit-image>=0.25",

@@ -23,7 +23,7 @@ _SIZES = {
         # "dpm" or "ddim".
         "sampler": "ddim",
         "num_inference_steps": 10,
-        # 1.0: no guidance, and half the cost.
+        # 1.0 or less: no guidance, and half the cost.
         "guidance_scale": 1.0,
         # "none", "released" or "cosine".
         "dynamic_guidance": "none",
@@ -56,12 +56,12 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     if size not in _SIZES:
         raise ValueError(f"unknown size {size!r}: choose one of {', '.join(_SIZES)}")
     config = ml_collections.ConfigDict()
-    # 0: as the checkpoint was trained.
+    # 0: as the checkpoint was trained. The released models: 8k or 8k + 1 frames, sides that are multiples of 16.
     config.clip = {"num_frames": 0, "height": 0, "width": 0, "fps": 0.0}
     # "keep", "drop" or "interpolate" a learned position table, which fits one size of clip; without training at the new
     # size "drop" is the better choice, see configs/common.py.
     config.position_table = "keep"
-    # Compute type of the transformer; empty: as the checkpoint was trained.
+    # Compute type of the transformer, float32 or bfloat16; empty: as the checkpoint was trained.
     config.dtype = ""
     config.seed = 0
     config.update(_SIZES[size])

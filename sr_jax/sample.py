@@ -21,8 +21,10 @@ from absl import flags
 from ml_collections import config_flags
 
 from sr_jax import command_line
+from sr_jax.data.builder import open_dataset
 from sr_jax.errors import UserError
 from sr_jax.evaluation.generation import generate_one, generate_split, load_generator
+from sr_jax.evaluation.images import read_image
 
 CONFIG = "configs/sample.py:people"
 """The config when none is given."""
@@ -50,13 +52,18 @@ def main(args: flags.FlagValues) -> None:
     if (args.data is None) == (args.image is None) or (args.image is None) != (args.prompt is None):
         raise UserError("give either --image with --prompt, or --data")
     if args.image is not None:
-        if output.suffix != ".mp4":
-            raise UserError(f"--output {output} must end in .mp4 for one clip")
+        if output.suffix != ".mp4" or output.is_dir():
+            raise UserError(f"--output {output} must be a file that ends in .mp4 for one clip")
+        # Before the model, which may take minutes to load.
+        image = read_image(Path(args.image))
         config.batch_size = 1
-        generate_one(load_generator(checkpoint, config), Path(args.image), args.prompt, output)
+        generate_one(load_generator(checkpoint, config), image, args.prompt, output)
     else:
-        generator = load_generator(checkpoint, config, Path(args.data))
-        generate_split(generator, Path(args.data), args.split, output, limit=args.limit)
+        data = Path(args.data)
+        # Only to tell of a wrong name before the model is loaded.
+        open_dataset(data, args.split)
+        generator = load_generator(checkpoint, config, data)
+        generate_split(generator, data, args.split, output, limit=args.limit)
 
 
 if __name__ == "__main__":

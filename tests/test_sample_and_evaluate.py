@@ -10,10 +10,10 @@ from tests.evaluation.conftest import data, make_generator, make_judges, runs
 __all__ = ("data", "runs")
 
 
-def _sample(monkeypatch, tmp_path, *arguments: str) -> None:
-    monkeypatch.setattr(sample, "load_generator", lambda *_: make_generator(batch_size=2))
+def _sample(monkeypatch, *arguments: str, load=lambda *_: make_generator(batch_size=2)) -> None:
+    monkeypatch.setattr(sample, "load_generator", load)
     sample.FLAGS.unparse_flags()
-    for name in ("image", "prompt", "data", "limit"):
+    for name in ("image", "prompt", "data", "split", "limit"):
         sample.FLAGS[name].unparse()
     command_line.parse(sample.FLAGS, ["sample", "--checkpoint=w2", *arguments], config=sample.CONFIG)
     sample.main(sample.FLAGS)
@@ -27,14 +27,35 @@ def test_sample_wants_one_clip_or_a_dataset(monkeypatch, tmp_path):
         ["--image=a.png", "--prompt=a", "--data=d"],
     ):
         with pytest.raises(UserError, match="either --image with --prompt, or --data"):
-            _sample(monkeypatch, tmp_path, f"--output={tmp_path / 'o'}", *arguments)
-    with pytest.raises(UserError, match=r"must end in \.mp4"):
-        _sample(monkeypatch, tmp_path, f"--output={tmp_path / 'o'}", "--image=a.png", "--prompt=a")
+            _sample(monkeypatch, f"--output={tmp_path / 'o'}", *arguments)
+    with pytest.raises(UserError, match=r"ends in \.mp4"):
+        _sample(monkeypatch, f"--output={tmp_path / 'o'}", "--image=a.png", "--prompt=a")
     assert not (tmp_path / "o").exists()
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(UserError, match=r"folder\.mp4 must be a file"):
+        _sample(monkeypatch, f"--output={tmp_path / 'folder.mp4'}", "--image=a.png", "--prompt=a")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--image=missing.png", "--prompt=a"), "no image file missing.png"),
+        (("--data=missing",), "missing"),
+        (("--data={data}", "--split=tset"), "has no split 'tset'"),
+    ],
+)
+def test_sample_tells_of_a_missing_file_before_it_loads_the_model(monkeypatch, tmp_path, data, arguments, words):
+    arguments = [argument.format(data=data) for argument in arguments]
+
+    def load(*_):
+        raise AssertionError("the model is loaded")
+
+    with pytest.raises(UserError, match=words):
+        _sample(monkeypatch, f"--output={tmp_path / 'o.mp4'}", *arguments, load=load)
 
 
 def test_sample_writes_the_clips_of_a_split(monkeypatch, tmp_path, data):
-    _sample(monkeypatch, tmp_path, f"--data={data}", f"--output={tmp_path / 'o'}", "--limit=2")
+    _sample(monkeypatch, f"--data={data}", f"--output={tmp_path / 'o'}", "--limit=2")
     suffixes = sorted(path.suffix for path in (tmp_path / "o").iterdir())
     assert suffixes == [".json", ".mp4", ".mp4", ".npz", ".npz"]
 

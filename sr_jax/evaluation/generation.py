@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import tqdm
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
+from PIL import Image
 
 from sr_jax.conversion.imported import is_imported
 from sr_jax.data.builder import open_dataset, read_provenance
@@ -21,14 +21,23 @@ from sr_jax.data.pipeline import eval_examples
 from sr_jax.data.records import Provenance
 from sr_jax.data.video import write_video
 from sr_jax.errors import UserError
-from sr_jax.evaluation.pipeline import ClipSize, ImageToVideo, make_pipeline, released_clip_size, sampling_settings
+from sr_jax.evaluation.pipeline import (
+    ClipSize,
+    ImageToVideo,
+    latent_size,
+    make_pipeline,
+    released_clip_size,
+    sampling_settings,
+)
 from sr_jax.evaluation.sampling import clip_key
 from sr_jax.models.codec import VideoCodec
 from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.teachers.base import TextTeacher
 from sr_jax.teachers.registry import load_codec, load_text_teacher
+from sr_jax.training.precision import storage_type
 from sr_jax.training.transformers import load_transformer
 
+_IMPORTED_CODEC = "cogvideox_vae"
 _SIZES = tuple(field.name for field in dataclasses.fields(ClipSize))
 SETTINGS_FILE = "sampling.json"
 """Beside the generated clips: what made them."""
@@ -100,22 +109,28 @@ def load_generator(checkpoint: Path, config: ml_collections.ConfigDict, data_dir
 
     Raises:
         UserError: When the checkpoint holds no transformer for image to video, or was trained on latents of another
-            codec or on captions of another text teacher than the config names.
+            codec or on captions of another text teacher than the config names; for an option that does not exist, a
+            size that does not fit, or a dataset that is missing.
     """
+    # First what takes no time.
     settings = sampling_settings(config)
+    _check(config, checkpoint)
+    data = None if data_dir is None else read_provenance(data_dir)
     params, meta = load_transformer(checkpoint)
-    codec = load_codec(_with_path(config.codec, checkpoint))
-    text = load_text_teacher(_with_path(config.text, checkpoint))
-    trained, provenance = meta["config"], None
-    size = released_clip_size(CogVideoXConfig(**trained["model"]), codec.spatial_compression_ratio)
-    if meta["stage"] != "import":
-        provenance = Provenance.from_json(json.dumps(meta["provenance"]))
+    trained = meta["config"]
+    provenance = None if meta["stage"] == "import" else Provenance.from_json(json.dumps(meta["provenance"]))
+    codec, model = load_codec(_with_path(config.codec, checkpoint)), CogVideoXConfig(**trained["model"])
+    if provenance is not None:
         _require_same("codec", codec, provenance.codec, checkpoint)
-        _require_same("text", text, provenance.teachers["text"], checkpoint)
-        size = _size_of(provenance, size)
-    if data_dir is not None:
-        size = _size_of(read_provenance(data_dir), size)
+    size = released_clip_size(model, codec.spatial_compression_ratio)
+    for made in filter(None, (provenance, data)):
+        size = _size_of(made, size)
     size = dataclasses.replace(size, **{name: config.clip[name] for name in _SIZES if config.clip[name]})
+    # Of all that is loaded, text teachers are the largest.
+    latent_size(size, codec, model)
+    text = load_text_teacher(_with_path(config.text, checkpoint))
+    if provenance is not None:
+        _require_same("text", text, provenance.teachers["text"], checkpoint)
     pipeline = make_pipeline(config, params, trained, codec, text, size)
     made_by = {"checkpoint": str(checkpoint), "stage": meta["stage"], "step": meta["step"], "seed": config.seed}
     made_by |= dataclasses.asdict(settings) | {"frozen": trained.get("frozen", {})}
@@ -124,6 +139,26 @@ def load_generator(checkpoint: Path, config: ml_collections.ConfigDict, data_dir
     # What is in the codec's files is checked by its hash.
     made_by["codec"] = {name: value for name, value in config.codec.items() if name != "path"}
     return Generator(pipeline, provenance, made_by, config.seed, config.batch_size)
+
+
+def _check(config: ml_collections.ConfigDict, checkpoint: Path) -> None:
+    """Checks what `load_generator` alone reads of a config."""
+    if config.batch_size < 1:
+        raise UserError(f"config.batch_size is {config.batch_size}: it must be at least 1")
+    for name in _SIZES:
+        if config.clip[name] < 0:
+            raise UserError(
+                f"config.clip.{name} is {config.clip[name]}: give 0 to have it as the checkpoint was trained"
+            )
+    for kind in ("codec", "text"):
+        if "dtype" in config[kind]:
+            storage_type(f"{kind}.dtype", config[kind].dtype)
+    name, path = config.codec.get("name"), config.codec.get("path")
+    if is_imported(checkpoint) and name != _IMPORTED_CODEC and path == "":
+        raise UserError(
+            f"{checkpoint} is an import of released weights, and config.codec is {name!r}: use "
+            "--config configs/sample.py:cogvideox"
+        )
 
 
 def _size_of(made: Provenance, preferred: ClipSize) -> ClipSize:
@@ -167,30 +202,15 @@ def generate_split(generator: Generator, data_dir: Path, split: str, output: Pat
                 bar.update()
 
 
-def generate_one(generator: Generator, image: Path, prompt: str, output: Path) -> None:
-    """Generates one clip from an image file and a prompt, and writes it to `output` (mp4).
+def generate_one(generator: Generator, image: np.ndarray | Image.Image, prompt: str, output: Path) -> None:
+    """Generates one clip from an image and a prompt, as `ImageToVideo` takes them, and writes it to `output` (mp4).
 
     Raises:
-        UserError: When the image cannot be read.
+        UserError: As `ImageToVideo`.
     """
-    pipeline = generator.pipeline
-    latents = pipeline.latents(read_image(image), prompt, clip_key(generator.seed, prompt))
+    video = generator.pipeline(image, prompt, seed=generator.seed)
     output.parent.mkdir(parents=True, exist_ok=True)
-    _write_clip(output, np.asarray(latents), pipeline.codec, pipeline.clip.fps)
-
-
-def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """Reads an image file as RGB.
-
-    Raises:
-        UserError: When the file is missing or is no image.
-    """
-    if not path.is_file():
-        raise UserError(f"no image file {path}")
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise UserError(f"{path} is not an image that can be read: give a PNG or a JPEG file")
-    return np.ascontiguousarray(pixels[..., ::-1])
+    write_video(output, video, generator.pipeline.clip.fps)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

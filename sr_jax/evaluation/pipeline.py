@@ -8,22 +8,27 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Float, Key
 from PIL import Image
 
-from sr_jax.conversion.position_table import fit_position_table
-from sr_jax.data.video import resize_and_crop, to_unit_range
+from sr_jax.conversion.position_table import CHOICES, fit_position_table
+from sr_jax.data.video import to_unit_range
 from sr_jax.errors import UserError
+from sr_jax.evaluation.images import FITS, fit_image, rgb_pixels
 from sr_jax.evaluation.sampling import Sampler, SamplingSettings, clip_key, make_sampler
-from sr_jax.models.codec import VideoCodec, latent_frames
-from sr_jax.models.cogvideox_config import CogVideoXConfig
+from sr_jax.models.codec import VideoCodec
+from sr_jax.models.cogvideox_config import RELEASED, CogVideoXConfig
 from sr_jax.models.functional import Params
 from sr_jax.parallel.batches import to_first_device
 from sr_jax.teachers.base import TextTeacher
 from sr_jax.training.builders import build_schedule, build_transformer
+from sr_jax.training.precision import storage_type
 
 # `fold_in` of this makes the key of the image's latents from the key of a clip, which `split` turns into the others.
 _IMAGE_KEY = 2
+# Latent rows and columns in copies of version 1.5's released config, where they bound a table of angles; no clips of
+# 2400 x 2400 pixels were trained on.
+_NO_SIZE = (300, 300)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,24 +61,27 @@ class ImageToVideo:
     clip: ClipSize
     image_fit: str
 
-    def __call__(
-        self, image: UInt8[np.ndarray, "y x 3"], prompt: str, *, seed: int = 0
-    ) -> Float[np.ndarray, "f h w 3"]:
+    def __call__(self, image: np.ndarray | Image.Image, prompt: str, *, seed: int = 0) -> Float[np.ndarray, "f h w 3"]:
         """Generates a video; the device holds no more than a batch of its frames at a time.
 
         Args:
-            image: RGB pixels of the first frame, of any size.
+            image: The first frame, of any size: uint8 RGB pixels `[y, x, 3]`, or a PIL image.
             prompt: What happens.
             seed: Of all noise, together with the prompt.
 
         Returns:
             The video, about in [-1, 1] (`sr_jax.data.video` writes it).
+
+        Raises:
+            UserError: When the image or the prompt is something else.
         """
+        _require_one_prompt(prompt)
         return self.codec.decode_to_host(self.latents(image, prompt, clip_key(seed, prompt))[None])[0]
 
-    def latents(self, image: UInt8[np.ndarray, "y x 3"], prompt: str, key: Key[Array, ""]) -> Float[Array, "t h w c"]:
-        """The scaled latents of a video, all noise from `key`."""
-        pixels = to_unit_range(fit_image(image, self.clip.height, self.clip.width, self.image_fit))
+    def latents(self, image: np.ndarray | Image.Image, prompt: str, key: Key[Array, ""]) -> Float[Array, "t h w c"]:
+        """The scaled latents of a video, all noise from `key`; image and prompt as for the video."""
+        _require_one_prompt(prompt)
+        pixels = to_unit_range(fit_image(rgb_pixels(image), self.clip.height, self.clip.width, self.image_fit))
         image_latents = self.codec.encode_image(jnp.asarray(pixels[None]), jax.random.fold_in(key, _IMAGE_KEY))
         return self.sample(key[None], image_latents, jnp.asarray(self.text([prompt])))[0]
 
@@ -107,11 +115,9 @@ def make_pipeline(
         clip: Size of the videos.
 
     Raises:
-        UserError: When the transformer is none for image to video, does not fit the codec or the clips' size, or
-            `config` names an option that does not exist.
+        UserError: When the transformer is none for image to video, does not fit the codec or the clips' size, the codec
+            does not fit that size, or `config` names an option that does not exist.
     """
-    if config.image_fit not in _FITS:
-        raise UserError(f"config.image_fit is {config.image_fit!r}: choose one of {', '.join(_FITS)}")
     settings = sampling_settings(config)
     model = CogVideoXConfig(**trained["model"])
     if (model.in_channels, model.out_channels) != (2 * codec.latent_channels, codec.latent_channels):
@@ -119,44 +125,41 @@ def make_pipeline(
             f"the transformer turns {model.in_channels} channels into {model.out_channels}: from images to videos with "
             f"this codec it takes one from {2 * codec.latent_channels} to {codec.latent_channels}"
         )
-    frames = latent_frames(clip.num_frames, codec.temporal_compression_ratio)
-    height, width = (_whole(side, codec.spatial_compression_ratio) for side in (clip.height, clip.width))
-    temporal_patch = model.patch[0]
-    size = (frames + -frames % temporal_patch, height, width)
+    size = latent_size(clip, codec, model)
     params, model = fit_position_table(params, model, size, config.position_table)
     sampler = make_sampler(
         build_transformer(dataclasses.asdict(model), dtype=config.dtype or trained["dtype"]),
         build_schedule(trained["schedule"]),
         settings,
-        latent_frames=frames,
-        temporal_patch=temporal_patch,
+        latent_frames=codec.latent_frames(clip.num_frames),
+        temporal_patch=model.patch[0],
     )
     return ImageToVideo(sampler, to_first_device(params), codec, text, clip, config.image_fit)
 
 
 def sampling_settings(config: ml_collections.ConfigDict) -> SamplingSettings:
-    """The part of a config of `configs/sample.py` that says how to sample.
+    """The part of a config of `configs/sample.py` that says how to sample; what else `make_pipeline` reads is checked.
 
     Raises:
         UserError: For an option that does not exist.
     """
+    for name, choices in (("image_fit", FITS), ("position_table", CHOICES)):
+        if config[name] not in choices:
+            raise UserError(f"config.{name} is {config[name]!r}: choose one of {', '.join(choices)}")
+    if config.dtype:
+        storage_type("dtype", config.dtype)
     return SamplingSettings(
         config.sampler, config.num_inference_steps, float(config.guidance_scale), config.dynamic_guidance
     )
 
 
-def fit_image(
-    image: UInt8[np.ndarray, "y x 3"], height: int, width: int, how: str
-) -> UInt8[np.ndarray, "{height} {width} 3"]:
-    """Makes an image fit: "crop" keeps its aspect and cuts off what is over, as `prepare` does with videos.
-
-    "stretch" changes its aspect, as diffusers' pipelines do (`VaeImageProcessor`, Lanczos).
-    """
-    return _FITS[how](image, height, width)
-
-
 def released_clip_size(model: CogVideoXConfig, spatial_compression_ratio: int) -> ClipSize:
-    """The size of the videos that a released transformer was trained on last."""
+    """The size of clips that a transformer's config names, which the released ones were trained on last.
+
+    Where a config of version 1.5 names none, only how far its angles go, it is the released size of that version.
+    """
+    if model.patch_size_t is not None and (model.sample_height, model.sample_width) == _NO_SIZE:
+        model = RELEASED["1_5_5b_i2v"]
     return ClipSize(
         model.sample_frames,
         model.sample_height * spatial_compression_ratio,
@@ -165,18 +168,23 @@ def released_clip_size(model: CogVideoXConfig, spatial_compression_ratio: int) -
     )
 
 
-def _crop(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    return resize_and_crop(image[None], height, width)[0]
+def latent_size(clip: ClipSize, codec: VideoCodec, model: CogVideoXConfig) -> tuple[int, int, int]:
+    """T, H and W of the latents that the transformer makes, whole patches: frames that are cut off again count.
+
+    Raises:
+        UserError: When codec or transformer do not fit the clip's size, naming one that they do.
+    """
+    ratio, frames = codec.spatial_compression_ratio, codec.latent_frames(clip.num_frames)
+    unit, sides = ratio * model.patch_size, (clip.height, clip.width)
+    if any(side % unit for side in sides):
+        height, width = (max(round(side / unit), 1) * unit for side in sides)
+        raise UserError(
+            f"clips of {clip.height}x{clip.width} pixels do not fit codec and transformer: use {height}x{width}, or "
+            f"other multiples of {unit}"
+        )
+    return frames + -frames % model.patch[0], clip.height // ratio, clip.width // ratio
 
 
-def _stretch(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
-
-
-_FITS = {"crop": _crop, "stretch": _stretch}
-
-
-def _whole(side: int, ratio: int) -> int:
-    if side % ratio:
-        raise UserError(f"a side of {side} pixels does not fit the codec: use multiples of {ratio}")
-    return side // ratio
+def _require_one_prompt(prompt: str) -> None:
+    if not isinstance(prompt, str):
+        raise UserError(f"the prompt is a {type(prompt).__name__}: give one string, and call once for each video")

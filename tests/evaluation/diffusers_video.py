@@ -34,7 +34,9 @@ def normal(key, *shape):
     return torch.from_numpy(np.array(jax.random.normal(key, (1, *shape)))).permute(0, 1, 4, 2, 3)
 
 
-def diffusers_video(folder, monkeypatch, key, sampler: str, latent_frames: int, lora=None, steps=STEPS, **options):
+def diffusers_video(
+    folder, monkeypatch, key, sampler: str, latent_frames: int, lora=None, steps=STEPS, frames=FRAMES, **options
+):
     """Latents and video of the pipeline of diffusers, in our layout, not clipped, made with the noise that we draw.
 
     Args:
@@ -45,6 +47,7 @@ def diffusers_video(folder, monkeypatch, key, sampler: str, latent_frames: int, 
         latent_frames: T, with the frames that are cut off.
         lora: Folder for `load_lora_weights`, or None.
         steps: Of the sampler.
+        frames: Of the video.
         **options: Of the pipeline's call.
     """
     pipeline = CogVideoXImageToVideoPipeline.from_pretrained(folder)
@@ -78,7 +81,7 @@ def diffusers_video(folder, monkeypatch, key, sampler: str, latent_frames: int, 
         prompt=PROMPT,
         height=HEIGHT,
         width=WIDTH,
-        num_frames=FRAMES,
+        num_frames=frames,
         num_inference_steps=steps,
         latents=normal(start_key, latent_frames, *size),
         max_sequence_length=TOKENS,

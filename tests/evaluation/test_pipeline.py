@@ -1,17 +1,23 @@
 """The whole way from image and prompt to video, against the pipeline of diffusers."""
 
+import dataclasses
 import json
 import re
+import runpy
+import shutil
+import sys
 from pathlib import Path
 
 import cv2
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 import torch
 from diffusers import CogVideoXImageToVideoPipeline
 from diffusers.models.autoencoders import vae as posterior
+from PIL import Image
 
 from configs import sample
 from sr_jax.conversion.importing import Source, import_pipeline
@@ -19,8 +25,9 @@ from sr_jax.data.video import read_video
 from sr_jax.diffusion.schedule import NoiseSchedule
 from sr_jax.errors import UserError
 from sr_jax.evaluation import generation
-from sr_jax.evaluation.pipeline import ClipSize, fit_image, make_pipeline
+from sr_jax.evaluation.pipeline import ClipSize, make_pipeline, released_clip_size
 from sr_jax.evaluation.sampling import clip_key
+from sr_jax.models.cogvideox_config import RELEASED
 from sr_jax.training.stages import Denoising
 from tests.conversion.folders import save_pipeline
 from tests.data.synthetic import write_synthetic_dataset
@@ -30,6 +37,7 @@ from tests.evaluation.diffusers_video import (
     IMAGE,
     PROMPT,
     SEED,
+    STEPS,
     TOKENS,
     WIDTH,
     diffusers_video,
@@ -45,7 +53,7 @@ _ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """For each variant a folder of diffusers and our import of it."""
+    """For each variant a folder of diffusers and our import of it; of 5B-I2V also their folder without its table."""
     result = {}
     for variant in ("5b_i2v", "1_5_5b_i2v"):
         folder = save_pipeline(tmp_path_factory.mktemp(variant) / "theirs", variant)
@@ -54,6 +62,11 @@ def folders(tmp_path_factory):
         config.write_text(json.dumps(json.loads(config.read_text()) | inverted))
         import_pipeline(Source(folder, str(folder)), folder.parent / "ours")
         result[variant] = (folder, folder.parent / "ours")
+    folder, ours = result["5b_i2v"]
+    without_table = shutil.copytree(folder, folder.parent / "without_table")
+    config = without_table / "transformer" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"use_learned_positional_embeddings": False}))
+    result["without_table"] = (without_table, ours)
     return result
 
 
@@ -74,26 +87,40 @@ def load():
 
 
 @pytest.mark.parametrize(
-    ("variant", "sampler", "dynamic"),
+    ("variant", "sampler", "dynamic", "scale", "frames", "steps"),
     [
-        ("5b_i2v", "ddim", "none"),
-        ("5b_i2v", "ddim", "released"),
-        ("5b_i2v", "dpm", "none"),
-        ("5b_i2v", "dpm", "released"),
-        ("1_5_5b_i2v", "ddim", "none"),
-        ("1_5_5b_i2v", "dpm", "released"),
+        ("5b_i2v", "ddim", "none", 6.0, FRAMES, STEPS),
+        ("5b_i2v", "ddim", "released", 6.0, FRAMES, STEPS),
+        ("5b_i2v", "dpm", "none", 6.0, FRAMES, STEPS),
+        ("5b_i2v", "dpm", "released", 6.0, FRAMES, STEPS),
+        ("1_5_5b_i2v", "ddim", "none", 6.0, FRAMES, STEPS),
+        ("1_5_5b_i2v", "dpm", "released", 6.0, FRAMES, STEPS),
+        # No guidance, dynamic or not.
+        ("5b_i2v", "dpm", "released", 1.0, FRAMES, 4),
+        ("5b_i2v", "ddim", "none", 0.5, FRAMES, 4),
+        # Other lengths, the learned table dropped, and steps that do not divide 1000.
+        ("without_table", "ddim", "none", 6.0, 1, 7),
+        ("without_table", "dpm", "released", 6.0, 17, 7),
+        ("1_5_5b_i2v", "ddim", "released", 1.0, 1, 4),
+        # 4 latent frames, none of which is cut off.
+        ("1_5_5b_i2v", "dpm", "released", 6.0, 16, 7),
     ],
 )
-def test_the_video_is_that_of_diffusers(folders, load, monkeypatch, variant, sampler, dynamic):
+def test_the_video_is_that_of_diffusers(folders, load, monkeypatch, variant, sampler, dynamic, scale, frames, steps):
     theirs, ours = folders[variant]
-    # The temporal patch of 1.5 is 2: one of its 4 latent frames is cut off.
-    latent_frames = {"5b_i2v": 3, "1_5_5b_i2v": 4}[variant]
-    options = {"guidance_scale": 6.0, "use_dynamic_cfg": dynamic == "released"}
+    latent_frames = {1: 1, 9: 3, 16: 4, 17: 5}[frames]
+    if variant == "1_5_5b_i2v":
+        # Its temporal patch is 2: of an even number, that many are made, and of an odd one, one more is, and cut off.
+        latent_frames += latent_frames % 2
+    options = {"guidance_scale": scale, "use_dynamic_cfg": dynamic == "released", "frames": frames, "steps": steps}
     expected = diffusers_video(theirs, monkeypatch, clip_key(SEED, PROMPT), sampler, latent_frames, **options)
 
-    pipeline = load(ours, our_config(sampler=sampler, dynamic_guidance=dynamic)).pipeline
+    config = our_config(sampler=sampler, dynamic_guidance=dynamic, guidance_scale=scale, num_inference_steps=steps)
+    config.clip.num_frames = frames
+    config.position_table = "drop" if variant == "without_table" else "keep"
+    pipeline = load(ours, config).pipeline
     latents, video = pipeline.latents(IMAGE, PROMPT, clip_key(SEED, PROMPT)), pipeline(IMAGE, PROMPT, seed=SEED)
-    assert video.shape == (FRAMES, HEIGHT, WIDTH, 3)
+    assert video.shape == (frames, HEIGHT, WIDTH, 3)
     for got, wanted in zip((latents, video), expected, strict=True):
         assert np.isfinite(wanted).all()
         assert relative_error(got, wanted) < 1e-3
@@ -144,6 +171,63 @@ def test_the_lines_of_the_readme_make_a_video(folders, load, monkeypatch, tmp_pa
     assert (frames.shape, fps) == ((FRAMES, HEIGHT, WIDTH, 3), 8.0)
 
 
+def test_the_command_makes_a_clip_of_the_frames_asked_for(folders, load, monkeypatch, tmp_path):
+    cv2.imwrite(str(tmp_path / "face.png"), IMAGE[..., ::-1])
+    values = {"": "configs/sample.py:cogvideox", ".text.num_tokens": TOKENS, ".num_inference_steps": 1}
+    values |= {f"{section}.dtype": "float32" for section in ("", ".codec", ".text")}
+    values |= {".clip.num_frames": 16, ".clip.height": HEIGHT, ".clip.width": WIDTH}
+    arguments = [f"--config{name}={value}" for name, value in values.items()]
+    arguments += [f"--checkpoint={folders['1_5_5b_i2v'][1]}", f"--image={tmp_path / 'face.png'}", f"--prompt={PROMPT}"]
+    output = tmp_path / "clips" / "clip.mp4"
+    monkeypatch.setattr(sys, "argv", ["sample", *arguments, f"--output={output}"])
+    # As a command it is a module of its own.
+    monkeypatch.delitem(sys.modules, "sr_jax.sample", raising=False)
+    runpy.run_module("sr_jax.sample", run_name="__main__")
+    frames, fps = read_video(output)
+    assert (frames.shape, fps) == ((16, HEIGHT, WIDTH, 3), 16.0)
+    assert [path.name for path in output.parent.iterdir()] == ["clip.mp4"]
+
+
+def test_a_pil_image_is_taken_too(folders, load):
+    pipeline = load(folders["1_5_5b_i2v"][1], our_config(num_inference_steps=1)).pipeline
+    transparent = Image.fromarray(IMAGE).convert("RGBA")
+    np.testing.assert_array_equal(pipeline(transparent, PROMPT), pipeline(IMAGE, PROMPT))
+
+
+@pytest.mark.parametrize(
+    ("image", "prompt", "words"),
+    [
+        (IMAGE[..., 0], PROMPT, "the image is an array [50, 40] of uint8: give uint8 RGB pixels"),
+        (IMAGE[..., [0, 1, 2, 0]], PROMPT, "the image is an array [50, 40, 4] of uint8"),
+        (IMAGE / 255, PROMPT, "the image is an array [50, 40, 3] of float64"),
+        (IMAGE[:0], PROMPT, "the image is an array [0, 40, 3] of uint8"),
+        ("face.png", PROMPT, "the image is a str: give uint8 RGB pixels [height, width, 3] or a PIL image"),
+        (IMAGE, [PROMPT], "the prompt is a list: give one string, and call once for each video"),
+    ],
+)
+def test_other_images_and_prompts_are_refused(folders, load, monkeypatch, image, prompt, words):
+    pipeline = load(folders["1_5_5b_i2v"][1], our_config(num_inference_steps=1)).pipeline
+    # As for users, whose calls nothing else checks.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    for call in (pipeline, lambda *inputs: pipeline.latents(*inputs, clip_key(0, PROMPT))):
+        with pytest.raises(UserError, match=re.escape(words)):
+            call(image, prompt)
+
+
+def test_the_released_sizes():
+    sizes = {name: released_clip_size(model, 8) for name, model in RELEASED.items()}
+    assert sizes["5b_i2v"] == ClipSize(49, 480, 720, 8.0)
+    assert sizes["1_5_5b_i2v"] == ClipSize(81, 768, 1360, 16.0)
+    # As in some copies of its config.
+    copied = dataclasses.replace(RELEASED["1_5_5b_i2v"], sample_height=300, sample_width=300)
+    assert released_clip_size(copied, 8) == ClipSize(81, 768, 1360, 16.0)
+
+
+def test_an_import_asks_for_the_config_of_released_weights(folders):
+    with pytest.raises(UserError, match=r"is an import .* 'linear': use --config configs/sample\.py:cogvideox"):
+        generation.load_generator(folders["5b_i2v"][1], sample.get_config("people"))
+
+
 def test_released_weights_have_a_size_of_their_own(folders, load):
     config = our_config()
     config.clip.update(num_frames=0, height=0, width=0)
@@ -167,8 +251,16 @@ def test_another_size_needs_a_decision_about_the_learned_table(folders, load):
     [
         ({"image_fit": "squeeze"}, "config.image_fit is 'squeeze': choose one of crop, stretch"),
         ({"dynamic_guidance": ""}, "dynamic_guidance is '': choose one of none, released, cosine"),
-        ({"clip": {"height": 30}}, "a side of 30 pixels does not fit the codec: use multiples of 4"),
-        ({"clip": {"num_frames": 8}}, "a clip of 8 frames does not fit the codec"),
+        ({"sampler": "euler"}, "unknown sampler 'euler': choose one of ddim, dpm"),
+        ({"num_inference_steps": 0}, "num_inference_steps must be 1 to 1000, not 0"),
+        ({"batch_size": 0}, "config.batch_size is 0: it must be at least 1"),
+        ({"dtype": "fp16"}, "config.dtype is 'fp16': choose float32 or bfloat16"),
+        ({"codec": {"dtype": "float8_e4m3fn"}}, "config.codec.dtype is 'float8_e4m3fn': choose float32 or bfloat16"),
+        ({"text": {"dtype": "half"}}, "config.text.dtype is 'half': choose float32 or bfloat16"),
+        ({"clip": {"height": 30}}, "clips of 30x48 pixels do not fit codec and transformer: use 32x48, or other"),
+        ({"clip": {"width": 44}}, "clips of 32x44 pixels do not fit codec and transformer: use 32x48, or other"),
+        ({"clip": {"num_frames": 13}}, "a clip of 13 frames does not fit the CogVideoX autoencoder: use 9 or 16 "),
+        ({"clip": {"fps": -8.0}}, "config.clip.fps is -8.0: give 0 to have it as the checkpoint was trained"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(folders, load, changes, words):
@@ -182,18 +274,10 @@ def test_a_transformer_that_takes_no_image_is_refused(folders):
         make_pipeline(our_config(), {}, {"model": model}, PatchCodec(), LetterText(), ClipSize(9, 32, 48, 8.0))
 
 
-@pytest.mark.parametrize("option", ["image_fit", "dynamic_guidance"])
+@pytest.mark.parametrize("option", ["image_fit", "dynamic_guidance", "position_table"])
 def test_an_unknown_option_is_told_before_anything_is_built(option):
     with pytest.raises(UserError, match=f"{option} is 'linear': choose one of "):
         make_pipeline(our_config(**{option: "linear"}), {}, {}, PatchCodec(), LetterText(), ClipSize(9, 32, 48, 8.0))
-
-
-def test_images_are_cropped_or_stretched():
-    wide = np.zeros((20, 60, 3), np.uint8)
-    wide[:, 20:40] = 200
-    cropped, stretched = (fit_image(wide, 10, 10, how) for how in ("crop", "stretch"))
-    assert cropped.min() == 200 and stretched.min() == 0
-    assert cropped.shape == stretched.shape == (10, 10, 3)
 
 
 def test_released_weights_take_datasets_of_their_own_codec_and_text_only(folders, load, tmp_path):
