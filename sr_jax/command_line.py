@@ -34,7 +34,8 @@ def run(
         doc: What `--help` prints above the flags.
         config: What `--config` is when it is not given.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # Anew, because Orbax has set logging up for warnings alone when it was imported.
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     # Orbax and Grain tell of normal operation through absl, some of it as warnings.
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("jax").setLevel(logging.WARNING)

@@ -67,13 +67,12 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
     del inputs
     first_step, last_step = int(state.step), config.num_train_steps
     data.set_state({"next_index": first_step})
-    for name, params in state.params.items():
-        logging.info("training %s: %s parameters", name, f"{parameter_overview.count_parameters(params):,}")
 
-    logging.info("parameters on each device:\n%s", sharding_table(program.state.params | {"frozen": program.frozen}))
-    log = MetricLog(workdir, first_step=first_step, num_steps=last_step, enabled=jax.process_index() == 0)
-    profile = StepProfile(workdir, **config.profile)
+    if jax.process_index() == 0:
+        _describe(program)
     window = _Window(Speedometer(config, builders.frozen_configs(config), mesh.devices.flatten().tolist()))
+    profile = StepProfile(workdir, **config.profile)
+    log = MetricLog(workdir, first_step=first_step, num_steps=last_step, enabled=jax.process_index() == 0)
     with processes.stop_requests() as stop:
         for step in range(first_step + 1, last_step + 1):
             profile.before(step)
@@ -95,6 +94,15 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
     if int(state.step) < last_step:
         raise PreemptedError(f"told to stop: step {step} of {last_step} is saved in {workdir}, run the same again")
     return state
+
+
+def _describe(program: Program) -> None:
+    """Says what is trained and, where there are several devices, what each holds."""
+    for name, params in program.state.params.items():
+        logging.info("training %s: %s parameters", name, f"{parameter_overview.count_parameters(params):,}")
+    if program.mesh.size > 1:
+        table = sharding_table(program.state.params | {"frozen": program.frozen})
+        logging.info("parameters on each device:\n%s", table)
 
 
 def make_state(program: Program, loaded: Params, seed: int) -> TrainState:

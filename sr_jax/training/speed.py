@@ -28,7 +28,7 @@ class Speedometer:
         self._config, self._frozen = config, frozen
         self._num_devices = len(devices)
         self._chip = find_chip(devices[0].device_kind)
-        if self._chip is None:
+        if self._chip is None and jax.process_index() == 0:
             kind = devices[0].device_kind
             logging.info("no MFU in the log: no published peak of a device of the kind %r is known here", kind)
         self._works: dict[tuple[int, ...], Work] = {}

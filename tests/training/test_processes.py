@@ -118,7 +118,11 @@ def test_one_told_to_stop_stops_both_with_a_checkpoint(stopped):
     for output in outputs:
         assert re.search(f"told to stop: step {step} of 3000 is saved in", output)
     assert load_params(workdir)[1]["step"] == step
-    # The first process alone writes the log: each step is there once.
+    # The first process alone says what is trained, and writes the log: each step is there once.
+    said = [
+        (words in output) for words in ("training transformer: ", "transformer/proj_out/kernel ") for output in outputs
+    ]
+    assert said == [True, False] * 2, outputs
     assert [line["step"] for line in read_metrics(workdir)] == list(range(1, step + 1))
 
 
