@@ -10,6 +10,9 @@ class HalfCodec:
     name, weight_hash, scaling_factor, image_condition_factor = "half", "none", 0.5, 1.0
     temporal_compression_ratio, spatial_compression_ratio, latent_channels = 1, 1, 3
 
+    def latent_frames(self, num_frames):
+        return num_frames
+
     def encode(self, video):
         return video / 2, video * 0
 

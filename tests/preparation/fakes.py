@@ -36,6 +36,9 @@ class MeanCodec:
         self.spatial_compression_ratio = spatial_compression_ratio
         self.weight_hash = weight_hash
 
+    def latent_frames(self, num_frames):
+        raise NotImplementedError
+
     def encode(self, pixels):
         ratio = self.spatial_compression_ratio
         b, f, h, w, c = pixels.shape
