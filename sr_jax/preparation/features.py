@@ -150,7 +150,9 @@ def _latent_shape(codec: VideoCodec, num_frames: int, height: int, width: int) -
     ratio = codec.spatial_compression_ratio
     if height % ratio or width % ratio:
         raise UserError(f"clips of {height}x{width} pixels do not fit the codec: use multiples of {ratio}")
+    # As the faces' masks count them, with the first frame alone; a codec may take fewer lengths, or others too.
     frames = latent_frames(num_frames, codec.temporal_compression_ratio)
+    codec.latent_frames(num_frames)
     return (frames, height // ratio, width // ratio, codec.latent_channels)
 
 

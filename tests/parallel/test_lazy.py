@@ -205,8 +205,10 @@ def test_rows_of_training_checkpoints_are_read_together_or_alone(tmp_path):
 def test_damaged_data_are_told_when_they_are_read(tmp_path, damage):
     stored.save_item(tmp_path / "item", "net", {"kernel": stacked()})
     kernel = stored.open_item(tmp_path / "item")["net"]["kernel"]
-    data = max((tmp_path / "item").rglob("d/*"), key=lambda path: path.stat().st_size)
-    data.write_bytes(data.read_bytes()[:-1000]) if damage == "cut" else data.unlink()
+    for path in (tmp_path / "item").rglob("d/*"):
+        # What describes the array is in smaller files.
+        if path.stat().st_size > 2**16:
+            path.write_bytes(path.read_bytes()[: 2**15]) if damage == "cut" else path.unlink()
     with pytest.raises(UserError, match=r"item: net\.kernel cannot be read \(.*\): the checkpoint is damaged, or"):
         np.asarray(kernel)
 

@@ -177,3 +177,12 @@ def test_provenance_names_everything():
 def test_clips_that_do_not_fit_the_codec(clip):
     with pytest.raises(UserError, match=r"do(es)? not fit the codec"):
         fakes.extractor(**clip)
+
+
+def test_a_codec_may_take_fewer_lengths_of_clips():
+    class Picky(fakes.MeanCodec):
+        def latent_frames(self, num_frames):
+            raise UserError(f"{num_frames} frames are too few for me")
+
+    with pytest.raises(UserError, match="13 frames are too few"):
+        fakes.extractor(codec=Picky(), num_frames=13)
