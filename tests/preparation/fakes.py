@@ -8,6 +8,7 @@ import numpy as np
 
 from sr_jax.data import video
 from sr_jax.data.shots import ShotOptions
+from sr_jax.models.codec import latent_frames
 from sr_jax.preparation.captions import CaptionTable
 from sr_jax.preparation.dataset import Preparation, make_shard, plan_shard
 from sr_jax.preparation.features import FeatureExtractor
@@ -37,7 +38,7 @@ class MeanCodec:
         self.weight_hash = weight_hash
 
     def latent_frames(self, num_frames):
-        raise NotImplementedError
+        return latent_frames(num_frames, self.temporal_compression_ratio)
 
     def encode(self, pixels):
         ratio = self.spatial_compression_ratio
