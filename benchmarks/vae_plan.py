@@ -5,10 +5,11 @@ r"""Memory of the released autoencoder on one chip, as the TPU compiler lays it 
 
 Writes benchmarks/results/vae_plan.json. A clip of any length goes through two compiled programs: one for the first
 batch of frames (3 latent frames, 9 video frames) and one for every other (2 and 8, with the cache of the batch before).
-The device holds one at a time, weights and cache included: the larger is the peak of 9 frames and of 49. What comes on
-top is the output of the batch before, 36 MiB of video at most, and for the encoder the clip. 240x360 is a tile of the
-released size, 480x720 a whole frame. `--only` compiles all whose names start so, and keeps what the results file says
-of the others. A compilation takes minutes.
+The device runs one at a time, its weights and cache included: the larger is the peak of 9 frames and of 49. What comes
+on top is the other network's weights, 0.4 GiB, the output of the batch before, 36 MiB of video at most, and for the
+encoder the clip. 240x360 is a tile of the released size, 480x720 a whole frame. `--only` compiles all whose names start
+so, and keeps what the results file says of the others. A compilation takes minutes; of a program that the compiler
+refuses for want of memory its estimate is told, with all weights as arguments.
 """
 
 import argparse
