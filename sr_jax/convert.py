@@ -128,6 +128,8 @@ def _progress() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
     with contextlib.ExitStack() as bars:
 
         def start(name: str, total: int) -> Callable[[int], None]:
+            # The one before is done, and its clock stops.
+            bars.close()
             bar = tqdm.tqdm(total=total, desc=name, unit="B", unit_scale=True)
             return bars.enter_context(bar).update
 

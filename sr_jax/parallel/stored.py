@@ -3,8 +3,9 @@
 An item of a checkpoint holds `{name: parameters}`.
 """
 
+import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import tensorstore
 from flax import traverse_util
 
 from sr_jax.errors import UserError
-from sr_jax.parallel.lazy import AnyArray, Index, LazyArray, row_groups, whole
+from sr_jax.parallel.lazy import AnyArray, Index, LazyArray, nbytes, row_groups, whole
 
 # Pieces on disk: what is read at least for a part of a parameter, and what Orbax holds back before it writes a file.
 _CHUNK_BYTES = 64 * 2**20
@@ -38,26 +39,47 @@ class _LazyHandler(ocp.type_handlers.NumpyHandler):
         self, values: Sequence[LazyArray], infos: Sequence[Any], args: Sequence[Any] | None = None
     ) -> list[Any]:
         """Returns nothing to wait for: all is written."""
-        for value, info, arg in zip(values, infos, args or [ocp.SaveArgs()] * len(values), strict=True):
-            await info.await_path_creation()
-            spec = ocp.type_handlers.get_json_tspec_write(
-                info,
-                use_ocdbt=info.is_ocdbt_checkpoint,
-                global_shape=value.shape,
-                local_shape=value.shape,
-                dtype=value.dtype,
-                process_index=jax.process_index(),
-                arg=arg,
-            )
-            array = await tensorstore.open(tensorstore.Spec(spec), create=True, open=True, context=info.ts_context)
-            # Only whole chunks: of a part of one TensorStore would read the rest back.
-            for index in row_groups(value, _PART_BYTES) if _has_large_rows(value) else [whole(value.shape)]:
-                await array[index].write(np.asarray(value[index]), can_reference_source_data_indefinitely=True)
+        writes = zip(values, infos, args or [ocp.SaveArgs()] * len(values), strict=True)
+        for group in _groups(writes, _PART_BYTES):
+            if len(group) > 1:
+                # Read before any is written: an error then leaves none under way.
+                group = [(np.asarray(value), info, arg) for value, info, arg in group]
+            await asyncio.gather(*(_write(*write) for write in group))
         return []
 
     async def deserialize(self, infos: Sequence[Any], args: Sequence[Any] | None = None) -> list[LazyArray]:
         """Reads shapes and types."""
         return [await _open(info) for info in infos]
+
+
+async def _write(value: AnyArray, info: Any, arg: ocp.SaveArgs) -> None:
+    await info.await_path_creation()
+    spec = ocp.type_handlers.get_json_tspec_write(
+        info,
+        use_ocdbt=info.is_ocdbt_checkpoint,
+        global_shape=value.shape,
+        local_shape=value.shape,
+        dtype=value.dtype,
+        process_index=jax.process_index(),
+        arg=arg,
+    )
+    array = await tensorstore.open(tensorstore.Spec(spec), create=True, open=True, context=info.ts_context)
+    # Only whole chunks: of a part of one TensorStore would read the rest back.
+    for index in row_groups(value, _PART_BYTES) if _has_large_rows(value) else [whole(value.shape)]:
+        await array[index].write(np.asarray(value[index]), can_reference_source_data_indefinitely=True)
+
+
+def _groups(writes: Iterable[tuple[LazyArray, Any, Any]], max_bytes: int) -> Iterator[list[tuple[LazyArray, Any, Any]]]:
+    """Writes to do at once: as many as fit `max_bytes`, or one that is larger."""
+    group: list[tuple[LazyArray, Any, Any]] = []
+    size = 0
+    for write in writes:
+        if group and size + nbytes(write[0]) > max_bytes:
+            yield group
+            group, size = [], 0
+        group.append(write)
+        size += nbytes(write[0])
+    yield group
 
 
 async def _open(info: Any) -> LazyArray:

@@ -12,6 +12,7 @@ from sr_jax.conversion.components import find_components
 from sr_jax.conversion.hub import locate
 from sr_jax.conversion.imported import is_imported
 from sr_jax.conversion.importing import Source, import_pipeline
+from sr_jax.conversion.other_files import other_files, total_size
 from sr_jax.conversion.safetensors_file import build_header
 from sr_jax.errors import UserError
 from sr_jax.training.checkpoints import read_meta
@@ -117,7 +118,9 @@ def test_the_disk_must_have_room_for_all_files(tmp_path, transformer, monkeypatc
 
 
 def test_what_is_done_needs_no_more_room(interrupted, pipeline, monkeypatch):
-    set_free_space(monkeypatch, sum(component.nbytes() for component in find_components(pipeline)) - 1)
+    found = find_components(pipeline)
+    kept, _ = other_files(pipeline, found)
+    set_free_space(monkeypatch, sum(component.nbytes() for component in found) + total_size(pipeline, kept) - 1)
     with pytest.raises(UserError, match="GB left"):
         run(pipeline, interrupted / "anew")
     run(pipeline, interrupted / "ours")
