@@ -33,7 +33,7 @@ Tree = dict[str, Any]
 
 
 class _LazyHandler(ocp.type_handlers.NumpyHandler):
-    """Writes arrays as Orbax writes NumPy's, each part before the next is made; restoring one only opens it."""
+    """Writes arrays as Orbax writes NumPy's, some small ones or a part of a large one at a time; restoring only opens."""
 
     async def serialize(
         self, values: Sequence[LazyArray], infos: Sequence[Any], args: Sequence[Any] | None = None
@@ -106,7 +106,7 @@ async def _open(info: Any) -> LazyArray:
 def save_item(path: Path, name: str, params: Tree) -> None:
     """Writes `{name: params}` to `path`, whole or not at all; for one process.
 
-    Of arrays with large rows, host memory holds some rows at a time, of others one array.
+    Host memory holds 256 MiB at a time: of arrays with large rows some rows, of others several; or one that is larger.
     """
     tree = jax.tree.map(_lazy, {name: params})
     arguments = ocp.args.PyTreeSave(
