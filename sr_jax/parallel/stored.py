@@ -33,7 +33,7 @@ Tree = dict[str, Any]
 
 
 class _LazyHandler(ocp.type_handlers.NumpyHandler):
-    """Writes arrays as Orbax writes NumPy's, some small ones or a part of a large one at a time; restoring only opens."""
+    """Writes arrays as Orbax writes NumPy's, several small ones or a part of a large one at a time; restoring opens."""
 
     async def serialize(
         self, values: Sequence[LazyArray], infos: Sequence[Any], args: Sequence[Any] | None = None
