@@ -3,9 +3,8 @@
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ from sr_jax.models.functional import Params
 from sr_jax.models.vae_frames import run_frames
 from sr_jax.models.vae_layers import Cache
 from sr_jax.models.vae_network import TEMPORAL_COMPRESSION_RATIO, Autoencoder, CogVideoXVAEConfig
-from sr_jax.models.vae_tiling import TileAxis, Tiling, run_tiled
+from sr_jax.models.vae_tiling import WHOLE, TileAxis, Tiling, join, run_tiled
 
 # The networks are trained for these and do not adapt to others.
 _VIDEO_FRAMES = 8
@@ -71,8 +70,8 @@ class CogVideoXVAE:
         # On the device once: arrays in host memory would travel with every call, or be built into the caller's program.
         self.params = jax.tree.map(jnp.asarray, params)
         ratio = config.spatial_compression_ratio
-        self._encode_tiles = tiling.encoding(ratio) if tiling else None
-        self._decode_tiles = tiling.decoding(ratio) if tiling else None
+        self._encode_tiles = tiling.encoding(ratio) if tiling else (WHOLE, WHOLE)
+        self._decode_tiles = tiling.decoding(ratio) if tiling else (WHOLE, WHOLE)
         model = nnx.eval_shape(lambda: Autoencoder(config, rngs=nnx.Rngs(0), dtype=dtype))
         graphdef, _ = nnx.split(model, nnx.Param)
 
@@ -148,8 +147,7 @@ class CogVideoXVAE:
             UserError: If the number of frames or the size does not fit the networks.
         """
         self._check_video(video.shape)
-        step = functools.partial(self._encode_step, self.params)
-        moments = _in_tiles(lambda x: _joined(run_frames(step, x, _VIDEO_FRAMES)), video, self._encode_tiles)
+        moments = join(run_tiled(self._encode_frames, video, *_tiles(video.shape, self._encode_tiles)))
         mean, log_variance = jnp.split(moments, 2, axis=-1)
         std = jnp.exp(0.5 * jnp.clip(log_variance, *_LOG_VARIANCE_RANGE))
         return mean * self.scaling_factor, std * self.scaling_factor
@@ -176,25 +174,30 @@ class CogVideoXVAE:
         Returns:
             The video, about in [-1, 1], float32.
         """
-        step = functools.partial(self._decode_step, self.params)
         latents = latents / self.scaling_factor
-        return _in_tiles(lambda x: _joined(run_frames(step, x, _LATENT_FRAMES)), latents, self._decode_tiles)
+        return join(run_tiled(self._decode_frames, latents, *_tiles(latents.shape, self._decode_tiles)))
 
     def decode_to_host(
         self, latents: Float[Array, "b t y x c"] | Float[np.ndarray, "b t y x c"]
     ) -> Float[np.ndarray, "b f h w 3"]:
         """`decode` for long videos: the video is put together in host memory, the device holds one batch of frames."""
-        step = functools.partial(self._decode_step, self.params)
 
-        def run(tile: Array | np.ndarray) -> np.ndarray:
-            video = np.empty(self._video_shape(tile.shape), np.float32)
-            start = 0
-            for frames in run_frames(step, tile, _LATENT_FRAMES):
-                video[:, start : start + frames.shape[1]] = frames
-                start += frames.shape[1]
-            return video
+        def run(tile: Array | np.ndarray) -> Iterator[np.ndarray]:
+            return map(np.asarray, self._decode_frames(tile))
 
-        return _in_tiles(run, latents / self.scaling_factor, self._decode_tiles)
+        video = np.empty(self._video_shape(latents.shape), np.float32)
+        latents = latents / self.scaling_factor
+        for block in run_tiled(run, latents, *_tiles(latents.shape, self._decode_tiles)):
+            frames, height, width = block.values.shape[1:4]
+            ends = block.frame + frames, block.row + height, block.column + width
+            video[:, block.frame : ends[0], block.row : ends[1], block.column : ends[2]] = block.values
+        return video
+
+    def _encode_frames(self, video: Array) -> Iterator[Array]:
+        return run_frames(functools.partial(self._encode_step, self.params), video, _VIDEO_FRAMES)
+
+    def _decode_frames(self, latents: Array | np.ndarray) -> Iterator[Array]:
+        return run_frames(functools.partial(self._decode_step, self.params), latents, _LATENT_FRAMES)
 
     def _video_shape(self, latent_shape: tuple[int, ...]) -> tuple[int, ...]:
         b, t, y, x, _ = latent_shape
@@ -212,11 +215,7 @@ class CogVideoXVAE:
             )
 
 
-def _joined(outputs: Iterable[Array]) -> Array:
-    return jnp.concatenate(list(outputs), axis=1)
-
-
-def _in_tiles(run: Callable[[Any], Any], x: Any, tiles: tuple[TileAxis, TileAxis] | None) -> Any:
-    if tiles is None or all(side <= axis.size for side, axis in zip(x.shape[2:4], tiles, strict=True)):
-        return run(x)
-    return run_tiled(run, x, *tiles)
+def _tiles(shape: Sequence[int], tiles: tuple[TileAxis, TileAxis]) -> tuple[TileAxis, TileAxis]:
+    # What fits a tile is run whole, even where the next tile would start in it.
+    fits = all(side <= axis.size for side, axis in zip(shape[2:4], tiles, strict=True))
+    return (WHOLE, WHOLE) if fits else tiles

@@ -5,8 +5,11 @@ from that of the whole video, because norms and padding see one tile only.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import TypeVar
+import itertools
+import operator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Generic, TypeVar
 
 import jax
 import numpy as np
@@ -24,14 +27,33 @@ class TileAxis:
     Attributes:
         size: Of a tile, in input pixels.
         stride: From one tile to the next, in input pixels.
-        blend: Over how many output pixels a tile fades in from the one before.
-        keep: Output pixels kept of a tile; what follows is overlap.
+        keep: Output pixels kept of a tile; over what follows the next one fades in.
     """
 
     size: int
     stride: int
-    blend: int
     keep: int
+
+
+WHOLE = TileAxis(sys.maxsize, sys.maxsize, sys.maxsize)
+"""One tile, whatever the size."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Block(Generic[AnyArray]):
+    """A part of a tiled output.
+
+    Attributes:
+        frame: Where it starts in the whole.
+        row: Where it starts in the whole.
+        column: Where it starts in the whole.
+        values: `[B, T, H, W, C]`, of the block.
+    """
+
+    frame: int
+    row: int
+    column: int
+    values: AnyArray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,72 +95,84 @@ class Tiling:
 
 
 def _cut(size: int, output_size: int, overlap: float) -> TileAxis:
-    stride, blend = int(size * (1 - overlap)), int(output_size * overlap)
-    axis = TileAxis(size, stride, blend, output_size - blend)
+    axis = TileAxis(size, int(size * (1 - overlap)), output_size - int(output_size * overlap))
     # Rounded apart, the two do not always agree, and diffusers then returns a video of another size.
-    if stride < 1 or axis.stride * output_size != axis.keep * size:
+    if axis.stride < 1 or axis.stride * output_size != axis.keep * size:
         raise UserError(
             f"tiles of {size} that overlap by {overlap:g} give {output_size}, of which {axis.keep} are kept for a step "
-            f"of {stride}: choose sizes and overlaps that divide evenly, such as 240x360 with 1/6 and 1/5"
+            f"of {axis.stride}: choose sizes and overlaps that divide evenly, such as 240x360 with 1/6 and 1/5"
         )
     return axis
 
 
 def run_tiled(
-    run: Callable[[AnyArray], AnyArray],
+    run: Callable[[AnyArray], Iterable[AnyArray]],
     x: Float[AnyArray, "b t h w c"],
-    rows: TileAxis,
-    columns: TileAxis,
-) -> Float[AnyArray, "b t_out h_out w_out d"]:
-    """Runs a network over tiles and blends its outputs.
+    rows: TileAxis = WHOLE,
+    columns: TileAxis = WHOLE,
+) -> Iterator[Block]:
+    """Runs a network over tiles, blends its outputs, and yields the output in blocks that do not overlap.
+
+    Of what was yielded only the edges are kept that the next tiles fade in from.
 
     Args:
-        run: From a tile of the input, all frames, to its output.
-        x: Input; the output is in the same kind of memory as the outputs of `run`.
+        run: From a tile of the input, all frames, to its output, a few frames at a time.
+        x: Input; the blocks are in the same kind of memory as the outputs of `run`.
         rows: How rows are cut.
         columns: How columns are cut.
     """
-    strips, above = [], []
-    for top in range(0, x.shape[2], rows.stride):
-        row: list[AnyArray] = []
-        for index, left in enumerate(range(0, x.shape[3], columns.stride)):
-            tile = run(x[:, :, top : top + rows.size, left : left + columns.size])
-            if above:
-                tile = blend(above[index], tile, rows.blend, axis=2)
-            if row:
-                tile = blend(row[-1], tile, columns.blend, axis=3)
-            row.append(tile)
-        strips.append(_concat([tile[:, :, : rows.keep, : columns.keep] for tile in row], axis=3))
-        above = row
-    return _concat(strips, axis=2)
+    above: list[list[AnyArray]] = []
+    for i, top in enumerate(range(0, x.shape[2], rows.stride)):
+        below: list[list[AnyArray]] = []
+        left: list[AnyArray] = []
+        for j, start in enumerate(range(0, x.shape[3], columns.stride)):
+            bottom, right = [], []
+            frame = 0
+            for batch, tile in enumerate(run(x[:, :, top : top + rows.size, start : start + columns.size])):
+                if above:
+                    tile = blend(above[j][batch], tile, axis=2)
+                if left:
+                    tile = blend(left[batch], tile, axis=3)
+                bottom.append(_copy(tile[:, :, rows.keep :]))
+                right.append(_copy(tile[:, :, :, columns.keep :]))
+                yield Block(frame, i * rows.keep, j * columns.keep, tile[:, :, : rows.keep, : columns.keep])
+                frame += tile.shape[1]
+            below.append(bottom)
+            left = right
+        above = below
 
 
 def blend(
-    before: Float[AnyArray, "b t h_before w_before c"], tile: Float[AnyArray, "b t h w c"], extent: int, axis: int
+    edge: Float[AnyArray, "b t h_edge w_edge c"], tile: Float[AnyArray, "b t h w c"], axis: int
 ) -> Float[AnyArray, "b t h w c"]:
     """Fades from the end of the tile before to the start of this one, linearly.
 
     Args:
-        before: The tile above or to the left, itself blended.
+        edge: What the tile above or to the left, itself blended, has of this tile's pixels.
         tile: This tile.
-        extent: Pixels to fade over; fewer where a tile is smaller.
         axis: 2 for rows, 3 for columns.
     """
-    extent = min(before.shape[axis], tile.shape[axis], extent)
-    if extent == 0:
-        return tile
-    end = _slice(before, before.shape[axis] - extent, before.shape[axis], axis)
-    start, rest = _slice(tile, 0, extent, axis), _slice(tile, extent, tile.shape[axis], axis)
+    extent = edge.shape[axis]
+    start, rest = (tile[(slice(None),) * axis + (part,)] for part in (slice(extent), slice(extent, None)))
     shape = [1] * tile.ndim
     shape[axis] = extent
     weight = (np.arange(extent, dtype=np.float32) / extent).reshape(shape)
-    return _concat([end * (1 - weight) + start * weight, rest], axis)
+    return tile.__array_namespace__().concat([edge * (1 - weight) + start * weight, rest], axis=axis)
 
 
-def _slice(x: AnyArray, start: int, stop: int, axis: int) -> AnyArray:
-    return x[(slice(None),) * axis + (slice(start, stop),)]
+def join(blocks: Iterable[Block]) -> Float[AnyArray, "b t h w c"]:
+    """Puts the blocks of `run_tiled` together, by concatenation."""
+
+    def along(blocks: list[Block], axes: Sequence[tuple[int, str]]) -> AnyArray:
+        if not axes:
+            return blocks[0].values
+        (axis, start), *inner = axes
+        parts = [along(list(part), inner) for _, part in itertools.groupby(blocks, operator.attrgetter(start))]
+        return parts[0].__array_namespace__().concat(parts, axis=axis)
+
+    return along(list(blocks), [(2, "row"), (3, "column"), (1, "frame")])
 
 
-def _concat(arrays: list[AnyArray], axis: int) -> AnyArray:
-    # NumPy's for outputs in host memory, JAX's for those on the device or being traced.
-    return arrays[0].__array_namespace__().concat(arrays, axis=axis)
+def _copy(part: AnyArray) -> AnyArray:
+    # A view would keep the whole tile in memory.
+    return part.__array_namespace__().asarray(part, copy=True)
