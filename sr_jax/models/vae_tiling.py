@@ -121,25 +121,21 @@ def run_tiled(
         rows: How rows are cut.
         columns: How columns are cut.
     """
-    above: list[list[AnyArray]] = []
+    # By column of tiles and batch of frames, and by batch of frames.
+    below: dict[tuple[int, int], AnyArray] = {}
+    right: dict[int, AnyArray] = {}
     for i, top in enumerate(range(0, x.shape[2], rows.stride)):
-        below: list[list[AnyArray]] = []
-        left: list[AnyArray] = []
-        for j, start in enumerate(range(0, x.shape[3], columns.stride)):
-            bottom, right = [], []
+        for j, left in enumerate(range(0, x.shape[3], columns.stride)):
             frame = 0
-            for batch, tile in enumerate(run(x[:, :, top : top + rows.size, start : start + columns.size])):
-                if above:
-                    tile = blend(above[j][batch], tile, axis=2)
-                if left:
-                    tile = blend(left[batch], tile, axis=3)
-                bottom.append(_copy(tile[:, :, rows.keep :]))
-                right.append(_copy(tile[:, :, :, columns.keep :]))
+            for batch, tile in enumerate(run(x[:, :, top : top + rows.size, left : left + columns.size])):
+                if i > 0:
+                    tile = blend(below[j, batch], tile, axis=2)
+                if j > 0:
+                    tile = blend(right[batch], tile, axis=3)
+                below[j, batch] = _copy(tile[:, :, rows.keep :])
+                right[batch] = _copy(tile[:, :, :, columns.keep :])
                 yield Block(frame, i * rows.keep, j * columns.keep, tile[:, :, : rows.keep, : columns.keep])
                 frame += tile.shape[1]
-            below.append(bottom)
-            left = right
-        above = below
 
 
 def blend(

@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import tracemalloc
 
 import jax.numpy as jnp
 import numpy as np
@@ -85,6 +86,28 @@ def test_any_grid_of_tiles_is_blended_as_in_diffusers(twins, rows, columns, over
     decoded = join(run_tiled(decode, latents, *tiling.decoding(4)))
     assert relative_error(encoded, vae_twin.to_ours(theirs.tiled_encode(vae_twin.to_theirs(video)))) < 1e-6
     assert relative_error(decoded, vae_twin.to_ours(theirs.tiled_decode(vae_twin.to_theirs(latents)).sample)) < 1e-6
+
+
+def test_only_the_edges_of_tiles_wait_in_memory():
+    rows, columns = Tiling(240, 360).decoding(8)
+    latents = np.zeros((1, 1, 60, 90, 1), np.float32)
+    mib = 2**20
+
+    def peak(batches):
+        def run(tile):
+            return (tile.repeat(8, axis=2).repeat(8, axis=3) for _ in range(batches))
+
+        tracemalloc.start()
+        for _ in run_tiled(run, latents, rows, columns):
+            pass
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    # 40 rows of each tile of a row (360, 360 and 144 columns), 72 columns of one tile.
+    edges = 4 * (40 * (360 + 360 + 144) + 72 * 240)
+    assert edges / 2 < (peak(20) - peak(10)) / 10 < 1.01 * edges
+    assert peak(20) < 20 * edges + 3 * mib
 
 
 @pytest.mark.parametrize("tiling", [Tiling(26, 20), Tiling(24, 20, overlap_width=0.3), Tiling(24, 20, 0.99)])
