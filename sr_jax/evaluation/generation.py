@@ -24,7 +24,7 @@ from sr_jax.errors import UserError
 from sr_jax.evaluation.pipeline import (
     ClipSize,
     ImageToVideo,
-    latent_size,
+    fit_transformer,
     make_pipeline,
     released_clip_size,
     sampling_settings,
@@ -127,7 +127,7 @@ def load_generator(checkpoint: Path, config: ml_collections.ConfigDict, data_dir
         size = _size_of(made, size)
     size = dataclasses.replace(size, **{name: config.clip[name] for name in _SIZES if config.clip[name]})
     # Of all that is loaded, text teachers are the largest.
-    latent_size(size, codec, model)
+    fit_transformer(params, model, codec, size, config.position_table)
     text = load_text_teacher(_with_path(config.text, checkpoint))
     if provenance is not None:
         _require_same("text", text, provenance.teachers["text"], checkpoint)

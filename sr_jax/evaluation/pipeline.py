@@ -119,14 +119,7 @@ def make_pipeline(
             does not fit that size, or `config` names an option that does not exist.
     """
     settings = sampling_settings(config)
-    model = CogVideoXConfig(**trained["model"])
-    if (model.in_channels, model.out_channels) != (2 * codec.latent_channels, codec.latent_channels):
-        raise UserError(
-            f"the transformer turns {model.in_channels} channels into {model.out_channels}: from images to videos with "
-            f"this codec it takes one from {2 * codec.latent_channels} to {codec.latent_channels}"
-        )
-    size = latent_size(clip, codec, model)
-    params, model = fit_position_table(params, model, size, config.position_table)
+    params, model = fit_transformer(params, CogVideoXConfig(**trained["model"]), codec, clip, config.position_table)
     sampler = make_sampler(
         build_transformer(dataclasses.asdict(model), dtype=config.dtype or trained["dtype"]),
         build_schedule(trained["schedule"]),
@@ -135,6 +128,22 @@ def make_pipeline(
         temporal_patch=model.patch[0],
     )
     return ImageToVideo(sampler, to_first_device(params), codec, text, clip, config.image_fit)
+
+
+def fit_transformer(
+    params: Params, model: CogVideoXConfig, codec: VideoCodec, clip: ClipSize, position_table: str
+) -> tuple[Params, CogVideoXConfig]:
+    """Makes a transformer fit clips of a size, with `position_table` as in `fit_position_table`.
+
+    Raises:
+        UserError: When the transformer is none for image to video, or does not fit the codec or the clips' size.
+    """
+    if (model.in_channels, model.out_channels) != (2 * codec.latent_channels, codec.latent_channels):
+        raise UserError(
+            f"the transformer turns {model.in_channels} channels into {model.out_channels}: from images to videos with "
+            f"this codec it takes one from {2 * codec.latent_channels} to {codec.latent_channels}"
+        )
+    return fit_position_table(params, model, latent_size(clip, codec, model), position_table)
 
 
 def sampling_settings(config: ml_collections.ConfigDict) -> SamplingSettings:

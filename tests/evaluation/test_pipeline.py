@@ -261,9 +261,11 @@ def test_another_size_needs_a_decision_about_the_learned_table(folders, load):
         ({"clip": {"width": 44}}, "clips of 32x44 pixels do not fit codec and transformer: use 32x48, or other"),
         ({"clip": {"num_frames": 13}}, "a clip of 13 frames does not fit the CogVideoX autoencoder: use 9 or 16 "),
         ({"clip": {"fps": -8.0}}, "config.clip.fps is -8.0: give 0 to have it as the checkpoint was trained"),
+        ({"clip": {"num_frames": 17}}, "the learned position table is for latents of (3, 8, 12) (T, H, W), not (5,"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(folders, load, changes, words):
+def test_options_that_do_not_fit_are_told_before_the_text_encoder_is_loaded(folders, load, monkeypatch, changes, words):
+    monkeypatch.setattr(generation, "load_text_teacher", lambda section: pytest.fail(f"loaded {section}"))
     with pytest.raises(UserError, match=re.escape(words)):
         load(folders["5b_i2v"][1], our_config(**changes))
 
