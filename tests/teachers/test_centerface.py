@@ -77,6 +77,17 @@ def test_boxes_scale_with_the_frame(detector, frames):
         np.testing.assert_allclose(halves[0].landmarks * 2, faces[0].landmarks, atol=4)
 
 
+def test_it_finds_small_faces_in_large_frames(detector, frames):
+    # The man's face is 53 pixels high here: shrunk to 22, a sixteenth of a picture of 360 lines.
+    small = resize_and_crop(frames[:4], 60, 73)
+    pictures = np.full((4, 720, 1280, 3), 90, np.uint8)
+    pictures[:, 330:450, 500:646] = resize_and_crop(small, 120, 146)
+    for faces in detector(pictures):
+        assert len(faces) == 1 and faces[0].score > 0.5
+        left, top, right, bottom = faces[0].box
+        assert 30 < bottom - top < 60 and 500 < left < right < 646 and 330 < top < bottom < 450
+
+
 def test_it_finds_nothing_where_there_is_no_face(detector):
     assert detector(np.full((2, 64, 48, 3), 90, np.uint8)) == [[], []]
 
