@@ -81,9 +81,11 @@ class Preparation:
     @property
     def manifest(self) -> Manifest:
         """What the dataset is made from."""
+        num_tokens = next(iter(self.extractors.values())).spec.text_shape[0]
+        own = {"text": {"num_tokens": num_tokens}, "batch_size": self.batch_size, "keep_clips": self.keep_clips}
         return Manifest(
             {str(size): extractor.provenance for size, extractor in self.extractors.items()},
-            {**self.planner.settings, "batch_size": self.batch_size, "keep_clips": self.keep_clips},
+            {**self.planner.settings, **own},
             tuple(f"{file.split}/{file.name}" for file in self.files),
         )
 

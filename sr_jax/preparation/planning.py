@@ -158,6 +158,8 @@ class Planner:
         parts = {"clip": clip, "shots": shots, "person": person, "drop": drop}
         # As they are read back.
         self.settings = json.loads(json.dumps({name: dataclasses.asdict(part) for name, part in parts.items()}))
+        if isinstance(depth, PrecomputedDepth):
+            self.settings["depth"] = {"kind": depth.kind}
 
     def __call__(self, file: FoundFile) -> VideoPlan:
         """The clips of one file, or why it cannot be used.

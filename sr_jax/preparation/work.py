@@ -59,7 +59,7 @@ class Manifest:
 
     Attributes:
         provenance: For each size of clips, what makes the records.
-        settings: What decides which clips there are.
+        settings: What decides which clips there are, and what of the records the provenance does not say.
         videos: "split/name" of every file of the input.
     """
 
@@ -86,9 +86,10 @@ class Manifest:
                 lines += self.provenance[size].differences(made)
         here, there = (flatten({"sizes": sorted(item.provenance), **item.settings}) for item in (self, expected))
         lines += [
-            f"{name}: dataset has {here.get(name)}, expected {there.get(name)}"
-            for name in sorted(here.keys() | there.keys())
-            if here.get(name) != there.get(name)
+            f"{name}: dataset has {here[name]}, expected {there.get(name)}"
+            # What an older version did not write down cannot be compared.
+            for name in sorted(here)
+            if here[name] != there.get(name)
         ]
         known, wanted = set(self.videos), set(expected.videos)
         lines += [f"{name}: in the dataset, not in the input" for name in sorted(known - wanted)]

@@ -76,7 +76,11 @@ PUBLISHED_COLOURS = DepthColours()
 
 
 class PrecomputedDepth:
-    """Reads the depth that lies beside a video; see `depth_files`."""
+    """Reads the depth that lies beside a video; see `depth_files`.
+
+    Attributes:
+        kind: What grey pictures and videos hold, "disparity" or "depth".
+    """
 
     name = "precomputed"
     weight_hash = "none"
@@ -85,14 +89,14 @@ class PrecomputedDepth:
         """Reads nothing yet.
 
         Args:
-            kind: What grey pictures and videos hold, "disparity" or "depth".
+            kind: See the attribute.
 
         Raises:
             UserError: For any other kind.
         """
         if kind not in KINDS:
             raise UserError(f"depth.kind is {kind!r}: it must be disparity or depth")
-        self._kind = kind
+        self.kind = kind
 
     def __call__(self, frames: UInt8[np.ndarray, "f h w 3"], fps: float, path: Path) -> Float[np.ndarray, "f h w"]:
         """Returns the disparity of all frames of the video at `path`, as float32.
@@ -116,7 +120,7 @@ class PrecomputedDepth:
         Raises:
             UserError: If the depth is missing or unreadable, or holds impossible values.
         """
-        return depth_frames(find_depth(path) or depth_path(path), self._kind)
+        return depth_frames(find_depth(path) or depth_path(path), self.kind)
 
     def check(self, path: Path, info: VideoInfo) -> None:
         """Reads all depth of a video without keeping it.

@@ -89,12 +89,16 @@ class BrightnessDepth:
 
 
 class LetterText:
-    """Each of the first four letters as `[code, code^2] / 1000`."""
+    """Each of the first letters as `[code, code^2] / 1000`."""
 
     name, weight_hash = "letters", "l0"
 
+    def __init__(self, num_tokens=4):
+        self._num_tokens = num_tokens
+
     def __call__(self, prompts):
-        codes = np.array([[ord(letter) for letter in f"{prompt:4}"[:4]] for prompt in prompts], np.float32)
+        texts = [prompt.ljust(self._num_tokens)[: self._num_tokens] for prompt in prompts]
+        codes = np.array([[ord(letter) for letter in text] for text in texts], np.float32)
         return np.stack([codes, codes**2], axis=-1) / 1000
 
 
@@ -136,10 +140,8 @@ def write_input(folder: Path) -> Path:
 
 def extractor(**options) -> FeatureExtractor:
     """A `FeatureExtractor` of the fakes."""
-    options = {"codec": MeanCodec(), "noisy_images": 2, "seed": 0, **CLIP, **options}
-    return FeatureExtractor(
-        depth=PrecomputedDepth(), faces=FaceTeacher(BrightFaces(), ColourRecogniser()), text=LetterText(), **options
-    )
+    options = {"codec": MeanCodec(), "text": LetterText(), "noisy_images": 2, "seed": 0, **CLIP, **options}
+    return FeatureExtractor(depth=PrecomputedDepth(), faces=FaceTeacher(BrightFaces(), ColourRecogniser()), **options)
 
 
 def planner(folder: Path, **options) -> Planner:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -195,6 +196,10 @@ def test_other_settings_or_input_are_refused(videos, prepared, tmp_path):
         fakes.make(videos, prepared, seed=3)
     with pytest.raises(UserError, match="keep_clips: dataset has True, expected False"):
         fakes.make(videos, prepared, keep_clips=False)
+    with pytest.raises(UserError, match=r"depth\.kind: dataset has disparity, expected depth"):
+        fakes.make(videos, prepared, planning={"depth": fakes.PrecomputedDepth("depth")})
+    with pytest.raises(UserError, match=r"text\.num_tokens: dataset has 4, expected 5"):
+        fakes.make(videos, prepared, text=fakes.LetterText(5))
     changed = tmp_path / "videos"
     shutil.copytree(videos, changed)
     (changed / "train" / "v3.txt").write_text("somebody else")
@@ -205,6 +210,15 @@ def test_other_settings_or_input_are_refused(videos, prepared, tmp_path):
     with pytest.raises(UserError, match="train/v9: in the input, not in the dataset"):
         fakes.make(changed, prepared)
     assert _files(prepared) == before
+
+
+def test_a_manifest_of_before_there_was_a_setting_says_nothing_of_it(videos, tmp_path):
+    made = fakes.preparation(videos, tmp_path / "data").manifest
+    old = dataclasses.replace(made, settings={name: made.settings[name] for name in made.settings if name != "text"})
+    assert old.differences(made) == []
+    assert made.differences(dataclasses.replace(made, settings=made.settings | {"batch_size": 9})) == [
+        "batch_size: dataset has 3, expected 9"
+    ]
 
 
 def test_a_folder_of_something_else_is_left_alone(videos, tmp_path):
