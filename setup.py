@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 CORE = [
     "absl-py>=2.1",
     "array_record>=0.8",
-    "av>=14",
+    "av>=14.4",
     "clu>=0.0.12",
     "etils[epath]>=1.9",
     "flax>=0.12.8,<0.13",

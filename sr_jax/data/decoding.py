@@ -38,9 +38,11 @@ class Picture:
 
     Attributes:
         seconds: When it is shown, since the first frame; never less than for the frame before.
+        duration: For how many seconds it is shown, as far as the file says so; otherwise 0.
     """
 
     seconds: float
+    duration: float
     _convert: Callable[[int | None, bool], np.ndarray]
 
     def pixels(self) -> UInt8[np.ndarray, "h w 3"]:
@@ -130,13 +132,14 @@ def scan_video(path: Path, looks: Iterable[Callable[[Picture], object]] = ()) ->
     """
     looks = tuple(looks)
     with open_video(path) as video:
-        times = []
+        times, last = [], 0.0
         for picture in video.pictures:
             times.append(picture.seconds)
+            last = picture.duration
             for look in looks:
                 look(picture)
         fps = video.fps or ((len(times) - 1) / times[-1] if times[-1] > 0 else 1.0)
-        end, expected = times[-1] + 1 / fps, video.expected_seconds
+        end, expected = times[-1] + max(last, 1 / fps), video.expected_seconds
         if expected is not None and expected - end > max(_LOST_SECONDS, _LOST_PART * expected):
             raise UserError(f"cannot read the video {path}: it ends after {end:.1f} of {expected:.1f} seconds")
         return VideoInfo(np.array(times, np.float64), fps, video.height, video.width)
@@ -184,7 +187,7 @@ def _start(container: av.container.InputContainer, path: Path) -> OpenVideo:
     # One converter for all frames: setting one up takes longer than converting a small frame.
     converter = _Converter(VideoReformatter(), stored)
     pictures = (
-        Picture(seconds, functools.partial(converter, frame))
+        Picture(seconds, _duration(frame), functools.partial(converter, frame))
         for frame, seconds in _timed(itertools.chain([first], frames), fps)
     )
     return OpenVideo(fps, stored[turned], stored[1 - turned], _expected_seconds(container, stream), pictures)
@@ -198,10 +201,14 @@ def _check_size(width: int, height: int, path: Path) -> None:
 def _expected_seconds(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
-    # The container's own length is that of its longest stream.
+    # The container's own length is that of its longest stream, and may be the time of its end.
     if container.duration and len(container.streams) == 1:
-        return container.duration / av.time_base
+        return (container.duration - max(0, container.start_time or 0)) / av.time_base
     return None
+
+
+def _duration(frame: av.VideoFrame) -> float:
+    return float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 0.0
 
 
 def _timed(frames: Iterable[av.VideoFrame], fps: float) -> Iterator[tuple[av.VideoFrame, float]]:

@@ -17,8 +17,8 @@ def _frames(count=6, height=32, width=48):
     return np.stack([np.stack([x * 2, y * 3, np.full_like(x, 20 + 30 * n)], -1) for n in range(count)]).astype(np.uint8)
 
 
-def _write(path, frames, *, codec, pixel_format, container=None, times=None, fps=8, options=None, ratio=None):
-    """Writes a video; `times` are in 1/1000 s."""
+def _write(path, frames, *, codec, pixel_format, container=None, times=None, last=0, fps=8, options=None, ratio=None):
+    """Writes a video; `times`, and for how long the last frame is shown, are in 1/1000 s."""
     with av.open(str(path), "w", format=container) as out:
         stream = out.add_stream(codec, rate=fps, options=options or {})
         stream.height, stream.width = frames.shape[1:3]
@@ -32,7 +32,10 @@ def _write(path, frames, *, codec, pixel_format, container=None, times=None, fps
             if times:
                 frame.pts, frame.time_base = times[number], Fraction(1, 1000)
             out.mux(stream.encode(frame))
-        out.mux(stream.encode())
+        packets = stream.encode()
+        if last:
+            packets[-1].duration = last
+        out.mux(packets)
 
 
 @pytest.mark.parametrize(
@@ -138,14 +141,17 @@ def test_cut_off_in_the_middle(tmp_path):
         decoding.scan_video(tmp_path / "a.mp4")
 
 
-def test_shorter_than_the_container_says(tmp_path):
+# At 8 frames a second; times that begin later; a last frame that is shown for long.
+@pytest.mark.parametrize("first,last", [(0, 125), (7000, 125), (0, 2000)])
+def test_shorter_than_the_container_says(tmp_path, first, last):
     noise = np.random.default_rng(0).integers(0, 256, (40, 32, 48, 3)).astype(np.uint8)
-    _write(tmp_path / "a.mkv", noise, codec="mjpeg", pixel_format="yuvj420p")
+    times = [first + 125 * number for number in range(40)]
+    _write(tmp_path / "a.mkv", noise, codec="libx264", pixel_format="yuv420p", times=times, last=last)
     whole = (tmp_path / "a.mkv").read_bytes()
     assert decoding.scan_video(tmp_path / "a.mkv").num_frames == 40
     # Cut at the end of a cluster or not, what is there decodes; a twentieth may be missing.
     (tmp_path / "a.mkv").write_bytes(whole[: len(whole) * 6 // 10])
-    with pytest.raises(UserError, match=r"it ends after [23]\.\d of 5\.0 seconds"):
+    with pytest.raises(UserError, match=rf"it ends after [23]\.\d of {(39 * 125 + last) / 1000:.1f} seconds"):
         decoding.scan_video(tmp_path / "a.mkv")
 
 
