@@ -1,7 +1,8 @@
 """The dataset on disk: records in ArrayRecord files, written and read through TFDS, without TensorFlow.
 
 A prepared dataset is a folder DATA with the TFDS dataset `DATA/clip_records/1.0.0` in it. All its records have one
-shape; clips of several sizes are several datasets, `DATA/480x720/clip_records/1.0.0` and so on.
+shape; clips of several sizes are several datasets, `DATA/480x720/clip_records/1.0.0` and so on. These are written one
+after the other, beside `DATA/work`; `DATA/manifest.json` says that all are there.
 """
 
 import base64
@@ -24,6 +25,10 @@ from sr_jax.errors import UserError
 _NAME = "clip_records"
 _VERSION = "1.0.0"
 _EMPTY_PROMPT = "empty_prompt"
+MANIFEST_FILE = "manifest.json"
+"""Beside the datasets, once all of them are complete."""
+WORK_FOLDER = "work"
+"""Beside the datasets, while they are made."""
 
 
 class ClipRecords(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -130,7 +135,7 @@ def dataset_folders(data_dir: Path | str) -> list[Path]:
     """The folders of one shape of records each: `data_dir` itself, or those in it when it holds several sizes.
 
     Raises:
-        UserError: When there is no dataset in `data_dir`.
+        UserError: When there is no dataset in `data_dir`, or those of several sizes are not all made yet.
     """
     data_dir = Path(data_dir)
     if has_dataset(data_dir):
@@ -138,6 +143,8 @@ def dataset_folders(data_dir: Path | str) -> list[Path]:
     folders = sorted(path for path in data_dir.glob("*x*") if has_dataset(path))
     if not folders:
         raise UserError(f"no dataset in {data_dir}: make one with `python -m sr_jax.prepare`")
+    if (data_dir / WORK_FOLDER).exists() and not (data_dir / MANIFEST_FILE).exists():
+        raise UserError(f"the preparation of {data_dir} is not finished: run `python -m sr_jax.prepare` again")
     return folders
 
 
@@ -153,10 +160,25 @@ def open_dataset(data_dir: Path | str, split: str) -> Sequence[dict[str, Any]]:
     if len(folders) > 1:
         names = ", ".join(str(folder) for folder in folders)
         raise UserError(f"{data_dir} holds clips of several sizes: name one of {names}")
-    builder = _read_only_builder(folders[0])
-    if split not in builder.info.splits:
-        raise UserError(f"the dataset in {data_dir} has no split {split!r}: it has {sorted(builder.info.splits)}")
-    return builder.as_data_source(split=split)
+    return open_sizes(data_dir, split)[folders[0]]
+
+
+def open_sizes(data_dir: Path | str, split: str) -> dict[Path, Sequence[dict[str, Any]]]:
+    """The records of a split, as `open_dataset` gives them, of each of `dataset_folders` that has any.
+
+    Raises:
+        UserError: When there is no dataset in `data_dir`, or no such split.
+    """
+    builders = {folder: _read_only_builder(folder) for folder in dataset_folders(data_dir)}
+    sources = {
+        folder: builder.as_data_source(split=split)
+        for folder, builder in builders.items()
+        if split in builder.info.splits
+    }
+    if not sources:
+        known = sorted({name for builder in builders.values() for name in builder.info.splits})
+        raise UserError(f"the dataset in {data_dir} has no split {split!r}: it has {known}")
+    return sources
 
 
 def read_provenance(data_dir: Path | str) -> Provenance:
@@ -177,12 +199,12 @@ def read_provenance(data_dir: Path | str) -> Provenance:
 
 
 def count_clips(data_dir: Path | str, split: str) -> list[int]:
-    """How many clips the split of each of `dataset_folders` has.
+    """How many clips the split has in each of the folders of `open_sizes`.
 
     Raises:
-        UserError: As `open_dataset`.
+        UserError: As `open_sizes`.
     """
-    return [len(open_dataset(folder, split)) for folder in dataset_folders(data_dir)]
+    return [len(source) for source in open_sizes(data_dir, split).values()]
 
 
 def read_spec(folder: Path | str) -> RecordSpec:

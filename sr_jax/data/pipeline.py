@@ -47,8 +47,7 @@ def train_batches(
         raise UserError(f"batch size {batch_size} is not positive")
     rows = range(batch_size) if rows is None else rows
     sizes, clips = [], []
-    for folder in builder.dataset_folders(data_dir):
-        source = builder.open_dataset(folder, split)
+    for folder, source in builder.open_sizes(data_dir, split).items():
         if len(source) < batch_size:
             raise UserError(
                 f"split {split!r} of {folder} has {len(source)} clips, fewer than one batch of {batch_size}"

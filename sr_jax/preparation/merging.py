@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sr_jax.data import builder
+from sr_jax.data.builder import MANIFEST_FILE, WORK_FOLDER
 from sr_jax.data.records import ARRAY_FIELDS
 from sr_jax.errors import UserError
 from sr_jax.preparation.dataset import CLIPS_FOLDER, INDEX_FILE, Preparation, changed
@@ -20,7 +21,7 @@ from sr_jax.preparation.inputs import SPLITS
 from sr_jax.preparation.planning import ClipPlan, Outcome
 from sr_jax.preparation.preview import build_preview
 from sr_jax.preparation.summary import Summary
-from sr_jax.preparation.work import MANIFEST_FILE, WORK_FOLDER, WorkFolder, refuse, write_text
+from sr_jax.preparation.work import WorkFolder, refuse, write_text
 
 VIDEOS_FILE = "videos.jsonl"
 REJECTED_FILE = "rejected.jsonl"

@@ -19,13 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from sr_jax.data.builder import MANIFEST_FILE, WORK_FOLDER
 from sr_jax.data.records import Provenance
 from sr_jax.errors import UserError
 from sr_jax.preparation.inputs import FoundFile
 from sr_jax.preparation.planning import ClipPlan, VideoPlan
 
-MANIFEST_FILE = "manifest.json"
-WORK_FOLDER = "work"
 # How many differences an error lists.
 _SHOWN = 3
 

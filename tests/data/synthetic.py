@@ -91,7 +91,7 @@ def write_synthetic_dataset(path: Path, *, clips=8, test_clips=0, seed=0, facele
 
     Args:
         path: Folder of the dataset.
-        clips: Records in the split "train".
+        clips: Records in the split "train"; no such split when 0.
         test_clips: Records in the split "test"; no such split when 0.
         seed: Seed of the records' values.
         faceless: How many records of "train" have no face in any frame.
@@ -100,7 +100,7 @@ def write_synthetic_dataset(path: Path, *, clips=8, test_clips=0, seed=0, facele
     spec = record_spec(**spec_options)
     made = provenance(latent_channels=spec.latent_shape[-1])
     size = {name: spec_options[name] for name in ("height", "width") if name in spec_options}
-    splits = {"train": random_records(spec, clips=clips, seed=seed, faceless=faceless)}
+    splits = {"train": random_records(spec, clips=clips, seed=seed, faceless=faceless)} if clips else {}
     if test_clips:
         splits["test"] = random_records(spec, clips=test_clips, seed=seed + 1, prefix="held_out")
     write_dataset(

@@ -105,6 +105,12 @@ def test_provenance_of_several_sizes(tmp_path, spec):
     assert read.clip == {name: value for name, value in provenance().clip.items() if name not in ("height", "width")}
     assert builder.dataset_folders(tmp_path) == [tmp_path / "16x24", tmp_path / "24x16"]
     np.testing.assert_allclose(builder.read_empty_prompt(tmp_path), empty_prompt(spec), atol=1e-2)
+    # What a merge that is running or was killed leaves, and one that was killed when everything was there.
+    (tmp_path / "work").mkdir()
+    with pytest.raises(UserError, match=r"the preparation of .* is not finished: run .* again"):
+        builder.dataset_folders(tmp_path)
+    (tmp_path / "manifest.json").touch()
+    assert len(builder.dataset_folders(tmp_path)) == 2
     write("9x9", fps=99.0)
     with pytest.raises(UserError, match=r"9x9 and .*16x24 were not made together: clip\.fps"):
         builder.read_provenance(tmp_path)

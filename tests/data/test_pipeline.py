@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from sr_jax.data import builder
 from sr_jax.data.pipeline import eval_examples, train_batches
 from sr_jax.data.records import ARRAY_FIELDS
 from sr_jax.errors import UserError
@@ -106,3 +107,14 @@ def test_every_batch_has_one_size(tmp_path):
         train_batches(tmp_path, batch_size=6, seed=0)
     with pytest.raises(UserError, match="holds clips of several sizes: name one of"):
         next(eval_examples(tmp_path, "train"))
+
+
+def test_a_size_that_only_another_split_has_is_passed_over(tmp_path):
+    write_synthetic_dataset(tmp_path / "16x24", clips=4, height=16, width=24)
+    write_synthetic_dataset(tmp_path / "24x16", clips=0, test_clips=3, height=24, width=16)
+    batches = train_batches(tmp_path, batch_size=2, seed=0)
+    assert {next(batches)["latent_mean"].shape[2:4] for _ in range(6)} == {(4, 6)}
+    assert builder.count_clips(tmp_path, "train") == [4]
+    assert builder.count_clips(tmp_path, "test") == [3]
+    with pytest.raises(UserError, match=r"has no split 'valid': it has \['test', 'train'\]"):
+        train_batches(tmp_path, split="valid", batch_size=2, seed=0)
