@@ -29,7 +29,7 @@ flags.DEFINE_integer("seed", 0, "Another seed gives other clips.", lower_bound=0
 flags.DEFINE_integer("height", 64, "Height in pixels.", lower_bound=16, flag_values=FLAGS)
 flags.DEFINE_integer("width", 48, "Width in pixels.", lower_bound=16, flag_values=FLAGS)
 flags.DEFINE_integer("frames", 13, "Frames of a clip.", lower_bound=1, flag_values=FLAGS)
-flags.DEFINE_float("fps", 8.0, "Frames a second.", lower_bound=0.1, flag_values=FLAGS)
+flags.DEFINE_float("fps", 24.0, "Frames a second.", lower_bound=0.1, flag_values=FLAGS)
 flags.mark_flag_as_required("output", flag_values=FLAGS)
 
 _SEED_STRIDE = 1_000_000  # the most clips of one seed

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from configs.prepare import get_config
 from sr_jax import command_line, people
 from sr_jax.data.people import sample_clip
 from sr_jax.data.video import read_video
@@ -23,15 +24,21 @@ def _contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def test_a_clip_is_rendered_as_it_is_prepared():
+    flags, clip = people.FLAGS, get_config("people").clip
+    names = {"height": "height", "width": "width", "frames": "num_frames", "fps": "fps"}
+    assert {name: flags[name].default for name in names} == {name: clip[key] for name, key in names.items()}
+
+
 def test_clips_are_written_with_everything_beside_them(tmp_path):
     folder = _render(tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         f"{index:06d}{suffix}" for index in range(3) for suffix in _SUFFIXES
     )
-    clip = sample_clip(1, "test", size=(32, 24), num_frames=5)
+    clip = sample_clip(1, "test", size=(32, 24), num_frames=5, fps=24.0)
     frames, fps = read_video(folder / "000001.mp4")
     np.testing.assert_array_equal(frames, clip.frames)
-    assert fps == 8.0
+    assert fps == 24.0
     np.testing.assert_array_equal(np.load(folder / "000001.depth.npz")["depth"], clip.depth)
     assert (folder / "000001.txt").read_text() == clip.caption + "\n"
     labels = json.loads((folder / "000001.json").read_text())
