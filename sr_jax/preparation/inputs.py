@@ -17,6 +17,8 @@ from sr_jax.teachers.depth_files import described_stem, find_depth
 SPLITS = ("train", "test")
 # What may lie beside a video besides depth: its caption and its labels.
 _CAPTION, _LABELS = ".txt", ".json"
+# UTF-8, with the byte order mark that some editors put first, or without.
+_ENCODING = "utf-8-sig"
 # A file is told from another of the same size by this much of its beginning and of its end.
 _COMPARED_BYTES = 1 << 20
 # A clip's name becomes a file's name, which has at most 255 bytes.
@@ -199,7 +201,7 @@ def _without_namesakes(files: list[FoundFile]) -> Iterator[FoundFile]:
 def _prompt(path: Path, captions: CaptionTable, default: str) -> str:
     file = path.with_suffix(_CAPTION)
     try:
-        prompt = file.read_text(encoding="utf-8") if file.is_file() and file != path else captions.caption(path)
+        prompt = file.read_text(encoding=_ENCODING) if file.is_file() and file != path else captions.caption(path)
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not UTF-8 text") from error
     prompt = " ".join((prompt or default).split())
@@ -213,7 +215,7 @@ def _labels(path: Path) -> dict[str, Any]:
     if not file.is_file() or file == path:
         return {}
     try:
-        labels = json.loads(file.read_text(encoding="utf-8"))
+        labels = json.loads(file.read_text(encoding=_ENCODING))
     except ValueError as error:
         raise UserError(f"{file} is not JSON: {error}") from error
     if not isinstance(labels, dict):

@@ -121,6 +121,15 @@ def test_plan_reads_captions_labels_and_clips(tmp_path):
     assert plans[-1].source.split == "test"
 
 
+def test_a_byte_order_mark_is_no_part_of_caption_and_labels(tmp_path):
+    fakes.write_source(tmp_path / "a.mp4", prompt="a caf\u00e9", seed=3)
+    for suffix in (".txt", ".json"):
+        path = (tmp_path / "a.mp4").with_suffix(suffix)
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    (plan,) = fakes.plan(tmp_path)
+    assert (plan.source.prompt, plan.source.labels) == ("a caf\u00e9", {"identity": 3})
+
+
 def test_digest_follows_video_depth_labels_and_caption(tmp_path):
     path = tmp_path / "a.mp4"
 
