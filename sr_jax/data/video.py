@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
 from jaxtyping import Float, Int, Shaped, UInt8
 
 from sr_jax.data.decoding import open_video
@@ -106,6 +107,9 @@ def write_video(
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pixel_format
+        if not lossless:
+            # As RGB is converted; where a file does not say so, players guess by the size of the picture.
+            stream.codec_context.colorspace, stream.codec_context.color_range = Colorspace.ITU601, ColorRange.MPEG
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())

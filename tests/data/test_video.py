@@ -3,6 +3,7 @@ import struct
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import ColorRange, Colorspace
 
 from sr_jax.data import decoding, video
 from sr_jax.errors import UserError
@@ -35,8 +36,14 @@ def test_browser_video_is_close_and_yuv420p(tmp_path):
     video.write_video(tmp_path / "a.mp4", video.to_unit_range(_frames()), 8.0)
     read, _ = video.read_video(tmp_path / "a.mp4")
     assert np.abs(read.astype(int) - _frames()).mean() < 3
-    with av.open(str(tmp_path / "a.mp4")) as container:
-        assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
+    colour = np.array([200, 30, 90], np.uint8)
+    video.write_video(tmp_path / "b.mp4", np.tile(colour, (2, 32, 48, 1)), 8.0)
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        codec = container.streams.video[0].codec_context
+        assert (codec.pix_fmt, codec.colorspace, codec.color_range) == ("yuv420p", Colorspace.ITU601, ColorRange.MPEG)
+        # Luma of BT.601 in the range 16 to 235, which the file says it has.
+        luma = next(container.decode(video=0)).to_ndarray()[:32]
+        np.testing.assert_allclose(luma, 16 + 219 / 255 * (colour @ [0.299, 0.587, 0.114]), atol=1.5)
 
 
 def test_pixel_ranges():
