@@ -206,6 +206,7 @@ def _identity(
 def _read_real(reference: Path, clip_id: str) -> tuple[np.ndarray, np.ndarray]:
     path = reference / f"{clip_id}.mp4"
     frames, _ = read_video(path)
+    # `prepare` keeps disparity scaled as it was coloured, percentiles and all: it spans [0, 1] already.
     disparity = normalise_disparity(read_disparity(depth_path(path)))
     if disparity.shape != frames.shape[:3]:
         raise UserError(f"{depth_path(path)} does not have the size of {path.name}: prepare the dataset again")

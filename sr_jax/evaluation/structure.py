@@ -30,7 +30,7 @@ def structure_error(predicted: Float[np.ndarray, "f h w"], true: Float[np.ndarra
 
     Args:
         predicted: Disparity in [0, 1] that the judge read, `[F, H, W]`.
-        true: The true disparity, min-max normalised over the clip.
+        true: The true disparity, normalised over the clip as the judge learned it.
 
     Returns:
         Percent of the clip's disparity range, `[F]`. Lower is better.
