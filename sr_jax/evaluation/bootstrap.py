@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 RESAMPLES = 2000
 LEVEL = 0.95
 MIN_GROUPS = 6
-"""Of fewer people, not even all on one side would be evidence at this level: 2 / 2^5 > 0.05."""
+"""Of fewer people or videos, not even all on one side would be evidence at this level: 2 / 2^5 > 0.05."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Interval:
         low: Lower end of the interval.
         high: Upper end of the interval.
         clips: Number of clips behind it.
-        groups: Number of groups (people) that the clips are of.
+        groups: Number of groups (people, or else videos) that the clips are of.
     """
 
     estimate: float
@@ -46,9 +46,9 @@ def resample_counts(
 ) -> Int[np.ndarray, "r n"]:
     """How often each clip is drawn in each resample: groups of clips are drawn with replacement, whole.
 
-    Clips of one person resemble each other, so it is people that are drawn, not clips (the cluster bootstrap, Davison
-    and Hinkley 1997, section 3.8). Counts instead of indices, so that a mean over a resample is one matrix product, and
-    so that two runs scored on the same clips are resampled together (paired).
+    Clips of one person or video resemble each other, so it is those that are drawn, not clips (the cluster bootstrap,
+    Davison and Hinkley 1997, section 3.8). Counts instead of indices, so that a mean over a resample is one matrix
+    product, and so that two runs scored on the same clips are resampled together (paired).
 
     Args:
         groups: Number of the group of each clip, `[N]`, from 0 without gaps.

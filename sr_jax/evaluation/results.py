@@ -30,8 +30,8 @@ class Results:
     """An evaluation.
 
     Attributes:
-        clips: For each clip `clip_id`, `prompt`, `labels` (plain values only), and its scores `generated` and `codec`
-            by key.
+        clips: For each clip `clip_id`, `prompt`, `source` (the video it is from), `labels` (plain values only), and its
+            scores `generated` and `codec` by key.
         means: Means `generated` and `codec` of each score by key, the motion score included; None where not defined.
         about: What was evaluated and by whom: folders, judges, frames a second, what made the clips.
         arrays: See the module; names are `<what>_generated`, `<what>_codec`, and `flow_real`.
@@ -47,9 +47,15 @@ class Results:
         return np.array([clip[kind][score.key] for clip in self.clips], np.float64)
 
     def groups(self) -> Int[np.ndarray, " n"]:
-        """Number of the person of each clip, for the bootstrap; where labels do not say who, each clip is its own."""
-        people = [str(clip["labels"].get("identity", clip["clip_id"])) for clip in self.clips]
+        """Number of the person of each clip, for the bootstrap; of its video, where the labels do not say who it is."""
+        people = [str(clip["labels"].get("identity", clip.get("source"))) for clip in self.clips]
         return np.unique(people, return_inverse=True)[1]
+
+    @property
+    def group_name(self) -> str:
+        """What `groups` counts: "people", "videos", or "people or videos" where only some labels say who."""
+        named = {"identity" in clip["labels"] for clip in self.clips}
+        return " or ".join(name for name, there in (("people", True in named), ("videos", False in named)) if there)
 
 
 def collect(
@@ -71,6 +77,7 @@ def collect(
         {
             "clip_id": entry["clip_id"],
             "prompt": entry["prompt"],
+            "source": entry["source"],
             "labels": {name: value for name, value in entry["labels"].items() if isinstance(value, str | int | float)},
             "generated": ours.values,
             "codec": real.values,
@@ -100,7 +107,7 @@ def read_results(path: Path) -> Results:
     """Reads what `write_results` wrote.
 
     Raises:
-        UserError: When a file is missing or is something else.
+        UserError: When a file is missing or is something else, or does not say which person or video a clip shows.
     """
     if not path.is_file():
         raise UserError(f"no {path}: score the clips with `python -m sr_jax.evaluate` first")
@@ -108,10 +115,14 @@ def read_results(path: Path) -> Results:
         content = json.loads(path.read_text())
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
             arrays = {name: stored[name].astype(np.float64) for name in stored}
-        return Results(content["clips"], content["means"], content["about"], arrays)
+        results = Results(content["clips"], content["means"], content["about"], arrays)
+        told = all("identity" in clip["labels"] or "source" in clip for clip in results.clips)
     # Missing, cut short or of another kind: all of them different built-in exceptions.
     except Exception as error:
         raise UserError(f"cannot read {path} and {path.with_suffix('.npz').name}: evaluate again") from error
+    if not told:
+        raise UserError(f"{path} does not say which person or video each clip shows: evaluate again")
+    return results
 
 
 def _means(scores: Sequence[ClipScores]) -> dict[str, float | None]:

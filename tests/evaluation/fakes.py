@@ -113,5 +113,6 @@ def write_reference(folder: Path, clip_ids: list[str]) -> None:
         disparity = np.tile(np.linspace(0, 1, WIDTH), (FRAMES, HEIGHT, 1)).astype(np.float16)
         np.savez(folder / f"{clip_id}.depth.npz", disparity=disparity)
         labels = {"identity": number // 2, "held_out_motion": bool(number % 2), "boxes": [[0, 1]]}
-        lines.append(json.dumps({"clip_id": clip_id, "prompt": f"clip <{number}> & more", "labels": labels}))
+        entry = {"clip_id": clip_id, "prompt": f"clip <{number}> & more", "source": f"video{number // 2}.mp4"}
+        lines.append(json.dumps(entry | {"labels": labels}))
     (folder / "index.jsonl").write_text("\n".join(lines) + "\n")

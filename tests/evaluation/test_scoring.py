@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import ml_collections
 import numpy as np
@@ -69,7 +70,9 @@ def test_results_come_back_from_disk(runs, data):
     results = read_results(runs["control"] / "metrics.json")
     assert [clip["clip_id"] for clip in results.clips] == [f"held_out{number:03d}" for number in range(CLIPS)]
     assert results.clips[1]["labels"] == {"identity": 0, "held_out_motion": True}
+    assert results.clips[1]["source"] == "video0.mp4"
     np.testing.assert_array_equal(results.groups(), [0, 0, 1, 1, 2])
+    assert results.group_name == "people"
     np.testing.assert_allclose(results.means["generated"]["psnr"], results.values(PSNR, "generated").mean())
     np.testing.assert_allclose(results.means["codec"]["psnr"], 100, atol=1)
     np.testing.assert_allclose(results.values(ID_SCORE, "codec"), 1, atol=0.01)
@@ -86,6 +89,19 @@ def test_results_that_are_missing_or_damaged_are_refused(tmp_path):
         read_results(tmp_path / "metrics.json")
     (tmp_path / "metrics.json").write_text("{")
     with pytest.raises(UserError, match="evaluate again"):
+        read_results(tmp_path / "metrics.json")
+
+
+def test_results_from_before_they_named_videos_need_labels_of_people(runs, tmp_path):
+    shutil.copy(runs["control"] / "metrics.npz", tmp_path)
+    content = json.loads((runs["control"] / "metrics.json").read_text())
+    for clip in content["clips"]:
+        del clip["source"]
+    (tmp_path / "metrics.json").write_text(json.dumps(content))
+    np.testing.assert_array_equal(read_results(tmp_path / "metrics.json").groups(), [0, 0, 1, 1, 2])
+    del content["clips"][-1]["labels"]["identity"]
+    (tmp_path / "metrics.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="does not say which person or video each clip shows: evaluate again"):
         read_results(tmp_path / "metrics.json")
 
 

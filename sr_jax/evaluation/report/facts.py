@@ -53,9 +53,9 @@ def measuring(inputs: Inputs) -> str:
 
 def people(inputs: Inputs) -> str:
     """Whether the held-out clips show people that training saw; empty when the clips do not say who they show."""
-    if inputs.training_people is None:
-        return ""
     held_out = {clip["labels"].get("identity") for clip in inputs.runs[0].results.clips}
+    if inputs.training_people is None or None in held_out:
+        return ""
     shared = len(held_out & inputs.training_people)
     if not shared:
         return f"None of the {len(held_out)} people in the held-out clips is in the training clips."

@@ -52,7 +52,8 @@ def build_page(inputs: Inputs) -> str:
 
 def _introduction(inputs: Inputs, compared: dict[str, Comparisons]) -> str:
     baseline = inputs.baseline.name
-    headlines = [words.headline(name, baseline, _differences(scores)) for name, scores in compared.items()]
+    group_name = inputs.runs[0].results.group_name
+    headlines = [words.headline(name, baseline, _differences(scores), group_name) for name, scores in compared.items()]
     notes = "".join(f"<p><strong>Note.</strong> {html.escape(note)}</p>" for note in inputs.notes)
     return (
         f'<p class="lead">{html.escape(" ".join(headlines))}</p>{notes}'
@@ -66,19 +67,21 @@ def _introduction(inputs: Inputs, compared: dict[str, Comparisons]) -> str:
 
 
 def _result(inputs: Inputs, compared: dict[str, Comparisons]) -> str:
-    clips, people = len(inputs.runs[0].results.clips), len(set(inputs.runs[0].results.groups().tolist()))
+    results = inputs.runs[0].results
+    clips, groups, group_name = len(results.clips), len(set(results.groups().tolist())), results.group_name
     parts = [
         f'<div class="scroll"><table><thead>{_table_head(inputs)}</thead><tbody>'
         f"{''.join(_table_row(inputs, compared, score) for score in SCORES)}</tbody></table></div>",
         f'<p class="note">Means over {clips} held-out clips, or over those of them where the score is defined (n). '
-        f"Intervals: {LEVEL:.0%} paired bootstrap over the {people} people of the clips, {RESAMPLES} resamples; every "
-        "score by itself, without correction for looking at several. An interval that leaves out zero says that there "
-        f"is a difference, not that it is a large one; that of fewer than {MIN_GROUPS} people says nothing. "
+        f"Intervals: {LEVEL:.0%} paired bootstrap over the {groups} {group_name} of the clips, {RESAMPLES} resamples; "
+        "every score by itself, without correction for looking at several. An interval that leaves out zero says that "
+        "there is a difference, not that it is a large one; "
+        f"that of fewer than {MIN_GROUPS} {group_name} says nothing. "
         "&ldquo;Codec only&rdquo; is the real clip encoded and decoded: no generator can be expected to do better.</p>",
     ]
     for name, scores in compared.items():
         values = {score: (item.value, item.baseline) for score, item in scores.items()}
-        lines = words.sentences(name, inputs.baseline.name, values, _differences(scores))
+        lines = words.sentences(name, inputs.baseline.name, values, _differences(scores), group_name)
         parts.append(f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>")
     first = inputs.runs[0].name
     parts.append(f"<p>{html.escape(words.against_the_paper(first, _differences(compared[first])))}</p>")
@@ -164,8 +167,8 @@ def _over_time(inputs: Inputs) -> str:
     charts = "".join(score_over_time(inputs, score) for score in (ID_SCORE, STRUCTURE_ERROR))
     return (
         f'<div class="charts">{charts}</div><p class="note">Mean over clips in every frame; band: {LEVEL:.0%} '
-        "bootstrap interval over people. Dashed: the real clips through the codec. The first frame is given to the "
-        "model.</p>"
+        f"bootstrap interval over {inputs.runs[0].results.group_name}. Dashed: the real clips through the codec. The "
+        "first frame is given to the model.</p>"
     )
 
 

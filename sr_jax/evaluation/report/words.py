@@ -18,7 +18,7 @@ def verdict(score: Score, interval: Interval) -> str:
 
     Returns:
         `BETTER` or `WORSE` when the interval leaves out zero, `UNDECIDED` when it holds it, `FEW` when the clips are
-        of too few people for either, `NO_VERDICT` for a score that only describes.
+        of too few people or videos for either, `NO_VERDICT` for a score that only describes.
     """
     if score.direction == 0:
         return NO_VERDICT
@@ -53,16 +53,20 @@ def _minus(text: str) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def headline(run: str, baseline: str, differences: Mapping[Score, Interval]) -> str:
-    """One sentence: on what the run is better, worse, undecided."""
+def headline(run: str, baseline: str, differences: Mapping[Score, Interval], group_name: str) -> str:
+    """One sentence: on what the run is better, worse, undecided; `group_name` as in `Results`."""
     groups = {kind: [inline(s) for s, d in differences.items() if verdict(s, d) == kind] for kind in _ORDER}
-    parts = [f"{_VERBS[kind]} {listed(labels)}" for kind, labels in groups.items() if labels]
+    parts = [f"{_VERBS[kind].format(group_name)} {listed(labels)}" for kind, labels in groups.items() if labels]
     clips = max(interval.clips for interval in differences.values())
     return f"On {clips} held-out clips, {run} {'; '.join(parts)}, compared with {baseline}."
 
 
 def sentences(
-    run: str, baseline: str, values: Mapping[Score, tuple[float, float]], differences: Mapping[Score, Interval]
+    run: str,
+    baseline: str,
+    values: Mapping[Score, tuple[float, float]],
+    differences: Mapping[Score, Interval],
+    group_name: str,
 ) -> list[str]:
     """One sentence for each score with a direction.
 
@@ -71,6 +75,7 @@ def sentences(
         baseline: Name of the run that it is compared with.
         values: Value of the run and of the baseline for each score, on the clips that both have.
         differences: Interval of run minus baseline.
+        group_name: What the intervals' groups are, as in `Results`.
     """
     result = []
     for score, interval in differences.items():
@@ -79,9 +84,10 @@ def sentences(
             continue
         ours, theirs = (number(score, value) for value in values[score])
         size, ends = difference(score, interval)
-        behind = f"{LEVEL:.0%} interval {ends}, {interval.clips} clips of {interval.groups} people"
+        behind = f"{LEVEL:.0%} interval {ends}, {interval.clips} clips of {interval.groups} {group_name}"
         result.append(
-            f"{score.label}: {run} {ours}, {baseline} {theirs}; difference {size} ({behind}). {_READING[kind]}"
+            f"{score.label}: {run} {ours}, {baseline} {theirs}; difference {size} ({behind}). "
+            f"{_READING[kind].format(group_name)}"
         )
     return result
 
@@ -111,7 +117,7 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
 
 
-CHIPS = {BETTER: "better", WORSE: "worse", UNDECIDED: "undecided", FEW: "too few people", NO_VERDICT: "\N{EN DASH}"}
+CHIPS = {BETTER: "better", WORSE: "worse", UNDECIDED: "undecided", FEW: "too few", NO_VERDICT: "\N{EN DASH}"}
 """What a table shows for each verdict."""
 
 _ORDER = (BETTER, WORSE, UNDECIDED, FEW)
@@ -119,11 +125,11 @@ _VERBS = {
     BETTER: "is better on",
     WORSE: "is worse on",
     UNDECIDED: "shows no clear difference on",
-    FEW: "was tried on too few people for a verdict on",
+    FEW: "was tried on too few {} for a verdict on",
 }
 _READING = {
     BETTER: "Better: the interval leaves out zero.",
     WORSE: "Worse: the interval leaves out zero.",
     UNDECIDED: "Undecided: the interval holds zero.",
-    FEW: f"No verdict: fewer than {MIN_GROUPS} people.",
+    FEW: f"No verdict: fewer than {MIN_GROUPS} {{}}.",
 }

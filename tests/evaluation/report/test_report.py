@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 import shutil
@@ -138,7 +139,7 @@ def test_band_leaves_out_what_is_not_defined():
 
 
 def test_page_of_runs_without_faces_and_with_negative_similarities(data, runs, tmp_path):
-    """Scores of bad runs: no face in one, similarities around zero in the other."""
+    """Scores of bad runs: no face in one, similarities around zero in the other; and no labels that say who."""
     for index, (name, folder) in enumerate(runs.items()):
         shutil.copytree(folder, tmp_path / name)
         results = read_results(folder / "metrics.json")
@@ -146,11 +147,14 @@ def test_page_of_runs_without_faces_and_with_negative_similarities(data, runs, t
         results.arrays["id_score_generated"] = similarity * (np.nan if index else 1)
         for clip in results.clips:
             clip["generated"]["id_score"] = None if index else 0.1
+            del clip["labels"]["identity"]
         results.means["generated"]["id_score"] = None if index else 0.1
         write_results(results, tmp_path / name / "metrics.json")
     chosen = {"title": "", "notes": [], "data": data, "trainings": [], "fitted": [], "steps": None}
-    page = build_page(read_inputs(**chosen, runs=[f"{name}={tmp_path / name}" for name in runs]))
+    inputs = read_inputs(**chosen, runs=[f"{name}={tmp_path / name}" for name in runs])
+    page = build_page(dataclasses.replace(inputs, training_people={7}))
     assert "not defined on two clips" in page
+    assert "bootstrap over the 3 videos of the clips" in page and "people in the held-out clips" not in page
     assert "nan" not in re.sub(r'src="data:[^"]+"', "", page)
 
 

@@ -40,13 +40,13 @@ def test_verdicts_follow_the_interval_and_the_direction(score, difference, expec
 
 def test_headline_names_every_score_with_a_direction_once():
     differences = {STRUCTURE_ERROR: DOWN, ID_SCORE: UP, PSNR: DOWN, MOTION_SCORE: OPEN, MOTION_MAGNITUDE: UP}
-    assert words.headline("ours", "control", differences) == (
+    assert words.headline("ours", "control", differences, "people") == (
         "On 48 held-out clips, ours is better on structure error and ID score; is worse on PSNR; "
         "shows no clear difference on motion score, compared with control."
     )
     few = {score: dataclasses.replace(interval, groups=3) for score, interval in differences.items()}
-    assert words.headline("ours", "control", few) == (
-        "On 48 held-out clips, ours was tried on too few people for a verdict on structure error, ID score, PSNR and "
+    assert words.headline("ours", "control", few, "videos") == (
+        "On 48 held-out clips, ours was tried on too few videos for a verdict on structure error, ID score, PSNR and "
         "motion score, compared with control."
     )
     assert words.against_the_paper("ours", few).endswith("these clips do not decide it for ID score and motion score.")
@@ -58,6 +58,7 @@ def test_sentences_give_values_difference_and_interval():
         "control",
         {STRUCTURE_ERROR: (9.8, 10.0), FACE_FOUND: (90.1, 90.0)},
         {STRUCTURE_ERROR: DOWN, FACE_FOUND: OPEN},
+        "people",
     )
     assert first == (
         "Structure error: ours 9.80 %, control 10.00 %; difference \N{MINUS SIGN}0.20 points (95% interval "
@@ -88,14 +89,15 @@ def test_lists(names, text):
     assert words.listed(names) == text
 
 
-def _results(shift: float, *, undefined: int = 0, seed: int = 0) -> Results:
+def _results(shift: float, *, undefined: int = 0, seed: int = 0, videos: int = 12) -> Results:
     random = np.random.default_rng(seed)
     clips = []
     for number in range(12):
         values = {score.key: float(random.normal() + shift) for score in CLIP_SCORES}
         if number < undefined:
             values["id_score"] = None
-        clips.append({"clip_id": str(number), "prompt": "", "labels": {}, "generated": values, "codec": values})
+        clip = {"clip_id": str(number), "prompt": "", "source": f"{number % videos}.mp4", "labels": {}}
+        clips.append(clip | {"generated": values, "codec": values})
     real = np.random.default_rng(9).normal(size=(12, 6, 4))
     return Results(clips, {}, {}, {"flow_generated": real + shift, "flow_real": real})
 
@@ -119,3 +121,15 @@ def test_comparison_of_a_part_of_the_clips():
     assert compared[PSNR].difference.estimate == pytest.approx(expected)
     assert compared[MOTION_SCORE].difference.clips == 5
     assert compare(_results(0.3), _results(0.0), np.arange(12) < 1) == {}
+
+
+def test_clips_of_one_video_are_one_group_where_labels_do_not_say_who():
+    run, baseline = _results(0.3, videos=2), _results(0.0, videos=2)
+    differences = {score: item.difference for score, item in compare(run, baseline).items()}
+    assert {interval.groups for interval in differences.values()} == {2}
+    assert words.verdict(PSNR, differences[PSNR]) == words.FEW
+    lines = words.sentences("ours", "control", dict.fromkeys(differences, (1.0, 1.0)), differences, "videos")
+    assert all("12 clips of 2 videos). No verdict: fewer than 6 videos." in line for line in lines)
+    assert run.group_name == "videos"
+    run.clips[0]["labels"]["identity"] = "Ada"
+    assert run.group_name == "people or videos" and len(set(run.groups())) == 3
