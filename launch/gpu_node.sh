@@ -53,7 +53,8 @@ stop() {
 if [ "$dry_run" = no ]; then
   need nvidia-smi "this machine has no NVIDIA driver"
   make_environment cuda
-  exec > >(tee -a "$log") 2>&1
+  # A signal to the process group must not end what training still prints to while it saves.
+  exec > >(trap '' INT TERM; exec tee -a "$log") 2>&1
 fi
 gpu_environment
 if [ -n "$gpus" ]; then

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 # Writes down how it was called, answers with the next line of NAME.answers (an exit code, then what to print), or 0.
-# What to print may have escapes.
+# What to print may have escapes. The answer `wait` waits for SIGTERM, prints on while it saves, and ends with 75.
 _STAND_IN = r"""#!/usr/bin/env bash
 name=$(basename "$0")
 printf '%s' "$name" >> "$RECORDS/calls"
@@ -23,7 +23,11 @@ answer=$(head -n 1 "$answers" 2> /dev/null || true)
 [ ! -f "$answers" ] || sed -i 1d "$answers"
 read -r code text <<< "$answer"
 case $code in
-  wait) trap 'exit 75' TERM; touch "$RECORDS/waiting"; while :; do sleep 0.05; done ;;
+  wait)
+    trap 'for i in 1 2 3 4; do echo saving; sleep 0.05; done; touch "$RECORDS/saved"; exit 75' TERM
+    touch "$RECORDS/waiting"
+    while :; do sleep 0.05; done
+    ;;
 esac
 [ -z "$text" ] || printf '%b\n' "$text"
 exit "${code:-0}"
@@ -32,8 +36,8 @@ exit "${code:-0}"
 
 # All that the scripts find here besides stand-ins, so that no test can ever reach a real cloud or cluster.
 _HARMLESS = (
-    "basename", "bash", "cat", "cksum", "dirname", "env", "grep", "head", "hostname", "mktemp", "rm", "sed", "seq",
-    "sleep", "sort", "tail", "tee", "touch", "tr",
+    "basename", "bash", "cat", "cksum", "date", "dirname", "env", "grep", "head", "hostname", "mkdir", "mktemp", "rm",
+    "sed", "seq", "sleep", "sort", "tail", "tee", "touch", "tr",
 )  # fmt: skip
 
 
@@ -69,7 +73,7 @@ class Sandbox:
         (self.records / f"{name}.answers").write_text("".join(f"{line}\n" for line in lines))
 
     def start(self, script: str, *arguments: str, **environment: str) -> subprocess.Popen:
-        """Starts a script; its output is text."""
+        """Starts a script, in a process group of its own; its output is text."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
         variables = inherited | {
             "PATH": str(self._tools),
@@ -84,6 +88,7 @@ class Sandbox:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
 
     def run(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:

@@ -1,5 +1,6 @@
 """The launch scripts: clean, honest about what they would do, and running until training is done."""
 
+import os
 import shlex
 import shutil
 import signal
@@ -179,17 +180,27 @@ def test_a_gpu_node_keeps_what_the_environment_says(sandbox):
     assert (environment["JAX_PLATFORMS"], environment["XLA_PYTHON_CLIENT_MEM_FRACTION"]) == ("cuda,cpu", "0.5")
 
 
-def test_a_gpu_node_hands_a_signal_on(sandbox):
+def _wait_for(path, process):
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# Ctrl-C and systemd signal the whole process group.
+@pytest.mark.parametrize(
+    ("kill", "number"), [(os.kill, signal.SIGTERM), (os.killpg, signal.SIGINT), (os.killpg, signal.SIGTERM)]
+)
+def test_a_gpu_node_hands_a_signal_on(sandbox, kill, number):
     sandbox.stand_in("nvidia-smi")
     sandbox.answers("python", "wait")
     process = sandbox.start("gpu_node.sh", "--", *TRAIN)
-    deadline = time.monotonic() + 30
-    while not (sandbox.records / "waiting").exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
+    _wait_for(sandbox.records / "waiting", process)
+    kill(process.pid, number)
     process.communicate(timeout=30)
     assert process.returncode == 75
+    assert (sandbox.records / "saved").exists()
+    assert (sandbox.folder / "gpu_node.log").read_text().count("saving\n") == 4
     assert len(train_lines(sandbox.calls("python"))) == 1
 
 
