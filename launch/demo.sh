@@ -76,7 +76,7 @@ report() {
 case "${1:-}" in
   "") kind=people size=tiny extra=demo output=demo_output ;;
   --real) kind=real size=real extra=real output=real_output ;;
-  *) echo "error: unknown option $1: use --real or nothing" >&2; exit 2 ;;
+  *) fail "unknown option $1: use --real or nothing" ;;
 esac
 make_environment "$extra"
 start_steps "${OUTPUT:-$output}"

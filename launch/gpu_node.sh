@@ -9,10 +9,10 @@
 #   --dry-run     print what would be done, and do nothing
 #   --help        this text
 #
-# Makes .venv with the pinned packages of CUDA 13, which need an NVIDIA driver of version 580 or newer. SIGTERM saves a checkpoint and ends with exit code 75.
+# Makes .venv with the pinned packages of CUDA 13, which need an NVIDIA driver of version 580 or newer. Ctrl-C and SIGTERM
+# save a checkpoint and end with exit code 75.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-source launch/common.sh
 source launch/environment.sh
 
 gpus='' retries=10 log=gpu_node.log child=

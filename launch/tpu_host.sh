@@ -6,7 +6,6 @@
 #   bash launch/tpu_host.sh --help                       this text
 set -euo pipefail
 cd "$(dirname "$0")/.."
-source launch/common.sh
 source launch/environment.sh
 
 install_python() {

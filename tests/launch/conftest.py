@@ -65,6 +65,8 @@ class Sandbox:
         """Puts a stand-in for a tool in the way."""
         path = (folder or self._tools) / name
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Not through a link to the tool itself.
+        path.unlink(missing_ok=True)
         path.write_text(_STAND_IN)
         path.chmod(0o755)
 
