@@ -14,6 +14,11 @@ fail() {
   exit 2
 }
 
+# An older one takes an empty array for a variable that is not set; macOS carries 3.2.
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
+  fail "this is bash $BASH_VERSION: install 4.4 or newer, and put it first in PATH"
+fi
+
 # require --FLAG VALUE: the value that a flag must have.
 require() {
   if [ -z "$2" ]; then

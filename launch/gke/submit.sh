@@ -8,7 +8,7 @@
 #   bash launch/gke/submit.sh gpu --name N --image I --bucket B --gpu h100 --nodes 4 [OPTIONS] -- ...
 #
 #   --dry-run       print the manifest and what would be done, and do nothing
-#   --help          this text; python3 launch/gke/render.py tpu --help lists the options
+#   --help          this text; behind tpu or gpu, all options
 #
 # The cluster is that of kubectl's context. Logs of all hosts are in Cloud Logging too.
 set -euo pipefail
@@ -16,7 +16,7 @@ cd "$(dirname "$0")/../.."
 source launch/common.sh
 
 case "${1:-}" in
-  --help) print_help; exit 0 ;;
+  --help | -h) print_help; exit 0 ;;
   --dry-run) dry_run=yes; shift ;;
 esac
 # Wherever it stands among the options, before the training flags.
@@ -24,6 +24,7 @@ options=() name=''
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
   case "$1" in
     --dry-run) dry_run=yes ;;
+    --help | -h) exec python3 launch/gke/render.py "${options[@]}" --help ;;
     --name) name=${2:-}; options+=("$1") ;;
     --name=*) name=${1#*=}; options+=("$1") ;;
     *) options+=("$1") ;;

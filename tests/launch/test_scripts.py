@@ -35,6 +35,28 @@ def test_help(sandbox, command):
     assert "#" not in done.stdout and "set -e" not in done.stdout
 
 
+@pytest.mark.parametrize("options", [["--help"], ["--name", "n", "-h"]])
+def test_help_of_a_kind_of_gke_cluster(sandbox, options):
+    done = sandbox.run("gke/submit.sh", "tpu", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: render.py tpu") and "--topology" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("version", "old"), [("(3 2)", True), ("(4 3)", True), ("(4 4)", False), ("(5 0)", False), ("(10 0)", False)]
+)
+@pytest.mark.parametrize("script", ["tpu_vm.sh", "demo.sh"])
+def test_an_old_bash_is_told_of(sandbox, script, version, old):
+    common = sandbox.folder / "launch/common.sh"
+    text = common.read_text()
+    assert "BASH_VERSINFO" in text
+    common.write_text(f"version={version}\n" + text.replace("BASH_VERSINFO", "version"))
+    done = sandbox.run(script, "--big")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: this is bash" if old else "error: unknown option --big")
+
+
 @pytest.mark.parametrize("command", [*SEPARATED, SLURM], ids=lambda command: command[0])
 def test_a_dry_run_touches_nothing(sandbox, command):
     for tool in TOOLS:
