@@ -41,6 +41,8 @@ _IMPORTED_CODEC = "cogvideox_vae"
 _SIZES = tuple(field.name for field in dataclasses.fields(ClipSize))
 SETTINGS_FILE = "sampling.json"
 """Beside the generated clips: what made them."""
+CODEC_HASH, FACES_HASH = "codec_hash", "face_recogniser_hash"
+"""Its entries with the hashes of the codec, and of the recogniser whose faces the checkpoint was trained on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +188,7 @@ def generate_split(generator: Generator, data_dir: Path, split: str, output: Pat
             holds clips made with other settings.
     """
     generator.require_fitting(data_dir)
-    _claim(output, generator.made_by | {"data": str(data_dir), "split": split})
+    _claim(output, generator.made_by | _hashes(generator) | {"data": str(data_dir), "split": split})
     total = len(open_dataset(data_dir, split))
     with tqdm.tqdm(total=total if limit is None else min(limit, total), unit="clip", desc=output.name) as bar:
         missing = _missing(itertools.islice(eval_examples(data_dir, split), limit), output, bar)
@@ -225,12 +227,21 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
+def _hashes(generator: Generator) -> dict[str, str]:
+    """What tells judges of the clips from what supervised them; nothing supervised released weights."""
+    hashes = {CODEC_HASH: generator.pipeline.codec.weight_hash}
+    if generator.provenance is not None:
+        hashes[FACES_HASH] = generator.provenance.teachers["face_recogniser"]["weight_hash"]
+    return hashes
+
+
 def _claim(output: Path, made_by: dict[str, Any]) -> None:
     """Marks a new folder with what makes its clips; refuses one that holds clips made otherwise."""
     path = output / SETTINGS_FILE
     if path.is_file():
         before = json.loads(path.read_text())
-        for name in sorted(before.keys() | made_by.keys()):
+        # Folders that were begun before hashes were kept lack them.
+        for name in sorted(before.keys() | (made_by.keys() - {CODEC_HASH, FACES_HASH})):
             if before.get(name) != made_by.get(name):
                 raise UserError(
                     f"{output} holds clips made with {name}={before.get(name)!r}, now it is {made_by.get(name)!r}: "

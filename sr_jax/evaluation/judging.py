@@ -1,7 +1,7 @@
 """Loads the judges and lets them score a folder of generated clips."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from sr_jax.data.video import read_video, write_video
 from sr_jax.errors import UserError
-from sr_jax.evaluation.generation import read_settings
+from sr_jax.evaluation.generation import CODEC_HASH, FACES_HASH, read_settings
 from sr_jax.evaluation.results import Results, collect
 from sr_jax.evaluation.scoring import (
     Clip,
@@ -102,12 +102,10 @@ def judge_folder(
         batch_size: Clips in one call of the networks.
 
     Raises:
-        UserError: For a missing or damaged file, or when the structure judge is the module that supervised.
+        UserError: For a missing or damaged file, clips made with another codec, or when a judge supervised them.
     """
     settings, index = read_settings(generated), read_index(reference)
-    supervised = settings["frozen"].get("structure", "")
-    if supervised and Path(supervised).resolve() == loaded.structure_workdir.resolve():
-        raise UserError(f"{supervised} supervised the clips in {generated}: name another structure judge")
+    _require_fitting(loaded, settings, generated)
     clip_ids = generated_ids(generated, index)
     _, fps = read_video(reference / f"{clip_ids[0]}.mp4")
     depth_folder.mkdir(parents=True, exist_ok=True)
@@ -122,6 +120,24 @@ def judge_folder(
     about = {"generated": str(generated), "reference": str(reference), "fps": fps}
     about |= {"made_by": settings, "judges": loaded.about, "provenance": loaded.provenance}
     return collect([index[clip_id] for clip_id in clip_ids], ours, real, about)
+
+
+def _require_fitting(loaded: LoadedJudges, settings: Mapping[str, Any], generated: Path) -> None:
+    """Checks judges against what made the clips, as far as `settings` say it: they did not always hold hashes."""
+    supervised = settings["frozen"].get("structure", "")
+    if supervised and Path(supervised).resolve() == loaded.structure_workdir.resolve():
+        raise UserError(f"{supervised} supervised the clips in {generated}: name another structure judge")
+    if settings.get(FACES_HASH) == loaded.judges.faces.recogniser.weight_hash:
+        raise UserError(
+            f"the judge of faces is the teacher that supervised the clips in {generated}: name another one as "
+            "config.faces"
+        )
+    codec_hash = loaded.judges.codec.weight_hash
+    if settings.get(CODEC_HASH, codec_hash) != codec_hash:
+        raise UserError(
+            f"the clips in {generated} were made with a codec of hash {settings[CODEC_HASH]}, config.codec has "
+            f"{codec_hash}: name the codec that they were made with"
+        )
 
 
 def _scored(

@@ -27,7 +27,8 @@ def test_split_is_written_as_latents_and_videos(data, tmp_path):
     assert all(array.shape == (2, 4, 4, 192) and array.dtype == np.float16 for array in latents.values())
     frames, fps = read_video(tmp_path / "out" / "held_out000.mp4")
     assert (frames.shape, fps) == ((FRAMES, HEIGHT, WIDTH, 3), 8.0)
-    assert read_settings(tmp_path / "out")["split"] == "test"
+    settings = read_settings(tmp_path / "out")
+    assert (settings["split"], settings["codec_hash"], settings["face_recogniser_hash"]) == ("test", "c0", "t0")
 
 
 def test_the_clean_image_is_the_condition(data, tmp_path):
@@ -64,6 +65,18 @@ def test_folders_of_other_settings_and_other_datasets_are_refused(data, tmp_path
     with pytest.raises(UserError, match=r"codec\.\w+: dataset has"):
         generate_split(other, data, "test", tmp_path / "new", limit=1)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_from_before_hashes_were_kept_continues(data, tmp_path):
+    generate_split(make_generator(), data, "test", tmp_path, limit=1)
+    settings = read_settings(tmp_path)
+    with pytest.raises(UserError, match="made with codec_hash='c9', now it is 'c0'"):
+        (tmp_path / "sampling.json").write_text(json.dumps(settings | {"codec_hash": "c9"}))
+        generate_split(make_generator(), data, "test", tmp_path, limit=1)
+    before = {name: value for name, value in settings.items() if not name.endswith("_hash")}
+    (tmp_path / "sampling.json").write_text(json.dumps(before))
+    generate_split(make_generator(), data, "test", tmp_path, limit=2)
+    assert len(_latents(tmp_path)) == 2
 
 
 def test_one_clip_starts_from_the_image_and_is_all_that_is_written(tmp_path):

@@ -121,6 +121,21 @@ def test_folders_that_do_not_fit_are_refused(runs, data, tmp_path):
         judging.judge_folder(make_judges("w1"), runs["control"], reference, tmp_path / "depth", batch_size=2)
 
 
+@pytest.mark.parametrize(
+    ("made_with", "message"),
+    [
+        ({"codec_hash": "c9"}, "codec of hash c9, config.codec has c0"),
+        ({"face_recogniser_hash": "r1"}, "judge of faces is the teacher that supervised the clips"),
+    ],
+)
+def test_clips_of_another_codec_or_supervised_by_the_judge_are_refused(runs, data, tmp_path, made_with, message):
+    settings = json.loads((runs["control"] / "sampling.json").read_text())
+    assert settings.keys() >= made_with.keys()
+    (tmp_path / "sampling.json").write_text(json.dumps(settings | made_with))
+    with pytest.raises(UserError, match=message):
+        judging.judge_folder(make_judges(), tmp_path, data / "clips" / "test", tmp_path / "depth", batch_size=2)
+
+
 def _checkpoint(monkeypatch, *, recogniser: str = "t0", codec: str = "c0", structure_input: str = "clean"):
     """Lets `load_judges` find a structure judge that was trained on a dataset with this teacher and codec."""
     provenance = {
