@@ -1,6 +1,7 @@
 """The report's charts: training losses, losses by timestep, and scores over the time of a clip."""
 
 import html
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -108,9 +109,10 @@ def thinned(points: Float[np.ndarray, "n 2"]) -> tuple[list[float], list[float]]
 
 
 def line_styles(trainings: Sequence[Training]) -> list[str]:
-    """A colour for each training run: that of the run it belongs to, or one that no run of the chart has."""
-    free = [style for style in ("run3", "run2", "run1", "run0", "real") if style not in {t.style for t in trainings}]
-    return [training.style or free.pop(0) for training in trainings]
+    """A colour for each training run: that of the run it belongs to, or in turn those that no run of the chart has."""
+    taken = {training.style for training in trainings}
+    free = itertools.cycle(style for style in ("run3", "run2", "run1", "run0", "real") if style not in taken)
+    return [training.style or next(free) for training in trainings]
 
 
 def _by_bin(training: Training, loss: str) -> dict[float, float]:

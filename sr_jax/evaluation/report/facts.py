@@ -7,9 +7,10 @@ from typing import Any
 
 import sr_jax
 from sr_jax.evaluation.report import words
-from sr_jax.evaluation.report.inputs import Inputs, Step, Training
+from sr_jax.evaluation.report.inputs import Inputs, Run, Step, Training
 from sr_jax.evaluation.scores import SCORES
 
+_WEIGHTS = ("structure_weight", "identity_weight")
 _SAMPLING = ("sampler", "num_inference_steps", "guidance_scale", "dynamic_guidance", "seed")
 
 
@@ -29,6 +30,13 @@ def what_differs(inputs: Inputs) -> str:
     if not differing:
         return f"Here, {runs} were trained with one and the same config."
     return f"Here, {runs} were trained with configs that are equal but for {words.listed(differing)}."
+
+
+def adds_the_losses(inputs: Inputs, run: Run) -> bool:
+    """Whether, by the training configs, a run has the alignment losses and the baseline is fine-tuned without them."""
+    configs = {training.style: training.config for training in inputs.trainings}
+    ours, theirs = ([configs.get(item.style, {}).get(name) for name in _WEIGHTS] for item in (run, inputs.baseline))
+    return any(ours) and theirs == [0, 0]
 
 
 def measuring(inputs: Inputs) -> str:

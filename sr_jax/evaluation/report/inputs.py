@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sr_jax.data.builder import open_dataset, read_provenance
+from sr_jax.data.builder import dataset_folders, open_dataset, read_provenance
 from sr_jax.data.records import Provenance
 from sr_jax.errors import UserError
 from sr_jax.evaluation.results import RESULTS_FILE, Results, read_results
@@ -115,13 +115,16 @@ def read_inputs(
         steps: JSON lines `{"name", "command", "began", "seconds"}` of what was run, or None.
 
     Raises:
-        UserError: When something is missing, or the runs were not scored on the same clips.
+        UserError: When something is missing or named twice, the dataset holds several sizes, or the runs were not
+            scored on the same clips by the same judges.
     """
+    _require_one_size(data)
     read_runs = [
         Run(name, f"run{index}", folder, read_results(folder / RESULTS_FILE))
-        for index, (name, folder) in enumerate(map(_named_path, runs))
+        for index, (name, folder) in enumerate(_named_paths("run", runs))
     ]
     _require_same_clips(read_runs)
+    _require_same_judges(read_runs)
     reference = Path(read_runs[0].results.about["reference"])
     return Inputs(
         title=title,
@@ -131,17 +134,28 @@ def read_inputs(
         provenance=read_provenance(data),
         clips={split: len(open_dataset(data, split)) for split in _splits(data)},
         training_people=_training_people(data),
-        trainings=[_read_training(name, path, read_runs) for name, path in map(_named_path, trainings)],
-        fitted={name: _read_json(path) for name, path in map(_named_path, fitted)},
+        trainings=[_read_training(name, path, read_runs) for name, path in _named_paths("training", trainings)],
+        fitted={name: _read_json(path) for name, path in _named_paths("fitted", fitted)},
         steps=[] if steps is None else _read_steps(steps),
     )
 
 
-def _named_path(argument: str) -> tuple[str, Path]:
-    name, sign, path = argument.partition("=")
-    if not (name and sign and path):
-        raise UserError(f"{argument!r} is not NAME=PATH")
-    return name, Path(path)
+def _require_one_size(data: Path) -> None:
+    folders = dataset_folders(data)
+    if len(folders) > 1:
+        raise UserError(f"{data} holds clips of several sizes: give --data that of the runs, such as {folders[0]}")
+
+
+def _named_paths(flag: str, arguments: Sequence[str]) -> list[tuple[str, Path]]:
+    pairs: list[tuple[str, Path]] = []
+    for argument in arguments:
+        name, sign, path = argument.partition("=")
+        if not (name and sign and path):
+            raise UserError(f"{argument!r} is not NAME=PATH")
+        if name in dict(pairs):
+            raise UserError(f"--{flag} names {name!r} twice: give every {flag} a name of its own")
+        pairs.append((name, Path(path)))
+    return pairs
 
 
 def _require_same_clips(runs: Sequence[Run]) -> None:
@@ -155,6 +169,27 @@ def _require_same_clips(runs: Sequence[Run]) -> None:
             raise UserError(
                 f"{runs[0].folder} and {run.folder} were not scored on the same clips: sample and evaluate again"
             )
+
+
+def _require_same_judges(runs: Sequence[Run]) -> None:
+    first = runs[0]
+    expected = _scored_by(first)
+    for run in runs[1:]:
+        found = _scored_by(run)
+        for name in sorted(expected.keys() | found.keys()):
+            if found.get(name) != expected.get(name):
+                raise UserError(
+                    f"{first.folder} and {run.folder} were not scored alike: {name} is {expected.get(name)} and "
+                    f"{found.get(name)}; evaluate them again with the same"
+                )
+
+
+def _scored_by(run: Run) -> dict[str, Any]:
+    """The judges and the real clips that a run was scored with, however their folders were written."""
+    about = run.results.about
+    scored_by = about["judges"] | {"reference": str(Path(about["reference"]).resolve())}
+    structure = about["judges"]["structure"]
+    return scored_by | {"structure": structure | {"workdir": str(Path(structure["workdir"]).resolve())}}
 
 
 def _read_training(name: str, workdir: Path, runs: Sequence[Run]) -> Training:

@@ -83,8 +83,9 @@ def _result(inputs: Inputs, compared: dict[str, Comparisons]) -> str:
         values = {score: (item.value, item.baseline) for score, item in scores.items()}
         lines = words.sentences(name, inputs.baseline.name, values, _differences(scores), group_name)
         parts.append(f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>")
-    first = inputs.runs[0].name
-    parts.append(f"<p>{html.escape(words.against_the_paper(first, _differences(compared[first])))}</p>")
+    for run in inputs.runs[:-1]:
+        if facts.adds_the_losses(inputs, run):
+            parts.append(f"<p>{html.escape(words.against_the_paper(run.name, _differences(compared[run.name])))}</p>")
     return "".join(parts)
 
 

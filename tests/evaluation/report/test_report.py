@@ -10,9 +10,9 @@ import pytest
 from sr_jax import command_line, report
 from sr_jax.errors import UserError
 from sr_jax.evaluation.report.charts import Line, forest_mark, line_chart, linear_ticks
-from sr_jax.evaluation.report.curves import band, thinned
-from sr_jax.evaluation.report.facts import busy_seconds
-from sr_jax.evaluation.report.inputs import Step, read_inputs
+from sr_jax.evaluation.report.curves import band, line_styles, thinned
+from sr_jax.evaluation.report.facts import adds_the_losses, busy_seconds
+from sr_jax.evaluation.report.inputs import Step, Training, read_inputs
 from sr_jax.evaluation.report.page import build_page
 from sr_jax.evaluation.results import read_results, write_results
 from sr_jax.pages.clips import chosen_clips, grid
@@ -61,10 +61,14 @@ def test_page_says_what_the_files_say(page, runs):
     assert "3 clips show motions that are in the training split, 2 clips motions that are not" in page
     assert "Stage two: structure loss" in page and "Base run: denoising loss" in page
     assert "paired bootstrap over the 3 people" in page
+    assert page.count("The paper&#x27;s Table 1 finds") == page.count("better with SemanticREPA than with") == 1
 
 
 def test_bad_input_is_refused(data, runs, workdirs, tmp_path):
     ours, theirs = (f"{name}={path}" for name, path in runs.items())
+    several = tmp_path / "several"
+    for size in ("16x16", "16x24"):
+        shutil.copytree(data, several / size)
 
     def read(**changes):
         given = {
@@ -86,16 +90,28 @@ def test_bad_input_is_refused(data, runs, workdirs, tmp_path):
         ({"trainings": [f"x={tmp_path}"]}, "no logged metrics"),
         ({"fitted": [f"x={tmp_path / 'none.json'}"]}, "no file"),
         ({"steps": tmp_path / "none.jsonl"}, "no file"),
+        ({"runs": [ours, f"SemanticREPA={runs['control']}"]}, "--run names 'SemanticREPA' twice"),
+        ({"fitted": ["x=a.json", "x=b.json"]}, "--fitted names 'x' twice"),
+        ({"data": several}, r"several sizes: give --data that of the runs, such as .*16x16"),
     ]:
         with pytest.raises(UserError, match=message):
             read(**changes)
     for name in ("metrics.json", "metrics.npz"):
         (tmp_path / name).write_bytes((runs["control"] / name).read_bytes())
     content = json.loads((tmp_path / "metrics.json").read_text())
-    content["clips"] = content["clips"][1:]
-    (tmp_path / "metrics.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match="not scored on the same clips"):
-        read(runs=[ours, f"x={tmp_path}"])
+    judges = content["about"]["judges"]
+    for change, message in [
+        ({"clips": content["clips"][1:]}, "not scored on the same clips"),
+        ({"about": content["about"] | {"reference": "elsewhere"}}, "not scored alike: reference is .* and .*elsewhere"),
+        (
+            {"about": content["about"] | {"judges": judges | {"structure": judges["structure"] | {"seed": 2}}}},
+            "not scored alike: structure is .*'seed': 1.* and .*'seed': 2",
+        ),
+        ({"about": content["about"] | {"judges": judges | {"face_recogniser": {}}}}, "alike: face_recogniser is"),
+    ]:
+        (tmp_path / "metrics.json").write_text(json.dumps(content | change))
+        with pytest.raises(UserError, match=message):
+            read(runs=[ours, f"x={tmp_path}"])
 
 
 @pytest.mark.parametrize(
@@ -156,6 +172,30 @@ def test_page_of_runs_without_faces_and_with_negative_similarities(data, runs, t
     assert "not defined on two clips" in page
     assert "bootstrap over the 3 videos of the clips" in page and "people in the held-out clips" not in page
     assert "nan" not in re.sub(r'src="data:[^"]+"', "", page)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        ((0.01, 1.0), (0.0, 0.0), True),
+        ((0.01, 0.0), (0.0, 0.0), True),
+        ((0.0, 0.0), (0.01, 1.0), False),
+        ((0.01, 1.0), (0.01, 0.0), False),
+        ((0.01, 1.0), None, False),
+        (None, (0.0, 0.0), False),
+    ],
+)
+def test_the_paper_is_quoted_for_its_losses_against_fine_tuning_alone(data, runs, ours, theirs, expected):
+    chosen = {"title": "", "notes": [], "data": data, "trainings": [], "fitted": [], "steps": None}
+    inputs = read_inputs(**chosen, runs=[f"{name}={path}" for name, path in runs.items()])
+    configs = [dict(zip(("structure_weight", "identity_weight"), weights or ())) for weights in (ours, theirs)]
+    trainings = [Training(run.name, run.style, config, []) for run, config in zip(inputs.runs, configs, strict=True)]
+    assert adds_the_losses(dataclasses.replace(inputs, trainings=trainings), inputs.runs[0]) is expected
+
+
+def test_training_runs_that_no_run_samples_from_share_colours():
+    styles = line_styles([Training(str(number), "run0" if number == 2 else "", {}, []) for number in range(7)])
+    assert styles == ["run3", "run2", "run0", "run1", "real", "run3", "run2"]
 
 
 def test_thinned_keeps_the_mean_and_a_bounded_number_of_points():
