@@ -59,13 +59,15 @@ class FeatureExtractor:
             fps: Frames a second of a clip.
             height: Pixels.
             width: Pixels.
-            noisy_images: K, draws of the noisy first frame.
+            noisy_images: K, draws of the noisy first frame; 0 where only text-to-video is trained.
             seed: Seed of these draws, together with the clip's id.
             colours: How the clips' depth is coloured.
 
         Raises:
-            UserError: When the codec cannot encode clips of this length or size.
+            UserError: When the codec cannot encode clips of this length or size, or `noisy_images` is negative.
         """
+        if noisy_images < 0:
+            raise UserError(f"noisy_images is {noisy_images}: it must be at least 0")
         self._codec, self._faces, self._text, self._seed = codec, faces, text, seed
         self._colours = colours
         self.empty_prompt = text([""])[0]

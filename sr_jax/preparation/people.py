@@ -54,6 +54,8 @@ class PersonOptions:
     def __post_init__(self):
         if self.name not in ("none", "face", "mask"):
             raise UserError(f"person.name is {self.name!r}: it must be none, face or mask")
+        if self.looks_per_second <= 0:
+            raise UserError(f"person.looks_per_second is {self.looks_per_second:g}: it must be more than 0")
 
 
 @dataclasses.dataclass(frozen=True)

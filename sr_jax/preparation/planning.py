@@ -148,10 +148,12 @@ class Planner:
             strict: Whether a bad video is an error.
 
         Raises:
-            UserError: When clips are to be dropped for their people and people are not looked for.
+            UserError: When clips are to be dropped for their people and people are not looked for, or not counted.
         """
-        if finder is None and (drop.no_person or drop.several_people):
-            raise UserError("drop.no_person and drop.several_people need person.name: set it to face or mask")
+        if finder is None and drop.no_person:
+            raise UserError("drop.no_person needs person.name: set it to face or mask")
+        if drop.several_people and person.name != "face":
+            raise UserError(f"drop.several_people needs person.name=face: {person.name} does not tell people apart")
         self._clip, self._shots, self._person, self._drop = clip, shots, person, drop
         self._finder, self._depth = finder, depth
         self._captions, self._default_prompt, self._strict = captions, default_prompt, strict

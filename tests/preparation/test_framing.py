@@ -87,6 +87,14 @@ def test_motion_leaves_out_what_came_before_the_clip():
     assert np.isnan(motion_between(looks[:1]))
 
 
-def test_options_that_do_not_exist():
-    with pytest.raises(UserError, match=r"person\.name is 'nose'"):
-        PersonOptions("nose")
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        ({"name": "nose"}, r"person\.name is 'nose'"),
+        ({"looks_per_second": 0.0}, r"person\.looks_per_second is 0: it must be more than 0"),
+        ({"looks_per_second": -2.0}, r"person\.looks_per_second is -2"),
+    ],
+)
+def test_options_that_do_not_exist(options, message):
+    with pytest.raises(UserError, match=message):
+        PersonOptions(**options)

@@ -126,8 +126,11 @@ def test_clips_are_framed_dropped_and_counted(tmp_path):
     kept = fakes.plan(tmp_path, **options)
     assert [plan.clip_id[0] for plan in kept] == ["a", "b", "c", "d"]
     assert kept[1].window == Window(0, 24, 64, 48)
-    with pytest.raises(UserError, match=r"need person\.name"):
+    with pytest.raises(UserError, match=r"drop\.no_person needs person\.name"):
         fakes.planner(tmp_path, drop=DropOptions(no_person=True))
+    for name, finder in (("mask", options["finder"]), ("none", None)):
+        with pytest.raises(UserError, match=rf"needs person\.name=face: {name} does not tell people apart"):
+            fakes.planner(tmp_path, person=PersonOptions(name), finder=finder, drop=DropOptions(several_people=True))
 
 
 def test_plans_are_read_back(tmp_path):
