@@ -15,6 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from sr_jax import command_line
+from sr_jax.outputs import require_writable
 from sr_jax.training.fit_teachers import fit_teachers
 
 FLAGS = flags.FlagValues()
@@ -25,7 +26,12 @@ flags.mark_flags_as_required(["config", "videos", "output"], flag_values=FLAGS)
 
 
 def main(args: flags.FlagValues) -> None:
-    """Fits, writes and measures."""
+    """Fits, writes and measures.
+
+    Raises:
+        UserError: As `fit_teachers`, and at once when nothing can be written to `--output`.
+    """
+    require_writable(Path(args.output))
     fit_teachers(args.config, Path(args.videos), Path(args.output))
 
 

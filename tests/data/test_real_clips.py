@@ -147,6 +147,18 @@ def run_command(folder, **flags):
     command.main(command.FLAGS)
 
 
+def test_bad_flags_are_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write to .*file/clips: .*file is not a folder"):
+        run_command(tmp_path / "file" / "clips", cache=tmp_path / "cache")
+    with pytest.raises(UserError, match=r"cannot write to .*file: .*File exists"):
+        run_command(tmp_path / "clips", cache=tmp_path / "file")
+    for name in ("train_clips", "test_clips"):
+        with pytest.raises(UserError, match=f"{name}=0"):
+            run_command(tmp_path / "clips", **{name: 0})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_the_command_writes_clips_of_a_real_person(tmp_path, monkeypatch):
     monkeypatch.setattr(real_footage, "SHOTS", SHOTS[:1])
     flags = {"cache": cache_folder(), "size": 64, "frames": 9, "fps": 12.0, "train_clips": 2, "test_clips": 2}

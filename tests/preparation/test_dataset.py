@@ -10,6 +10,7 @@ import pytest
 
 from sr_jax.data import builder, video
 from sr_jax.errors import UserError
+from sr_jax.preparation import merging
 from sr_jax.preparation.dataset import make_shard
 from sr_jax.preparation.framing import Size
 from sr_jax.preparation.merging import merge
@@ -136,6 +137,7 @@ def test_again_does_nothing(videos, prepared):
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
+from sr_jax import outputs
 from sr_jax.preparation import dataset, merging
 from tests.preparation import fakes
 
@@ -153,8 +155,9 @@ if {place!r} == "inside a batch":
     write, calls = dataset.write_arrays, []
     def write_some(path, arrays):
         calls.append(path)
-        if len(calls) == 4:
-            path.with_name(f".{{path.name}}.tmp").write_bytes(b"half")
+        # The depth that is kept of the second clip.
+        if len(calls) == 3:
+            outputs.replacing(path).__enter__().write_bytes(b"half")
             die()
         write(path, arrays)
     dataset.write_arrays = write_some
@@ -285,6 +288,21 @@ def test_a_shard_does_only_what_is_missing(videos, tmp_path):
     again = [path for path in before if path.stat().st_mtime_ns != before[path]]
     # Those of its batch: the last bits of a result may depend on the others.
     assert len(again) == 2 and {path.parent for path in again} == {features[4].parent}
+
+
+@pytest.mark.parametrize("place", ["begin", "features", "merge"])
+def test_a_full_disk_is_one_line(videos, tmp_path, monkeypatch, place):
+    made = fakes.preparation(videos, tmp_path / "data", keep_clips=False)
+    if place == "merge":
+        make_shard(made, Shard(0, 1), fakes.nothing)
+
+    def full(path, *args, **options):
+        raise OSError(28, "No space left on device", str(path))
+
+    where = {"begin": (Path, "write_text"), "features": (np, "savez"), "merge": (merging, "_write_lines")}
+    monkeypatch.setattr(*where[place], full)
+    with pytest.raises(UserError, match=r"cannot write to .*data: .*No space left on device"):
+        make_shard(made, Shard(0, 1), fakes.nothing) if place != "merge" else merge(made)
 
 
 def test_merging_needs_every_shard(videos, tmp_path):

@@ -76,6 +76,20 @@ def test_a_detector_is_chosen_by_name(monkeypatch):
         registry.load_detector({"name": "arcface", "detector": "yours"})
 
 
+def test_the_detector_of_a_package_may_be_a_file(tmp_path, monkeypatch):
+    detector = mock.MagicMock()
+    monkeypatch.setattr(registry, "CenterFaceDetector", detector)
+    (tmp_path / "a.onnx").write_bytes(b"no network")
+    registry.load_detector({"detector_path": str(tmp_path / "a.onnx")})
+    registry.load_detector({"detector_path": str(tmp_path)})
+    assert detector.mock_calls == [mock.call(tmp_path / "a.onnx"), mock.call.from_package(tmp_path)]
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"OpenCV cannot read .*a\.onnx"):
+        registry.load_detector({"detector_path": str(tmp_path / "a.onnx")})
+    with pytest.raises(UserError, match=r"cannot write to .*a\.onnx"):
+        registry.load_face_teacher({"name": "centerface_dlib", "path": str(tmp_path / "a.onnx")})
+
+
 class Reads(dict):
     """A config section that remembers which keys were read."""
 
