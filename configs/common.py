@@ -164,7 +164,9 @@ def get_common_config(size: str, stage: str) -> ml_collections.ConfigDict:
     config.frozen_dtype = "float32"
     # What the backward pass keeps of each block: none (of remat), save_matmuls, save_attention, block, offload.
     config.remat = values["remat"]
-    config.mesh = values["mesh"] | {"context": 1, "tensor": 1}
+    # Devices along each axis; with several slices of a pod, slices along `data` and `fsdp`.
+    config.mesh = values["mesh"] | {"context": 1, "tensor": 1, "dcn_data": 1, "dcn_fsdp": 1}
+    # Fields of `ShardingRules` that are to differ: --config.sharding="{'mlp': 'fsdp'}".
     config.sharding = {}
     # Steps to trace into the workdir, for TensorBoard or Perfetto; num_steps 0: none.
     config.profile = {"first_step": 5, "num_steps": 0}

@@ -5,8 +5,9 @@ r"""Says whether a training run compiles and fits on devices that you need not h
 
 It compiles the very step that `python -m sr_jax.train` runs with the same config, and allocates none of its arrays.
 Topologies are slices of TPUs (v5e, v5p, v6e, with the chips along each axis; they need the extra `tpu`), `local` for
-the devices that are there, or `cpu:N` for N virtual ones. It reads no dataset and no workdir: records are of the sizes
-that `config.model` names, and frozen modules without a workdir are those that the config describes.
+the devices that are there, or `cpu:N` for N virtual ones. It reads no dataset: records are of the sizes that
+`config.model` names. Frozen modules are those of the workdirs that the config names, without their weights, or else
+those that it describes, with the empty prompt as their text.
 
 With --search, when the run does not fit, it tries changes one after the other, the least first, until one fits.
 

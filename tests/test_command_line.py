@@ -10,6 +10,7 @@ from ml_collections import config_flags
 
 from sr_jax import command_line
 from sr_jax.errors import UserError
+from sr_jax.parallel.sharding import ShardingRules
 
 
 @pytest.fixture
@@ -89,6 +90,14 @@ def test_any_teacher_can_be_chosen_and_set_up(parse, size, settings, section, ex
 def test_a_config_that_is_not_given_can_be_changed_too(parse):
     assert parse("--config.batch_size=3", config="configs/sample.py:people").batch_size == 3
     assert parse("--config", "configs/sample.py:cogvideox", config="configs/sample.py:people").batch_size == 1
+
+
+def test_meshes_of_several_slices_and_other_shardings_can_be_asked_for(parse):
+    flags = ["--config.mesh.dcn_data=2", "--config.sharding={'mlp': 'fsdp', 'embed': None}"]
+    config = parse("--config=configs/stage_two.py:5b_i2v@v5p:2x2x4", *flags)
+    expected = {"data": 1, "fsdp": 16, "context": 1, "tensor": 1, "dcn_data": 2, "dcn_fsdp": 1}
+    assert config.mesh.to_dict() == expected
+    assert ShardingRules(**config.sharding) == ShardingRules(mlp="fsdp", embed=None)
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,9 @@ def arrange(sizes: Mapping[str, int], devices: Sequence[Any]) -> np.ndarray:
     _check_slices(num_slices, min(slices), devices)
     per_slice = len(devices) // num_slices
     shape = [sizes.get(axis, 1) for axis in AXES]
-    if shape.count(-1) == 1:
-        shape[shape.index(-1)] = per_slice // math.prod(size for size in shape if size != -1)
+    given = math.prod(size for size in shape if size != -1)
+    if shape.count(-1) == 1 and given > 0:
+        shape[shape.index(-1)] = per_slice // given
     if min(shape) < 1 or math.prod(shape) * num_slices != len(devices):
         asked = " x ".join(f"{axis} {sizes.get(axis, 1)}" for axis in AXES)
         raise UserError(

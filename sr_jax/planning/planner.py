@@ -119,13 +119,8 @@ def planned_frozen_configs(config: ml_collections.ConfigDict) -> dict[str, dict[
 
     Such a structure module reads the empty prompt, as those of the released sizes do: 226 tokens more than without.
     """
-    if not builders.uses_frozen_modules(config):
-        return {}
     described = config.to_dict() | {"structure_input": "clean", "structure_text": "empty_prompt"}
-    return {
-        name: builders.frozen_config(config.frozen[name]) if config.frozen[name] else described
-        for name in ("structure", "identity")
-    }
+    return builders.frozen_configs(config, described)
 
 
 def _work(config: ml_collections.ConfigDict, frozen: dict[str, Any], records: RecordSpec) -> Work:

@@ -1,5 +1,6 @@
 """From a config to modules, stages and their starting parameters."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from sr_jax.models.lora import AdaptedFunctional
 from sr_jax.models.structure import StructureModule, init_from_transformer, with_empty_prompt
 from sr_jax.training import checkpoints
 from sr_jax.training.lora import LoraStage, lora_config
+from sr_jax.training.precision import storage_type
 from sr_jax.training.stages import Alignment, AlignmentModules, Denoising, Stage
 from sr_jax.training.transformers import fitted_transformer, load_transformer
 
@@ -75,6 +77,7 @@ def build_stage(config: ml_collections.ConfigDict, frozen: Mapping[str, Mapping[
     Raises:
         UserError: For an unknown stage or an option that is none of its values.
     """
+    storage_type("dtype", config.dtype)
     precision = {"dtype": config.dtype, "remat": config.remat}
     schedule = build_schedule(config.schedule.to_dict())
     lora = lora_config(config)
@@ -110,39 +113,66 @@ def uses_frozen_modules(config: ml_collections.ConfigDict) -> bool:
     return config.stage == "stage_two" and bool(config.structure_weight or config.identity_weight)
 
 
-def frozen_workdirs(config: ml_collections.ConfigDict) -> dict[str, str]:
-    """Which frozen modules the stage uses, and the workdir that holds each.
+def frozen_configs(
+    config: ml_collections.ConfigDict, instead: dict[str, Any] | None = None
+) -> dict[str, dict[str, Any]]:
+    """For each frozen module that the stage's losses use, the config of the stage one that trained it.
+
+    Args:
+        config: See `configs/`.
+        instead: Config of a module that `config` names no workdir for; None: that is an error.
 
     Raises:
-        UserError: When a loss has a weight and the config names no workdir for a module it needs.
+        UserError: When a loss has a weight and the config names no workdir for a module it needs; when a workdir has no
+            checkpoint, or is that of a run which did not train the module.
     """
-    if not uses_frozen_modules(config):
-        return {}
-    for name in ("structure", "identity"):
-        if not config.frozen[name]:
+
+    def trained(name: str) -> dict[str, Any]:
+        if config.frozen[name]:
+            return _stage_one_config(name, config.frozen[name])
+        if instead is None:
             raise UserError(
                 f"config.frozen.{name} is empty: name the workdir of a finished stage one, "
                 "or set config.structure_weight=0 and config.identity_weight=0 for plain fine-tuning"
             )
-    return {"structure": config.frozen.structure, "identity": config.frozen.identity}
+        return instead
+
+    if not uses_frozen_modules(config):
+        return {}
+    found = {}
+    if config.structure_weight:
+        found["structure"] = trained("structure")
+    if config.identity_weight:
+        found["identity"] = trained("identity")
+        if found["identity"]["identity"]["use_depth"] and "structure" not in found:
+            found["structure"] = trained("structure")
+    return found
 
 
-def frozen_configs(config: ml_collections.ConfigDict) -> dict[str, dict[str, Any]]:
-    """For each frozen module that the stage uses, the config of the stage one that trained it, from its workdir.
+def frozen_workdirs(config: ml_collections.ConfigDict) -> dict[str, str]:
+    """The workdir of each module that the stage reads and does not train: with a LoRA, of the transformer too.
 
     Raises:
-        UserError: As `frozen_workdirs`; or when a workdir has no checkpoint.
+        UserError: As `frozen_configs`; or when the config names no transformer for a LoRA.
     """
-    return {name: frozen_config(workdir) for name, workdir in frozen_workdirs(config).items()}
+    workdirs = {name: config.frozen[name] for name in frozen_configs(config)}
+    if lora_config(config) is None:
+        return workdirs
+    if not config.init.transformer:
+        raise UserError(
+            f"config.init.transformer is empty: with config.lora.rank={config.lora.rank}, name the workdir of a "
+            "trained transformer, or an import of released weights"
+        )
+    return workdirs | {"transformer": config.init.transformer}
 
 
-def frozen_config(workdir: str) -> dict[str, Any]:
-    """The config of the stage one in `workdir`.
-
-    Raises:
-        UserError: When it has no checkpoint.
-    """
-    return checkpoints.read_meta(workdir)["config"]
+def _stage_one_config(name: str, workdir: str) -> dict[str, Any]:
+    meta = checkpoints.read_meta(workdir)
+    if name not in meta["config"].get("train_modules", ()):
+        raise UserError(
+            f"config.frozen.{name}={workdir} holds no {name} module: name the workdir of a stage one that trained one"
+        )
+    return meta["config"]
 
 
 def load_frozen(config: ml_collections.ConfigDict) -> Params:
@@ -155,8 +185,8 @@ def load_frozen(config: ml_collections.ConfigDict) -> Params:
         UserError: When a workdir or the dataset lacks what the stage needs.
     """
     frozen = {}
-    for name, workdir in frozen_workdirs(config).items():
-        frozen[name] = checkpoints.open_params(workdir)[0][name]
+    for name in frozen_configs(config):
+        frozen[name] = checkpoints.open_params(config.frozen[name])[0][name]
     if lora_config(config) is not None:
         frozen["transformer"] = fitted_transformer(config)
     if config.stage != "stage_one" and config.text_dropout:
@@ -165,11 +195,8 @@ def load_frozen(config: ml_collections.ConfigDict) -> Params:
 
 
 def frozen_steps(config: ml_collections.ConfigDict) -> dict[str, int]:
-    """Which checkpoint of its workdir each part of `load_frozen` is, by name."""
-    workdirs = frozen_workdirs(config)
-    if lora_config(config) is not None:
-        workdirs = workdirs | {"transformer": config.init.transformer}
-    return {name: checkpoints.read_meta(workdir)["step"] for name, workdir in workdirs.items()}
+    """Which checkpoint of its workdir each of `frozen_workdirs` is."""
+    return {name: checkpoints.read_meta(workdir)["step"] for name, workdir in frozen_workdirs(config).items()}
 
 
 def load_initial(config: ml_collections.ConfigDict, stage: Stage) -> Params:
@@ -213,19 +240,17 @@ def initial_params(stage: Stage, loaded: Params, key: jax.Array) -> Params:
 
 
 def _build_alignment(config: ml_collections.ConfigDict, stage_one: Mapping[str, Mapping[str, Any]]) -> Alignment:
-    return Alignment(
-        structure=build_structure(
-            stage_one["structure"]["structure"],
-            stage_one["structure"]["structure_text"],
-            dtype=config.dtype,
-            remat=config.remat,
-        ),
-        identity=build_identity(stage_one["identity"]["identity"], dtype=config.dtype),
-        identity_uses_depth=stage_one["identity"]["identity"]["use_depth"],
-        structure_weight=config.structure_weight,
-        identity_weight=config.identity_weight,
-        structure_input=stage_one["structure"]["structure_input"],
-    )
+    alignment = Alignment(structure_weight=config.structure_weight, identity_weight=config.identity_weight)
+    if "structure" in stage_one:
+        trained = stage_one["structure"]
+        precision = {"dtype": config.dtype, "remat": config.remat}
+        structure = build_structure(trained["structure"], trained["structure_text"], **precision)
+        alignment = dataclasses.replace(alignment, structure=structure, structure_input=trained["structure_input"])
+    if "identity" in stage_one:
+        section = stage_one["identity"]["identity"]
+        identity = build_identity(section, dtype=config.dtype)
+        alignment = dataclasses.replace(alignment, identity=identity, identity_uses_depth=section["use_depth"])
+    return alignment
 
 
 def _choose(name: str, value: str, choices: tuple[str, ...]) -> None:

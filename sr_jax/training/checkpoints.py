@@ -34,9 +34,13 @@ class Checkpoints:
         """Number of updates in the newest complete checkpoint; None when there is none."""
         return self._manager.latest_step()
 
+    def is_due(self, step: int) -> bool:
+        """Whether `save` saves `step` without being forced to."""
+        return self._manager.should_save(step)
+
     def save(self, step: int, state: TrainState, meta: dict[str, Any], *, force: bool) -> None:
         """Saves when `step` is due, or always with `force`."""
-        if self._manager.latest_step() == step or not (force or self._manager.should_save(step)):
+        if self._manager.latest_step() == step or not (force or self.is_due(step)):
             return
         items = ocp.args.Composite(
             params=_save(state.params),

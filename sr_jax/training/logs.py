@@ -30,9 +30,12 @@ class MetricLog:
         path = workdir / METRICS_FILE
         kept = [line for line in read_metrics(workdir) if line["step"] <= first_step]
         self._elapsed_before = kept[-1]["wall_time"] if kept else 0.0
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial.replace(path)
         self._file = path.open("a", buffering=1)
-        self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step)
+        # TensorBoard hides the purged step too.
+        self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
 
     def advance(self) -> None:
         """Moves the progress bar one step."""

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,8 @@ from sr_jax.training.logs import MetricLog
 from sr_jax.training.profiles import StepProfile
 from sr_jax.training.program import Program, abstract_batch, build_program, shardings
 from sr_jax.training.speed import Speedometer
-from sr_jax.training.state import Batch, Metrics, TrainState, merge_metrics
+from sr_jax.training.state import TrainState
+from sr_jax.training.window import MetricWindow
 
 
 def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[jax.Device] | None = None) -> TrainState:
@@ -51,6 +51,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
         PreemptedError: After SIGTERM, once the step is done and saved.
     """
     with processes.agreed():
+        _check_counts(config)
         workdirs.check_config(config, workdir)
         inputs = _checked_inputs(config, workdir, devices)
     workdirs.write_config(config, workdir)
@@ -70,7 +71,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
 
     if jax.process_index() == 0:
         _describe(program)
-    window = _Window(Speedometer(config, builders.frozen_configs(config), mesh.devices.flatten().tolist()))
+    window = MetricWindow(Speedometer(config, builders.frozen_configs(config), mesh.devices.flatten().tolist()))
     profile = StepProfile(workdir, **config.profile)
     log = MetricLog(workdir, first_step=first_step, num_steps=last_step, enabled=jax.process_index() == 0)
     with processes.stop_requests() as stop:
@@ -85,6 +86,9 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
             last = stop.reached(step) or step == last_step
             if last or step % config.log_every == 0:
                 log.write(step, window.close(step))
+            elif saved.is_due(step):
+                # What has diverged would take the place of checkpoints from which a run can go on.
+                window.check(step)
             saved.save(step, state, meta, force=last)
             if last:
                 break
@@ -94,6 +98,12 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
     if int(state.step) < last_step:
         raise PreemptedError(f"told to stop: step {step} of {last_step} is saved in {workdir}, run the same again")
     return state
+
+
+def _check_counts(config: ml_collections.ConfigDict) -> None:
+    for name in ("log_every", "checkpoint_every", "keep_checkpoints"):
+        if config[name] < 1:
+            raise UserError(f"config.{name} is {config[name]}: it must be at least 1")
 
 
 def _describe(program: Program) -> None:
@@ -261,29 +271,3 @@ def _require_fitting_records(config: ml_collections.ConfigDict, program: Program
                 f"the records in {folder}, with latents {spec.latent_shape}, text {spec.text_shape} and "
                 f"{spec.embedding_dim} numbers a face, do not fit the config's models: {error}"
             ) from error
-
-
-class _Window:
-    """The metrics since the last log line: merged on the device, read once when the line is written."""
-
-    def __init__(self, speedometer: Speedometer) -> None:
-        self._speedometer = speedometer
-        self._metrics: Metrics | None = None
-        self._merge = jax.jit(merge_metrics)
-
-    def add(self, metrics: Metrics, batch: Batch) -> None:
-        self._speedometer.add(batch)
-        self._metrics = metrics if self._metrics is None else self._merge(self._metrics, metrics)
-
-    def close(self, step: int) -> dict[str, float]:
-        """The averages over at least one sample, and the speed since the last line.
-
-        Raises:
-            FloatingPointError: When the loss is not finite.
-        """
-        averages = jax.device_get(self._metrics)
-        values = {name: float(average.compute()) for name, average in averages.items() if average.count}
-        if not math.isfinite(values["loss"]):
-            raise FloatingPointError(f"the loss is {values['loss']} in the steps before {step}")
-        self._metrics = None
-        return values | self._speedometer.read()

@@ -40,7 +40,7 @@ def lora_config(config: ml_collections.ConfigDict) -> LoraConfig | None:
     """What `config.lora` asks for; None when its rank is 0.
 
     Raises:
-        UserError: For a rank below 0, or when there is nothing that can be adapted.
+        UserError: For a rank below 0, or in a stage that trains no transformer.
     """
     lora = config.lora
     if lora.rank == 0:
@@ -49,9 +49,4 @@ def lora_config(config: ml_collections.ConfigDict) -> LoraConfig | None:
         raise UserError(f"config.lora.rank is {lora.rank}: 0 trains the whole model, 1 or more that much of it")
     if config.stage == "stage_one":
         raise UserError(f"config.lora.rank is {lora.rank}, but stage one trains no transformer: set it to 0")
-    if not config.init.transformer:
-        raise UserError(
-            f"config.init.transformer is empty: with config.lora.rank={lora.rank}, name the workdir of a trained "
-            "transformer, or an import of released weights"
-        )
     return LoraConfig(lora.rank, lora.alpha, tuple(lora.targets))

@@ -63,6 +63,7 @@ def make_optimizer(config: ml_collections.ConfigDict, num_train_steps: int) -> o
     elif config.name == "muon":
         rule = optax.contrib.muon(
             learning_rate_schedule(config, num_train_steps, peak=config.muon_learning_rate),
+            eps=config.eps,
             weight_decay=config.weight_decay,
             adam_b1=config.b1,
             adam_b2=config.b2,

@@ -133,8 +133,8 @@ def _abstract_frozen(
         return {}
     modules = {}
     if denoising.alignment is not None:
-        modules["structure"] = denoising.alignment.structure.abstract
-        modules["identity"] = denoising.alignment.identity.abstract
+        aligning = {"structure": denoising.alignment.structure, "identity": denoising.alignment.identity}
+        modules |= {name: module.abstract for name, module in aligning.items() if module is not None}
     if isinstance(stage, LoraStage):
         modules["transformer"] = stage.modules["lora"].frozen
     dtype = precision.storage_type("frozen_dtype", config.frozen_dtype)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sr_jax.diffusion.schedule import NoiseSchedule
+from sr_jax.errors import UserError
 from sr_jax.losses.denoising import denoising_loss
 from sr_jax.losses.identity import identity_loss
 from sr_jax.losses.structure import structure_loss
@@ -36,20 +37,20 @@ class Alignment:
     """The two supervision signals of stage two, on the predicted clean latent.
 
     Attributes:
-        structure: `f_S`, frozen.
-        identity: `f_ID`, frozen.
-        identity_uses_depth: Whether `f_ID` takes the predicted structure too (the paper's choice).
         structure_weight: `lambda_S`.
         identity_weight: `lambda_ID`.
+        structure: `f_S`, frozen; None where no loss needs it.
         structure_input: "clean" feeds `z0_hat` to `f_S` (the paper's choice), "noisy" feeds `zt` and its timestep.
+        identity: `f_ID`, frozen; None where its weight is 0.
+        identity_uses_depth: Whether `f_ID` takes the predicted structure too (the paper's choice).
     """
 
-    structure: Functional
-    identity: Functional
-    identity_uses_depth: bool
     structure_weight: float
     identity_weight: float
-    structure_input: str
+    structure: Functional | None = None
+    structure_input: str = "clean"
+    identity: Functional | None = None
+    identity_uses_depth: bool = False
 
     def losses(
         self,
@@ -62,7 +63,8 @@ class Alignment:
         """Weight and per-sample value of each alignment loss whose weight is not 0.
 
         Args:
-            frozen: Parameters `{"structure": ..., "identity": ...}`; gradients flow through them, not into them.
+            frozen: Parameters `{"structure": ..., "identity": ...}` of the modules that there are; gradients flow
+                through them, not into them.
             clean: `z0_hat`, the transformer's predicted clean latent.
             noisy: `zt`.
             timesteps: Of `zt`.
@@ -70,12 +72,12 @@ class Alignment:
         """
         losses = {}
         depth_latents = None
-        if self.structure_weight or self.identity_uses_depth:
+        if self.structure is not None:
             inputs = (noisy, timesteps) if self.structure_input == "noisy" else (clean,)
             depth_latents = self.structure.apply(frozen["structure"], *inputs)
         if self.structure_weight:
             losses["structure"] = (self.structure_weight, structure_loss(depth_latents, batch["depth_latent"]))
-        if self.identity_weight:
+        if self.identity is not None:
             # The predicted structure, not the teacher's, feeds f_ID: it acts as an implicit face mask.
             condition = depth_latents if self.identity_uses_depth else None
             embeddings = self.identity.apply(frozen["identity"], clean, condition)
@@ -216,8 +218,13 @@ def image_condition(
         image_latents: Draw 0 is the clean image, which sampling uses; draws 1.. are of the noisy image.
         num_latent_frames: T.
         key: Chooses a noisy draw for each sample.
+
+    Raises:
+        UserError: When there is no noisy draw.
     """
     batch_size, num_draws = image_latents.shape[:2]
+    if num_draws < 2:
+        raise UserError("they have no noisy first frames: prepare the videos with config.noisy_images of 1 or more")
     chosen = jax.random.randint(key, (batch_size,), 1, num_draws)
     first = jnp.take_along_axis(image_latents, chosen[:, None, None, None, None, None], axis=1)[:, 0]
     return jnp.pad(first, ((0, 0), (0, num_latent_frames - 1), (0, 0), (0, 0), (0, 0)))

@@ -51,9 +51,9 @@ def clip_work(
     transformer = _transformer(fields["model"], size, text_length)
     flops = transformer.through if config.lora.rank else transformer.training
     if "structure" in frozen:
-        needed = config.structure_weight or frozen["identity"]["identity"]["use_depth"]
-        flops += _structure(frozen["structure"], size).through if needed else 0
-        flops += _identity(frozen["identity"], size).through if config.identity_weight else 0
+        flops += _structure(frozen["structure"], size).through
+    if "identity" in frozen:
+        flops += _identity(frozen["identity"], size).through
     return Work(flops, _tokens(fields["model"], size, text_length))
 
 

@@ -1,6 +1,7 @@
 """A training workdir belongs to one config; this file guards that."""
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from sr_jax.errors import UserError
 from sr_jax.parallel import processes
 
 _CONFIG_FILE = "config.json"
+_PARTIAL = f".{_CONFIG_FILE}.partial"
 
 _MAY_CHANGE = (
     "log_every", "checkpoint_every", "keep_checkpoints", "profile", "remat", "accumulate_steps", "mesh", "sharding"
@@ -26,11 +28,16 @@ def check_config(config: ml_collections.ConfigDict, workdir: Path) -> None:
     length, that is, with the constant schedule.
 
     Raises:
-        UserError: Naming the first field that differs.
+        UserError: Naming the first field that differs; or when `workdir` is no folder, or holds something else.
     """
+    if re.match(r"\w+:/", str(workdir)):
+        raise UserError(f"{workdir} is no folder: mount the bucket, and name a folder in it as --workdir")
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"{workdir} is a file: name a new or empty folder as --workdir")
     path = workdir / _CONFIG_FILE
     if not path.exists():
-        if workdir.is_dir() and any(workdir.iterdir()):
+        # A run that was killed while it wrote its config has written nothing else.
+        if workdir.is_dir() and any(found.name != _PARTIAL for found in workdir.iterdir()):
             raise UserError(f"{workdir} is not empty and no training run: name a new or empty folder as --workdir")
         return
     started, now = _flatten(json.loads(path.read_text())), _flatten(json.loads(config.to_json()))
@@ -52,15 +59,18 @@ def write_config(config: ml_collections.ConfigDict, workdir: Path, *, patience: 
         patience: Seconds that the other processes wait to see it. Network file systems may show a new file late.
 
     Raises:
-        UserError: When the processes do not share the folder: checkpoints would be torn apart.
+        UserError: When the folder cannot be written, or the processes do not share it: checkpoints would be torn apart.
     """
     path, text = workdir / _CONFIG_FILE, config.to_json(indent=2) + "\n"
     with processes.agreed():
         if jax.process_index() == 0:
-            workdir.mkdir(parents=True, exist_ok=True)
-            partial = workdir / f".{_CONFIG_FILE}.partial"
-            partial.write_text(text)
-            partial.replace(path)
+            partial = workdir / _PARTIAL
+            try:
+                workdir.mkdir(parents=True, exist_ok=True)
+                partial.write_text(text)
+                partial.replace(path)
+            except OSError as error:
+                raise UserError(f"{path} cannot be written ({error.strerror}): choose another --workdir") from error
     with processes.agreed():
         deadline = time.monotonic() + patience
         while not (path.exists() and path.read_text() == text):

@@ -31,7 +31,9 @@ def test_one_device():
     assert make_mesh({"data": -1}, jax.devices()[:1]).size == 1
 
 
-@pytest.mark.parametrize("sizes", [{"data": 3}, {"data": 3, "fsdp": -1}, {"data": 16}, {"fsdp": 0}])
+@pytest.mark.parametrize(
+    "sizes", [{"data": 3}, {"data": 3, "fsdp": -1}, {"data": 16}, {"fsdp": 0}, {"data": 0, "fsdp": -1}]
+)
 def test_sizes_that_do_not_fit_the_devices(sizes):
     with pytest.raises(UserError, match="does not fit the 8 devices"):
         make_mesh(sizes)

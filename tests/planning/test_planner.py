@@ -72,6 +72,7 @@ def test_frozen_modules_are_those_that_the_config_describes(tiny):
     assert described.keys() == {"structure", "identity"}
     assert described["structure"]["structure"] == config.structure.to_dict()
     assert planned_frozen_configs(tiny("base")) == {}
+    assert planned_frozen_configs(tiny("stage_two", identity_weight=0.0)).keys() == {"structure"}
 
 
 @pytest.fixture

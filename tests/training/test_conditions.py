@@ -45,7 +45,7 @@ def run(batch, monkeypatch):
 
     def run(**changes):
         transformer, structure, identity = Watched(2, 2, CHANNELS), Watched(2, 2, CHANNELS), Watched(7)
-        alignment = stages.Alignment(structure, identity, False, 1.0, 1.0, "noisy")
+        alignment = stages.Alignment(1.0, 1.0, structure, "noisy", identity)
         stage = dataclasses.replace(STAGE, modules={"transformer": transformer}, alignment=alignment, **changes)
         batch_loss(stage)({"transformer": {}}, {"structure": {}, "identity": {}}, batch, jax.random.key(1))
         return transformer.inputs, structure.inputs, identity.inputs
@@ -75,6 +75,13 @@ def test_added_frames_have_noise_of_their_own(run):
 def test_a_text_to_video_model_gets_no_image(run, batch):
     inputs, *_ = run(image_to_video=False)
     assert inputs.shape == batch["latent_mean"].shape
+
+
+def test_records_without_noisy_images_are_for_text_to_video_only(run, batch):
+    batch["image_latents"] = batch["image_latents"][:, :1]
+    with pytest.raises(UserError, match=r"no noisy first frames: prepare the videos with config\.noisy_images of 1"):
+        run()
+    run(image_to_video=False)
 
 
 def test_padding_does_nothing_to_whole_patches(batch):

@@ -1,5 +1,12 @@
 """The metric log after a kill."""
 
+import struct
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from tensorboardX.proto import event_pb2
+
 from sr_jax.training.logs import METRICS_FILE, MetricLog, read_metrics
 
 
@@ -22,6 +29,37 @@ def test_lines_after_the_checkpoint_are_dropped(tmp_path):
     lines = read_metrics(tmp_path)
     assert [(line["step"], line["loss"]) for line in lines] == [(2, 2.0), (4, 4.0), (6, 60.0)]
     assert lines[2]["wall_time"] >= lines[1]["wall_time"]
+
+
+def test_a_board_keeps_the_line_of_the_step_that_a_run_goes_on_from(tmp_path):
+    for first_step, steps in ((0, (2, 4, 6)), (4, (6,))):
+        log = _log(tmp_path, first_step)
+        for step in steps:
+            log.write(step, {"loss": 1.0})
+        log.close()
+    events = [event for path in sorted((tmp_path / "tensorboard").iterdir()) for event in _events(path)]
+    starts = [event.step for event in events if event.HasField("session_log")]
+    # TensorBoard hides what has this step or a later one and was written before.
+    assert starts[-1] == 5
+
+
+def test_a_kill_while_a_run_opens_its_log_loses_no_line(tmp_path, monkeypatch):
+    log = _log(tmp_path, 0)
+    log.write(2, {"loss": 1.0})
+    log.close()
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(Path, "replace", mock.Mock(side_effect=KeyboardInterrupt))
+        _log(tmp_path, 2)
+    assert [line["step"] for line in read_metrics(tmp_path)] == [2]
+
+
+def _events(path):
+    # TFRecords: length, its checksum, data, its checksum.
+    data = path.read_bytes()
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        yield event_pb2.Event.FromString(data[12 : 12 + length])
+        data = data[12 + length + 4 :]
 
 
 def test_other_processes_write_nothing(tmp_path):

@@ -1,13 +1,17 @@
 """Resuming, kills, meshes and bad input."""
 
+import itertools
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from unittest import mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,6 +19,9 @@ from sr_jax.errors import UserError
 from sr_jax.training.checkpoints import read_meta
 from sr_jax.training.logs import read_metrics
 from sr_jax.training.loop import train
+from sr_jax.training.state import average
+from sr_jax.training.window import MetricWindow
+from sr_jax.training.workdirs import check_config, write_config
 from tests.data.synthetic import write_synthetic_dataset
 from tests.training.helpers import assert_close, assert_same_bits, load_params
 
@@ -116,6 +123,51 @@ def test_a_workdir_that_holds_something_else(tiny, one_device, tmp_path):
     with pytest.raises(UserError, match="not empty"):
         train(tiny("base"), tmp_path, one_device)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    with pytest.raises(UserError, match=r"thesis.txt is a file: name a new or empty folder"):
+        train(tiny("base"), tmp_path / "thesis.txt", one_device)
+
+
+@pytest.mark.parametrize("workdir", ["gs://bucket/run", "s3://bucket/run"])
+def test_a_workdir_that_is_no_folder(tiny, one_device, tmp_path, monkeypatch, workdir):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="mount the bucket, and name a folder in it"):
+        train(tiny("base"), Path(workdir), one_device)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_workdir_that_cannot_be_written(tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"config.json cannot be written \(Not a directory\): choose another --workdir"):
+        write_config(tiny("base"), tmp_path / "file" / "run")
+
+
+def test_a_config_that_a_kill_left_half_written_is_no_run(tiny, tmp_path, monkeypatch):
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(Path, "replace", mock.Mock(side_effect=KeyboardInterrupt))
+        write_config(tiny("base"), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    check_config(tiny("base"), tmp_path)
+    write_config(tiny("base"), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize("infinite", ["loss", "grad_norm"])
+def test_what_has_diverged_is_not_saved(tiny, one_device, tmp_path, monkeypatch, infinite):
+    real, steps = MetricWindow.add, itertools.count(1)
+
+    def add(window, metrics, batch):
+        diverged = {infinite: average(jnp.full(1, jnp.nan))} if next(steps) == 3 else {}
+        real(window, metrics | diverged, batch)
+
+    monkeypatch.setattr(MetricWindow, "add", add)
+    with pytest.raises(FloatingPointError, match=f"{infinite} is nan in the steps before 4"):
+        train(tiny("base", log_every=100), tmp_path / "run", one_device)
+    # The one before is being written still.
+    deadline = time.monotonic() + 60
+    while read_meta(tmp_path / "run")["step"] == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert read_meta(tmp_path / "run")["step"] == 2
 
 
 @pytest.mark.parametrize(
@@ -129,6 +181,11 @@ def test_a_workdir_that_holds_something_else(tiny, one_device, tmp_path):
         ("base", {"stage": "stage_zero"}, "choose one of base; stage_one; stage_two"),
         ("base", {"optimizer.schedule": "triangle"}, "choose constant or cosine"),
         ("base", {"init.transformer": "nowhere"}, "nowhere holds no checkpoints"),
+        ("base", {"log_every": 0}, "config.log_every is 0: it must be at least 1"),
+        ("base", {"checkpoint_every": 0}, "config.checkpoint_every is 0: it must be at least 1"),
+        ("base", {"keep_checkpoints": 0}, "config.keep_checkpoints is 0: it must be at least 1"),
+        ("base", {"dtype": "float16"}, "config.dtype is 'float16': choose float32 or bfloat16"),
+        ("base", {"lora.rank": 1}, "config.init.transformer is empty: with config.lora.rank=1"),
         ("stage_one", {"structure_input": "dirty"}, "choose one of clean; noisy"),
         ("stage_two", {}, "config.frozen.structure is empty"),
     ],

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sr_jax.data.pipeline import train_batches
+from sr_jax.errors import UserError
 from sr_jax.parallel.lazy import on_host
 from sr_jax.training import builders
 from sr_jax.training.loop import train
@@ -107,6 +108,39 @@ def test_without_weights_the_frozen_modules_are_not_there(stage_two):
     config.frozen.structure = config.frozen.identity = ""
     assert builders.load_frozen(config).keys() == {"empty_prompt"}
     assert builders.build_stage(config).alignment is None
+
+
+@pytest.fixture(scope="module")
+def single_runs(tiny, base_run, one_device, tmp_path_factory):
+    """Workdirs of stage ones that trained one module each, the identity module without depth."""
+    folder, common = tmp_path_factory.mktemp("single"), {"num_train_steps": 0}
+    train(tiny("stage_one", train_modules=("structure",), **common), folder / "structure", one_device)
+    config = tiny("stage_one", train_modules=("identity",), **common, **{"identity.use_depth": False})
+    train(config, folder / "identity", one_device)
+    return {name: str(folder / name) for name in ("structure", "identity")}
+
+
+@pytest.mark.parametrize(("alone", "other"), [("structure", "identity"), ("identity", "structure")])
+def test_one_module_alone_is_enough_for_its_loss(tiny, single_runs, batch, alone, other):
+    config = tiny("stage_two", **{f"{other}_weight": 0.0, f"frozen.{alone}": single_runs[alone]})
+    stage, frozen = builders.build_stage(config), on_host(builders.load_frozen(config))
+    assert frozen.keys() == {alone, "empty_prompt"} and builders.frozen_steps(config) == {alone: 0}
+    params = builders.initial_params(stage, {}, jax.random.key(0))
+    _, metrics = jax.jit(batch_loss(stage))(params, frozen, batch, jax.random.key(3))
+    assert f"loss/{alone}" in metrics and f"loss/{other}" not in metrics
+
+
+def test_workdirs_without_the_module_are_told(stage_two, base_run, single_runs, one_device, tmp_path):
+    for overrides in (
+        {"frozen.structure": str(base_run)},
+        {"frozen.identity": single_runs["structure"]},
+        {"frozen.structure": single_runs["identity"], "structure_weight": 0.0},
+    ):
+        config = stage_two()
+        config.update_from_flattened_dict(overrides)
+        with pytest.raises(UserError, match=r"config.frozen.(\w+)=.* holds no \1 module: name the workdir of a stage"):
+            train(config, tmp_path / "run", one_device)
+    assert not (tmp_path / "run").exists()
 
 
 def test_one_weight_alone(stage_two, batch):

@@ -41,7 +41,7 @@ def _larger(tiny, stage, **overrides):
         ("stage_two", {}),
         ("stage_two", {"structure_weight": 0.0}),
         ("stage_two", {"structure_weight": 0.0, "identity_weight": 0.0}),
-        ("stage_two", {"lora.rank": 1, "init.transformer": "any"}),
+        ("stage_two", {"lora.rank": 1}),
     ],
 )
 def test_work_is_what_the_step_computes(tiny, stage, overrides):
