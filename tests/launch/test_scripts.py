@@ -202,54 +202,6 @@ def test_a_gpu_node_keeps_what_the_environment_says(sandbox):
     assert (environment["JAX_PLATFORMS"], environment["XLA_PYTHON_CLIENT_MEM_FRACTION"]) == ("cuda,cpu", "0.5")
 
 
-@pytest.fixture
-def bare(sandbox):
-    """A GPU node with three interpreters, none of which fits, and what is left of an environment without pip."""
-    sandbox.stand_in("nvidia-smi")
-    for name in ("python3", "python3.11", "python3.12"):
-        sandbox.stand_in(name)
-        sandbox.answers(name, 1)
-    (sandbox.folder / ".venv/installed").unlink()
-    sandbox.answers("python", 1)
-    return sandbox
-
-
-@pytest.mark.parametrize(
-    ("python", "message"),
-    [
-        ("", "no Python 3.11 or 3.12 found"),
-        ("python3.9", "PYTHON is 'python3.9': it must be a Python 3.11 or 3.12"),
-        ("python3.11", "PYTHON is 'python3.11': it must be a Python 3.11 or 3.12"),
-    ],
-)
-def test_no_environment_is_made_with_a_python_that_does_not_fit(bare, python, message):
-    if python:
-        bare.answers("python3", 0)
-    done = bare.run("gpu_node.sh", "--", *TRAIN, PYTHON=python)
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: {message}")
-    assert not any("venv" in call for call in bare.calls())
-
-
-def test_a_half_made_environment_is_made_anew(bare):
-    bare.answers("python3.11", 0, "1 no ensurepip", 0, 0)
-    done = bare.run("gpu_node.sh", "--", *TRAIN)
-    assert (done.returncode, done.stdout) == (1, "no ensurepip\n")
-    assert not (bare.folder / ".venv/installed").exists() and train_lines(bare.calls()) == []
-    bare.answers("python", 1)
-    bare.answers("python3.12", 1)
-    done = bare.run("gpu_node.sh", "--", *TRAIN, PYTHON="python3.11")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert bare.calls("python3.11")[-1] == ["python3.11", "-m", "venv", "--clear", ".venv"]
-    install, train = bare.calls("python")[-2:]
-    assert install[1:4] == ["-m", "pip", "install"] and install[-2:] == ["-e", ".[cuda]"]
-    assert train_lines([train]) == [["-m", "sr_jax.train", *TRAIN]]
-    # It counts as made.
-    bare.run("gpu_node.sh", "--", *TRAIN)
-    assert bare.calls("python")[-2:] == [train, train]
-
-
 def _wait_for(path, process):
     deadline = time.monotonic() + 30
     while not path.exists():
