@@ -14,6 +14,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from sr_jax import command_line
+from sr_jax.errors import UserError
+from sr_jax.evaluation.generation import read_settings
 from sr_jax.evaluation.judging import DEPTH_FOLDER, judge_folder, load_judges
 from sr_jax.evaluation.results import RESULTS_FILE, Results, write_results
 from sr_jax.evaluation.scores import SCORES
@@ -33,10 +35,17 @@ def main(args: flags.FlagValues) -> None:
     """Scores the clips in `--generated`.
 
     Raises:
-        UserError: As `judging.load_judges` and `judging.judge_folder`.
+        UserError: For an output that cannot be written, and as `judging.load_judges` and `judging.judge_folder`.
     """
     generated = Path(args.generated)
     output = Path(args.output) if args.output else generated / RESULTS_FILE
+    # First what takes no time.
+    if args.config.batch_size < 1:
+        raise UserError(f"config.batch_size is {args.config.batch_size}: it must be at least 1")
+    if output.suffix != ".json" or output.is_dir():
+        raise UserError(f"--output {output} must be a file that ends in .json")
+    read_settings(generated)
+    command_line.make_folder(output.parent)
     loaded = load_judges(args.config)
     results = judge_folder(
         loaded,

@@ -36,8 +36,9 @@ def main(args: flags.FlagValues) -> None:
         UserError: When an input is missing or the runs do not belong together.
     """
     output = Path(args.output)
-    if output.suffix != ".html":
-        raise UserError(f"--output {output} must end in .html")
+    if output.suffix != ".html" or output.is_dir():
+        raise UserError(f"--output {output} must be a file that ends in .html")
+    command_line.make_folder(output.parent)
     inputs = read_inputs(
         title=args.title,
         notes=args.note,
@@ -47,7 +48,6 @@ def main(args: flags.FlagValues) -> None:
         fitted=args.fitted,
         steps=Path(args.steps) if args.steps else None,
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.name}.partial")
     partial.write_text(build_page(inputs), encoding="utf-8")
     os.replace(partial, output)

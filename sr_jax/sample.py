@@ -46,7 +46,7 @@ def main(args: flags.FlagValues) -> None:
     """Generates what the flags ask for.
 
     Raises:
-        UserError: For flags that do not go together, and as the functions it calls.
+        UserError: For flags that do not go together, an output that cannot be written, and as the functions it calls.
     """
     config, checkpoint, output = args.config, Path(args.checkpoint), Path(args.output)
     if (args.data is None) == (args.image is None) or (args.image is None) != (args.prompt is None):
@@ -56,12 +56,14 @@ def main(args: flags.FlagValues) -> None:
             raise UserError(f"--output {output} must be a file that ends in .mp4 for one clip")
         # Before the model, which may take minutes to load.
         image = read_image(Path(args.image))
+        command_line.make_folder(output.parent)
         config.batch_size = 1
         generate_one(load_generator(checkpoint, config), image, args.prompt, output)
     else:
         data = Path(args.data)
         # Only to tell of a wrong name before the model is loaded.
         open_dataset(data, args.split)
+        command_line.make_folder(output)
         generator = load_generator(checkpoint, config, data)
         generate_split(generator, data, args.split, output, limit=args.limit)
 

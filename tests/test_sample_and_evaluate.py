@@ -1,7 +1,9 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from sr_jax import command_line, evaluate, sample
 from sr_jax.errors import UserError
@@ -54,18 +56,62 @@ def test_sample_tells_of_a_missing_file_before_it_loads_the_model(monkeypatch, t
         _sample(monkeypatch, f"--output={tmp_path / 'o.mp4'}", *arguments, load=load)
 
 
+@pytest.mark.parametrize("kind", [("--image={image}", "--prompt=a"), ("--data={data}",)])
+def test_sample_tells_of_a_folder_that_cannot_be_written_before_it_loads_the_model(monkeypatch, tmp_path, data, kind):
+    Image.new("RGB", (8, 8)).save(tmp_path / "image.png")
+    arguments = [argument.format(data=data, image=tmp_path / "image.png") for argument in kind]
+
+    def load(*_):
+        raise AssertionError("the model is loaded")
+
+    with pytest.raises(UserError, match=r"cannot make the folder .*image\.png"):
+        _sample(monkeypatch, f"--output={tmp_path / 'image.png' / 'o.mp4'}", *arguments, load=load)
+    monkeypatch.setattr(command_line.os, "access", lambda *_: False)
+    with pytest.raises(UserError, match="cannot write into the folder"):
+        _sample(monkeypatch, f"--output={tmp_path / 'new' / 'o.mp4'}", *arguments, load=load)
+
+
 def test_sample_writes_the_clips_of_a_split(monkeypatch, tmp_path, data):
     _sample(monkeypatch, f"--data={data}", f"--output={tmp_path / 'o'}", "--limit=2")
     suffixes = sorted(path.suffix for path in (tmp_path / "o").iterdir())
     assert suffixes == [".json", ".mp4", ".mp4", ".npz", ".npz"]
 
 
+def _evaluate(monkeypatch, *arguments: str, load=lambda _: make_judges()) -> None:
+    monkeypatch.setattr(evaluate, "load_judges", load)
+    # Keys of the config are looked for in here.
+    monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
+    command_line.parse(evaluate.FLAGS, sys.argv, config=evaluate.CONFIG)
+    evaluate.main(evaluate.FLAGS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--config.batch_size=0",), "config.batch_size is 0: it must be at least 1"),
+        (("--output={tmp}/x.npz",), r"x\.npz must be a file that ends in \.json"),
+        (("--output={tmp}",), r"must be a file that ends in \.json"),
+        (("--output={tmp}/folder.json",), r"folder\.json must be a file"),
+        (("--output={tmp}/file/metrics.json",), "cannot make the folder .*file"),
+        (("--generated={tmp}/missing", "--output={tmp}/metrics.json"), r"no .*missing/sampling\.json"),
+    ],
+)
+def test_evaluate_tells_of_bad_flags_before_it_loads_the_judges(monkeypatch, tmp_path, runs, arguments, words):
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "file").touch()
+
+    def load(_):
+        raise AssertionError("the judges are loaded")
+
+    given = [f"--generated={runs['control']}", "--reference=r", f"--output={tmp_path}/m.json"]
+    with pytest.raises(UserError, match=words):
+        _evaluate(monkeypatch, *given, *(argument.format(tmp=tmp_path) for argument in arguments), load=load)
+
+
 def test_evaluate_writes_and_prints_the_scores(monkeypatch, tmp_path, data, runs, capsys):
-    monkeypatch.setattr(evaluate, "load_judges", lambda config: make_judges())
     output = tmp_path / "scores" / "metrics.json"
     flags = [f"--generated={runs['control']}", f"--reference={data / 'clips' / 'test'}", f"--output={output}"]
-    command_line.parse(evaluate.FLAGS, ["evaluate", *flags], config=evaluate.CONFIG)
-    evaluate.main(evaluate.FLAGS)
+    _evaluate(monkeypatch, *flags)
     assert (
         json.loads(output.read_text())["means"]
         == json.loads(Path(runs["control"], "metrics.json").read_text())["means"]
