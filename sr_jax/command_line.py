@@ -5,7 +5,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import ml_collections
 from absl import flags
@@ -84,20 +83,6 @@ def parse(flag_values: flags.FlagValues, argv: Sequence[str], *, config: str | N
         raise UserError(f"{one_line(error)} (see --help)") from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}: every option starts with --, see --help")
-
-
-def make_folder(folder: Path) -> None:
-    """Makes the folder of an output, with those above it: a command calls it before the work whose result goes there.
-
-    Raises:
-        UserError: When it cannot be made, or nothing can be written into it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"cannot write into the folder {folder}: choose another --output")
 
 
 def _is_config(argument: str) -> bool:

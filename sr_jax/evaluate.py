@@ -19,6 +19,7 @@ from sr_jax.evaluation.generation import read_settings
 from sr_jax.evaluation.judging import DEPTH_FOLDER, judge_folder, load_judges
 from sr_jax.evaluation.results import RESULTS_FILE, Results, write_results
 from sr_jax.evaluation.scores import SCORES
+from sr_jax.outputs import require_writable
 
 CONFIG = "configs/evaluate.py:people"
 """The config when none is given."""
@@ -45,7 +46,7 @@ def main(args: flags.FlagValues) -> None:
     if output.suffix != ".json" or output.is_dir():
         raise UserError(f"--output {output} must be a file that ends in .json")
     read_settings(generated)
-    command_line.make_folder(output.parent)
+    require_writable(output.parent)
     loaded = load_judges(args.config)
     results = judge_folder(
         loaded,

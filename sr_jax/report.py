@@ -17,6 +17,7 @@ from sr_jax import command_line
 from sr_jax.errors import UserError
 from sr_jax.evaluation.report.inputs import read_inputs
 from sr_jax.evaluation.report.page import build_page
+from sr_jax.outputs import require_writable
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("data", None, "Dataset that `prepare` wrote.", flag_values=FLAGS, required=True)
@@ -38,7 +39,7 @@ def main(args: flags.FlagValues) -> None:
     output = Path(args.output)
     if output.suffix != ".html" or output.is_dir():
         raise UserError(f"--output {output} must be a file that ends in .html")
-    command_line.make_folder(output.parent)
+    require_writable(output.parent)
     inputs = read_inputs(
         title=args.title,
         notes=args.note,
@@ -48,6 +49,7 @@ def main(args: flags.FlagValues) -> None:
         fitted=args.fitted,
         steps=Path(args.steps) if args.steps else None,
     )
+    output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.name}.partial")
     partial.write_text(build_page(inputs), encoding="utf-8")
     os.replace(partial, output)

@@ -25,6 +25,7 @@ from sr_jax.data.builder import open_dataset
 from sr_jax.errors import UserError
 from sr_jax.evaluation.generation import generate_one, generate_split, load_generator
 from sr_jax.evaluation.images import read_image
+from sr_jax.outputs import require_writable
 
 CONFIG = "configs/sample.py:people"
 """The config when none is given."""
@@ -56,14 +57,14 @@ def main(args: flags.FlagValues) -> None:
             raise UserError(f"--output {output} must be a file that ends in .mp4 for one clip")
         # Before the model, which may take minutes to load.
         image = read_image(Path(args.image))
-        command_line.make_folder(output.parent)
+        require_writable(output.parent)
         config.batch_size = 1
         generate_one(load_generator(checkpoint, config), image, args.prompt, output)
     else:
         data = Path(args.data)
         # Only to tell of a wrong name before the model is loaded.
         open_dataset(data, args.split)
-        command_line.make_folder(output)
+        require_writable(output)
         generator = load_generator(checkpoint, config, data)
         generate_split(generator, data, args.split, output, limit=args.limit)
 
