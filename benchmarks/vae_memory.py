@@ -1,16 +1,12 @@
 r"""Peak memory of decoding clips of several lengths, each in a fresh process.
 
   python -m benchmarks.vae_memory
-  export MALLOC_MMAP_THRESHOLD_=33554432
-  python -m benchmarks.vae_memory --height 480 --width 720 --tiled --frames 49 9 --no-warm-up \
-      --output benchmarks/results/vae_memory_full_frames.json
-  python -m benchmarks.vae_memory --narrower 1 --height 240 --width 360 --frames 49 --no-warm-up \
-      --output benchmarks/results/vae_memory_full_width.json
+  MALLOC_MMAP_THRESHOLD_=33554432 python -m benchmarks.vae_memory --narrower 1 --height 480 --width 720 --tiled \
+      --frames 49 9 --no-warm-up --output benchmarks/results/vae_memory_full_size.json
 
 Writes benchmarks/results/vae_memory.json. Without options the autoencoder is the released one with an eighth of the
-channels, on small frames: what matters is how the peak grows from one length to the next. The second call is the same
-on the released size, in tiles; the third the released channels on one tile (its results file holds a run that was
-stopped after 41 of the 49 frames, as it printed them). Both at once take a CPU over a minute for each frame.
+channels, on small frames: what matters is how the peak grows from one length to the next. The second call is the
+released size, all channels on 480x720 in tiles; it takes two cores an hour and a half.
 
 On an accelerator it is the device's memory that is measured; otherwise that of the process, with the finished video,
 what of it was there before, and the peak of each batch of frames, of one tile after the other. `--no-warm-up` counts

@@ -255,7 +255,7 @@ def _require_same_sources(workdir: Path, frozen_steps: dict[str, int], num_clips
 
 def _require_fitting_records(config: ml_collections.ConfigDict, program: Program) -> None:
     """Traces the step for every size of clip that the dataset has: what does not fit is told before anything runs."""
-    for folder in builder.dataset_folders(config.data.dir):
+    for folder in builder.open_sizes(config.data.dir, config.data.split):
         spec = builder.read_spec(folder)
         batch = abstract_batch(spec, config.batch_size, program.mesh)
         frozen = program.frozen
