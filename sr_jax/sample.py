@@ -12,7 +12,8 @@ All clips of a dataset's split, from their first frames and captions:
   python -m sr_jax.sample --checkpoint W2 --data DATA --split test --output SAMPLES \
       --config.codec.path=TEACHERS/codec.npz
 
-The same command again continues where it stopped. Two runs with the same seed use the same noise for the same clip.
+With --data the same command again continues where it stopped. Two runs with the same seed use the same noise for the
+same clip.
 """
 
 from pathlib import Path
