@@ -8,6 +8,8 @@ from pathlib import Path
 import tensorboardX
 import tqdm
 
+from sr_jax.outputs import replacing
+
 METRICS_FILE = "metrics.jsonl"
 
 
@@ -30,9 +32,8 @@ class MetricLog:
         path = workdir / METRICS_FILE
         kept = [line for line in read_metrics(workdir) if line["step"] <= first_step]
         self._elapsed_before = kept[-1]["wall_time"] if kept else 0.0
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        partial.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a", buffering=1)
         # TensorBoard hides the purged step too.
         self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)

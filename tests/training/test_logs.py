@@ -1,7 +1,7 @@
 """The metric log after a kill."""
 
+import os
 import struct
-from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -48,7 +48,7 @@ def test_a_kill_while_a_run_opens_its_log_loses_no_line(tmp_path, monkeypatch):
     log.write(2, {"loss": 1.0})
     log.close()
     with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
-        killed.setattr(Path, "replace", mock.Mock(side_effect=KeyboardInterrupt))
+        killed.setattr(os, "replace", mock.Mock(side_effect=KeyboardInterrupt))
         _log(tmp_path, 2)
     assert [line["step"] for line in read_metrics(tmp_path)] == [2]
 
