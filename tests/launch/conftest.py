@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -85,14 +84,13 @@ class Sandbox:
             "POLL_SECONDS": "0",
         }
         return subprocess.Popen(
-            ["bash", str(self.folder / "launch" / script), *arguments],
+            # Where the tests run in the background, a shell would find Ctrl-C ignored and could not trap it.
+            ["env", "--default-signal=INT", "bash", str(self.folder / "launch" / script), *arguments],
             cwd=self.folder.parent,
             env=variables | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # Where the tests run in the background, a shell would find Ctrl-C ignored and could not trap it.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             start_new_session=True,
         )
 
