@@ -8,11 +8,50 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 
 import jax
+import pytest
 from absl import flags
 from jaxtyping import install_import_hook
+
+from tests.originals.recording import Mode, Original
 
 flags.FLAGS.mark_as_parsed()
 jax.config.update("jax_compilation_cache_dir", str(Path(tempfile.gettempdir()) / "sr_jax_compile_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 # Every annotated function of the package is checked against its shapes and types in tests.
 install_import_hook("sr_jax", "beartype.beartype")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--parity", action="store_true", help="only what compares with PyTorch, live")
+    parser.addoption("--record", action="store_true", help="with --parity and -n 0: write what the originals compute")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "needs_torch: a test of what only works with PyTorch, run under --parity alone")
+
+
+def pytest_collection_modifyitems(config, items):
+    def runs(item) -> bool:
+        if item.get_closest_marker("needs_torch") is not None:
+            return config.getoption("parity")
+        return not config.getoption("parity") or "original" in item.fixturenames
+
+    config.hook.pytest_deselected(items=[item for item in items if not runs(item)])
+    items[:] = filter(runs, items)
+
+
+@pytest.fixture(scope="session")
+def original(request):
+    """Gives a module of `tests.originals` by its name: computed live under --parity, from the records otherwise."""
+    option = request.config.getoption
+    mode = Mode.RECORD if option("record") else Mode.LIVE if option("parity") else Mode.REPLAY
+    modules = {}
+
+    def get(name: str) -> Original:
+        if name not in modules:
+            modules[name] = Original(name, mode)
+        return modules[name]
+
+    yield get
+    for module in modules.values():
+        module.save()
