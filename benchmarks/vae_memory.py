@@ -79,10 +79,10 @@ def measure(frames: int, pixels: tuple[int, int], narrower: int, tiled: bool, wa
     import jax
     import numpy as np
 
+    from sr_jax.backbones.cogvideox.vae import CogVideoXVAE
+    from sr_jax.backbones.cogvideox.vae_network import RELEASED, Autoencoder
+    from sr_jax.backbones.cogvideox.vae_tiling import Tiling
     from sr_jax.models.functional import Functional
-    from sr_jax.models.vae import CogVideoXVAE
-    from sr_jax.models.vae_network import RELEASED, Autoencoder
-    from sr_jax.models.vae_tiling import Tiling
 
     released = RELEASED["5b_i2v"]
     widths = tuple(width // narrower for width in released.block_out_channels)

@@ -72,9 +72,9 @@ def _steps(network: str, topology: Topology, dtype: str, pixels: tuple[int, int]
     import jax
     import numpy as np
 
+    from sr_jax.backbones.cogvideox.vae import CogVideoXVAE
+    from sr_jax.backbones.cogvideox.vae_network import RELEASED, Autoencoder
     from sr_jax.models.functional import Functional
-    from sr_jax.models.vae import CogVideoXVAE
-    from sr_jax.models.vae_network import RELEASED, Autoencoder
 
     config = RELEASED["5b_i2v"]
     sharding = jax.sharding.SingleDeviceSharding(topology.devices[0])

@@ -6,8 +6,8 @@ from typing import Any
 import ml_collections
 
 from configs.pods import PODS, pod_names
-from sr_jax.models.cogvideox_config import RELEASED
-from sr_jax.models.identity import IdentityConfig
+from sr_jax.alignment.identity_module import IdentityConfig
+from sr_jax.backbones.cogvideox.config import RELEASED
 
 _LATENT_CHANNELS = 16
 

@@ -35,7 +35,7 @@ _SIZES: dict[str, dict[str, Any]] = {
         "text": text_section("wordllama", num_tokens=24),
         "batch_size": 16,
     },
-    # The clips of `python -m sr_jax.real_clips`.
+    # The clips of `python -m sr_jax.demo.real_clips`.
     "real": _CENTRE
     | {
         "clip": {"num_frames": 13, "fps": 12.0, "height": 64, "width": 64, "stride": 13, "more_sizes": ()},

@@ -1,8 +1,8 @@
 """Fitting the small codec and the small face teacher.
 
-python -m sr_jax.fit_teachers --config configs/teachers.py:people --videos VIDEOS --output TEACHERS
+python -m sr_jax.demo.fit_teachers --config configs/teachers.py:people --videos VIDEOS --output TEACHERS
 
-Sizes: `people` for rendered people; `real` for the clips of `python -m sr_jax.real_clips`.
+Sizes: `people` for rendered people; `real` for the clips of `python -m sr_jax.demo.real_clips`.
 """
 
 import ml_collections
@@ -16,7 +16,7 @@ _DEPTHS = {
 
 
 def get_config(size: str = "people") -> ml_collections.ConfigDict:
-    """The config of `sr_jax.fit_teachers` at a named size.
+    """The config of `sr_jax.demo.fit_teachers` at a named size.
 
     Raises:
         ValueError: For an unknown size.

@@ -11,18 +11,18 @@ source launch/environment.sh
 source launch/steps.sh
 
 people_records() {
-  step "Render clips to train on" people --output "$out/videos" --split train --clips 700 --fps 24
-  step "Render held-out clips" people --output "$out/videos" --split test --clips 64 --fps 24
-  step "Fit the codec and a face teacher" fit_teachers --config configs/teachers.py:people --videos "$out/videos" \
+  step "Render clips to train on" demo.people --output "$out/videos" --split train --clips 700 --fps 24
+  step "Render held-out clips" demo.people --output "$out/videos" --split test --clips 64 --fps 24
+  step "Fit the codec and a face teacher" demo.fit_teachers --config configs/teachers.py:people --videos "$out/videos" \
     --output "$out/teachers"
   step "Prepare the records" prepare --config configs/prepare.py:people --input "$out/videos" --output "$out/data" \
     --config.codec.path="$out/teachers/codec.npz" --config.faces.path="$out/teachers/faces"
 }
 
 real_records() {
-  step "Cut real clips" real_clips --output "$out/videos"
+  step "Cut real clips" demo.real_clips --output "$out/videos"
   # Faces: the teacher and the judge are two recognisers that packages carry.
-  step "Fit the codec" fit_teachers --config configs/teachers.py:real --videos "$out/videos" --output "$out/teachers" \
+  step "Fit the codec" demo.fit_teachers --config configs/teachers.py:real --videos "$out/videos" --output "$out/teachers" \
     --config.parts=codec
   step "Prepare the records" prepare --config configs/prepare.py:real --input "$out/videos" --output "$out/data" \
     --config.codec.path="$out/teachers/codec.npz"
@@ -30,7 +30,7 @@ real_records() {
 
 judges() {
   if [ "$kind" = people ]; then
-    step "Fit the face judge" fit_teachers --config configs/teachers.py:people --videos "$out/videos" \
+    step "Fit the face judge" demo.fit_teachers --config configs/teachers.py:people --videos "$out/videos" \
       --output "$out/judge" --config.parts=faces --config.seed=1
   fi
   train_step "Structure judge" stage_one "$out/structure_judge" --config.train_modules="('structure',)" --config.seed=1

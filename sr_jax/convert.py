@@ -31,13 +31,13 @@ import tqdm
 from absl import flags
 
 from sr_jax import command_line
+from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.checkpoints.transformers import load_transformer, trained_lora
 from sr_jax.conversion import exporting, hub, lora
 from sr_jax.conversion.imported import SOURCE_FOLDER, is_imported
 from sr_jax.conversion.importing import DTYPES, import_pipeline
 from sr_jax.errors import UserError
-from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.training.checkpoints import item_path, read_meta
-from sr_jax.training.transformers import load_transformer, trained_lora
 
 IMPORT = flags.FlagValues()
 flags.DEFINE_string("source", None, "Folder that diffusers saved, or a hub name.", flag_values=IMPORT, required=True)

@@ -15,10 +15,10 @@ from ml_collections import config_flags
 
 from sr_jax import command_line
 from sr_jax.errors import UserError
-from sr_jax.evaluation.generation import read_settings
 from sr_jax.evaluation.judging import DEPTH_FOLDER, judge_folder, load_judges
 from sr_jax.evaluation.results import RESULTS_FILE, Results, write_results
 from sr_jax.evaluation.scores import SCORES
+from sr_jax.generation.generator import read_settings
 from sr_jax.outputs import require_writable
 
 CONFIG = "configs/evaluate.py:people"

@@ -5,7 +5,7 @@ r"""Prepares videos for training: cuts clips and turns them into records of late
 
 VIDEOS holds video files of any kind, at any depth; folders `train` and `test` in it, where there are any, become the
 splits, and what lies beside them is bad input. Beside `name.mp4` may lie `name.txt` (its caption), `name.depth.npz` or
-another form of its depth (see sr_jax/teachers/depth_files.py) and `name.json` (labels, kept for evaluation).
+another form of its depth (see sr_jax/teachers/depth/files.py) and `name.json` (labels, kept for evaluation).
 
 Bad input stops the run before anything is written (on_bad_input "stop"), or is passed over and named with its reason in
 DATA/rejected.jsonl ("skip"): the config says which. The same command again finishes a preparation that was stopped.
@@ -26,8 +26,8 @@ from ml_collections import config_flags
 
 from sr_jax import command_line
 from sr_jax.data.builder import MANIFEST_FILE
-from sr_jax.data.shots import ShotOptions
 from sr_jax.errors import UserError
+from sr_jax.media.shots import ShotOptions
 from sr_jax.outputs import require_writable
 from sr_jax.preparation.captions import CaptionTable
 from sr_jax.preparation.dataset import Preparation, make_shard, plan_shard

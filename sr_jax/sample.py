@@ -24,8 +24,8 @@ from ml_collections import config_flags
 from sr_jax import command_line
 from sr_jax.data.builder import open_dataset
 from sr_jax.errors import UserError
-from sr_jax.evaluation.generation import generate_one, generate_split, load_generator
-from sr_jax.evaluation.images import read_image
+from sr_jax.generation.generator import generate_one, generate_split, load_generator
+from sr_jax.generation.images import read_image
 from sr_jax.outputs import require_writable
 
 CONFIG = "configs/sample.py:people"

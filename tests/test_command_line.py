@@ -151,12 +151,12 @@ def test_run_leaves_defects_alone(flag_values, monkeypatch):
 
 def test_an_output_that_cannot_be_written_is_told_before_teachers_are_fitted(tmp_path):
     (tmp_path / "file").touch()
-    flag_values = importlib.import_module("sr_jax.fit_teachers").FLAGS
+    flag_values = importlib.import_module("sr_jax.demo.fit_teachers").FLAGS
     flag_values.unparse_flags()
     arguments = ["--config=configs/teachers.py:people", f"--videos={tmp_path}", f"--output={tmp_path / 'file' / 'new'}"]
     command_line.parse(flag_values, ["fit_teachers", *arguments])
     with pytest.raises(UserError, match=r"cannot write to .*file/new: .*file is not a folder"):
-        importlib.import_module("sr_jax.fit_teachers").main(flag_values)
+        importlib.import_module("sr_jax.demo.fit_teachers").main(flag_values)
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,16 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
-from sr_jax.conversion import t5, transformer, vae
+from sr_jax.backbones.cogvideox import transformer_weights as transformer
+from sr_jax.backbones.cogvideox import vae_weights as vae
+from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
+from sr_jax.backbones.cogvideox.vae_network import Autoencoder
+from sr_jax.conversion import t5
 from sr_jax.conversion.rules import TensorRule, check_tensors, expected_shapes
 from sr_jax.conversion.weight_files import WeightFiles, open_weights
 from sr_jax.errors import UserError
-from sr_jax.models.cogvideox import CogVideoXTransformer3D
 from sr_jax.models.functional import Functional
 from sr_jax.models.t5 import T5Encoder
-from sr_jax.models.vae_network import Autoencoder
 
 CONFIG_FILE = "config.json"
 PIPELINE_FILE = "model_index.json"

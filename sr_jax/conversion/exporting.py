@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from sr_jax.backbones.cogvideox.config import CogVideoXConfig
 from sr_jax.conversion.components import CONFIG_FILE, KINDS
 from sr_jax.conversion.imported import HEADER_SUFFIX, SOURCE_FOLDER, open_component, read_record
 from sr_jax.conversion.other_files import copy_files, files_below, total_size
@@ -22,7 +23,6 @@ from sr_jax.conversion.safetensors_file import StoredTensor, file_size, parse_he
 from sr_jax.conversion.shards import as_before, index_of, new_files
 from sr_jax.conversion.weight_files import index_name
 from sr_jax.errors import UserError
-from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.functional import Params
 from sr_jax.parallel.lazy import LazyArray, row_groups
 from sr_jax.parallel.stored import open_item

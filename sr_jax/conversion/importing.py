@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 import sr_jax
+from sr_jax.backbones.cogvideox.scheduler_config import config_from_diffusers as schedule_from_diffusers
 from sr_jax.conversion.components import Component, find_components, read_json
 from sr_jax.conversion.imported import HEADER_SUFFIX, SOURCE_FOLDER, STEP_FOLDER, ImportRecord
 from sr_jax.conversion.other_files import copy_files, files_below, other_files, total_size
 from sr_jax.conversion.output import partial_folder, require_outside, require_space
-from sr_jax.conversion.schedule import config_from_diffusers as schedule_from_diffusers
 from sr_jax.conversion.streaming import lazy_params
 from sr_jax.errors import UserError
 from sr_jax.parallel.stored import save_item

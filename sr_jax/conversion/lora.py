@@ -7,10 +7,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import safetensors.numpy
 
-from sr_jax.conversion import transformer
+from sr_jax.backbones.cogvideox import transformer_weights as transformer
+from sr_jax.backbones.cogvideox.config import CogVideoXConfig
 from sr_jax.conversion.output import new_folder
 from sr_jax.conversion.rules import TensorRule, to_theirs
-from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.functional import Params
 from sr_jax.models.lora import LoraConfig, adapted_layers
 from sr_jax.parallel.stored import save_item

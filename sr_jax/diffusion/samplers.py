@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from sr_jax.diffusion.schedule import NoiseSchedule
+from sr_jax.diffusion.process import NoiseSchedule
 from sr_jax.errors import UserError
 
 

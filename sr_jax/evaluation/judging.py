@@ -10,9 +10,8 @@ import numpy as np
 import tqdm
 from jaxtyping import Array, Float
 
-from sr_jax.data.video import read_video, write_video
 from sr_jax.errors import UserError
-from sr_jax.evaluation.generation import CODEC_HASH, FACES_HASH, read_settings
+from sr_jax.evaluation.metrics.structure import depth_reader
 from sr_jax.evaluation.results import Results, collect
 from sr_jax.evaluation.scoring import (
     Clip,
@@ -24,9 +23,10 @@ from sr_jax.evaluation.scoring import (
     real_clips,
     score_clips,
 )
-from sr_jax.evaluation.structure import depth_reader
+from sr_jax.generation.generator import CODEC_HASH, FACES_HASH, read_settings
+from sr_jax.media.video import read_video, write_video
 from sr_jax.parallel.batches import to_first_device
-from sr_jax.teachers.depth import INFERNO, PUBLISHED_COLOURS
+from sr_jax.teachers.depth.colours import INFERNO, PUBLISHED_COLOURS
 from sr_jax.teachers.registry import load_codec, load_face_teacher
 from sr_jax.training.builders import build_structure
 from sr_jax.training.checkpoints import open_params

@@ -11,18 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from sr_jax.data.video import read_video, to_uint8, to_unit_range
+from sr_jax.backbones.codec import VideoCodec
 from sr_jax.errors import UserError
-from sr_jax.evaluation.identity import face_embeddings, identity_similarity
-from sr_jax.evaluation.motion import flow_features, motion_magnitude, motion_score, optical_flow
-from sr_jax.evaluation.psnr import psnr
-from sr_jax.evaluation.ssim import ssim
-from sr_jax.evaluation.structure import structure_error
-from sr_jax.models.codec import VideoCodec
+from sr_jax.evaluation.metrics.identity import face_embeddings, identity_similarity
+from sr_jax.evaluation.metrics.motion import flow_features, motion_magnitude, motion_score, optical_flow
+from sr_jax.evaluation.metrics.psnr import psnr
+from sr_jax.evaluation.metrics.ssim import ssim
+from sr_jax.evaluation.metrics.structure import structure_error
+from sr_jax.media.video import read_video, to_uint8, to_unit_range
 from sr_jax.preparation.dataset import INDEX_FILE
 from sr_jax.teachers.base import FaceTeacher
-from sr_jax.teachers.depth import invert_colour, normalise_disparity, read_disparity
-from sr_jax.teachers.depth_files import depth_path
+from sr_jax.teachers.depth.colours import invert_colour, normalise_disparity, read_disparity
+from sr_jax.teachers.depth.files import depth_path
 
 
 @dataclasses.dataclass(frozen=True)

@@ -165,7 +165,7 @@ class IResNet(nnx.Module):
         """Embeds faces.
 
         Args:
-            faces: RGB in [-1, 1], aligned to the template of `sr_jax.teachers.alignment`.
+            faces: RGB in [-1, 1], aligned to the template of `sr_jax.teachers.faces.landmarks`.
 
         Returns:
             float32 embeddings, not normalised.

@@ -49,7 +49,7 @@ class DlibResNet(nnx.Module):
         """Describes aligned faces.
 
         Args:
-            chips: RGB, 0 to 255, eyes and mouth at dlib's places (see `sr_jax.teachers.dlib_faces`).
+            chips: RGB, 0 to 255, eyes and mouth at dlib's places (see `sr_jax.teachers.faces.dlib`).
 
         Returns:
             Descriptors, not normalised: two of the same person are less than about 0.6 apart.

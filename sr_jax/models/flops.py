@@ -7,8 +7,8 @@ model FLOP utilisation; a convolution counts the zeros that it pads with.
 import dataclasses
 import math
 
-from sr_jax.models.cogvideox_config import CogVideoXConfig
-from sr_jax.models.identity import IdentityConfig
+from sr_jax.alignment.identity_module import IdentityConfig
+from sr_jax.backbones.cogvideox.config import CogVideoXConfig
 
 
 @dataclasses.dataclass(frozen=True)

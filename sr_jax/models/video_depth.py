@@ -115,7 +115,7 @@ class DPTHeadTemporal(nnx.Module):
 
 
 class VideoDepthAnything(nnx.Module):
-    """Depth of short clips; longer videos need `sr_jax.teachers.video_depth`.
+    """Depth of short clips; longer videos need `sr_jax.teachers.depth.video_depth_anything`.
 
     Args:
         config: Sizes.

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from sr_jax.data.video import write_video
+from sr_jax.media.video import write_video
 
 _PANEL_HEIGHT = 256
 _GAP = 6

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sr_jax.data import video
 from sr_jax.errors import UserError
+from sr_jax.media import video
 from sr_jax.outputs import writing_to
 from sr_jax.pages.clips import chosen_clips
 from sr_jax.preparation.features import FeatureExtractor
@@ -34,7 +34,7 @@ from sr_jax.preparation.preview import clip_look
 from sr_jax.preparation.reading import ClipPixels, ClipReader
 from sr_jax.preparation.work import Manifest, Shard, WorkFolder, refuse, write_arrays, write_json
 from sr_jax.teachers.base import FaceDetector
-from sr_jax.teachers.depth import DepthColours
+from sr_jax.teachers.depth.colours import DepthColours
 
 CLIPS_FOLDER = "clips"
 INDEX_FILE = "index.jsonl"

@@ -10,15 +10,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 import sr_jax
-from sr_jax.data import video
+from sr_jax.backbones.codec import VideoCodec, latent_frames
 from sr_jax.data.records import Provenance, RecordSpec
 from sr_jax.errors import UserError
-from sr_jax.models.codec import VideoCodec, latent_frames
+from sr_jax.media import video
 from sr_jax.preparation.planning import ClipPlan
 from sr_jax.preparation.reading import ClipPixels
 from sr_jax.teachers.base import DepthTeacher, FaceTeacher, TextTeacher
-from sr_jax.teachers.depth import PUBLISHED_COLOURS, DepthColours
-from sr_jax.teachers.faces import face_tracks
+from sr_jax.teachers.depth.colours import PUBLISHED_COLOURS, DepthColours
+from sr_jax.teachers.faces.small import face_tracks
 
 # CogVideoX-I2V training noises the first frame with sigma = exp(N(mean, deviation)), on pixels in [-1, 1].
 _LOG_SIGMA_MEAN, _LOG_SIGMA_DEVIATION = -3.0, 0.5

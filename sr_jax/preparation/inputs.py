@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sr_jax.data.decoding import is_video
 from sr_jax.errors import UserError
+from sr_jax.media.decoding import is_video
 from sr_jax.preparation.captions import CaptionTable
-from sr_jax.teachers.depth_files import described_stem, find_depth
+from sr_jax.teachers.depth.files import described_stem, find_depth
 
 SPLITS = ("train", "test")
 # What may lie beside a video besides depth: its caption and its labels.

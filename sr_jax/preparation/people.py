@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sr_jax.data.decoding import Picture
+from sr_jax.demo.silhouette import PersonMask
 from sr_jax.errors import UserError
+from sr_jax.media.decoding import Picture
 from sr_jax.packages import cache_folder
 from sr_jax.teachers.base import FaceDetector
-from sr_jax.teachers.silhouette import PersonMask
 
 # Shorter sides of the pictures in which people and motion are looked for.
 _PERSON_SIDE, _MOTION_SIDE = 360, 96

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from sr_jax.data.decoding import VideoInfo, scan_video
-from sr_jax.data.shots import ShotFinder, ShotOptions
-from sr_jax.data.video import clip_indices
 from sr_jax.errors import UserError
+from sr_jax.media.decoding import VideoInfo, scan_video
+from sr_jax.media.shots import ShotFinder, ShotOptions
+from sr_jax.media.video import clip_indices
 from sr_jax.preparation.captions import CaptionTable
 from sr_jax.preparation.framing import DropOptions, Size, Window, drop_reason, frame_person, nearest_size
 from sr_jax.preparation.inputs import FoundFile, Source, digest, read_source
 from sr_jax.preparation.people import Finder, Look, PersonOptions, Watcher
 from sr_jax.teachers.base import DepthTeacher
-from sr_jax.teachers.depth import PrecomputedDepth
+from sr_jax.teachers.depth.colours import PrecomputedDepth
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sr_jax.preparation.planning import ClipPlan
 from sr_jax.preparation.reading import ClipPixels
 from sr_jax.preparation.summary import Summary
 from sr_jax.teachers.base import Face, FaceDetector
-from sr_jax.teachers.depth import DepthColours
+from sr_jax.teachers.depth.colours import DepthColours
 
 _SHOWN_CLIPS = 12
 # Larger clips are scaled down for the page.

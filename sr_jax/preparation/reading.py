@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-from sr_jax.data.decoding import open_video
-from sr_jax.data.video import resize_and_crop
 from sr_jax.errors import UserError
+from sr_jax.media.decoding import open_video
+from sr_jax.media.video import resize_and_crop
 from sr_jax.preparation.planning import ClipPlan
 from sr_jax.teachers.base import DepthTeacher
-from sr_jax.teachers.depth import PUBLISHED_COLOURS, DepthColours, PrecomputedDepth
+from sr_jax.teachers.depth.colours import PUBLISHED_COLOURS, DepthColours, PrecomputedDepth
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,23 +7,23 @@ from typing import Any, TypeVar
 
 import ml_collections
 
+from sr_jax.backbones.codec import LinearVideoCodec, VideoCodec
+from sr_jax.backbones.cogvideox.codec import load_cogvideox_vae
+from sr_jax.demo.silhouette import SilhouetteStandIn
+from sr_jax.demo.wordllama import WordLlamaText
 from sr_jax.errors import UserError
-from sr_jax.models.codec import LinearVideoCodec, VideoCodec
 from sr_jax.packages import cache_folder
-from sr_jax.teachers.arcface import load_arcface
 from sr_jax.teachers.base import FACE_CHOICES, DepthTeacher, FaceDetector, FaceTeacher, TextTeacher
-from sr_jax.teachers.centerface import CenterFaceDetector
-from sr_jax.teachers.cogvideox_codec import load_cogvideox_vae
-from sr_jax.teachers.depth import DepthColours, PrecomputedDepth
-from sr_jax.teachers.dlib_faces import DlibFaceRecogniser
-from sr_jax.teachers.faces import load_small_faces
-from sr_jax.teachers.mobilefacenet import MobileFaceNetRecogniser
-from sr_jax.teachers.onnx_runtime import load_onnx_recogniser
-from sr_jax.teachers.scrfd import ScrfdDetector
-from sr_jax.teachers.silhouette import SilhouetteStandIn
-from sr_jax.teachers.t5_text import T5Text
-from sr_jax.teachers.text import WordLlamaText
-from sr_jax.teachers.video_depth import INPUT_SIZE, VideoDepthAnythingTeacher
+from sr_jax.teachers.depth.colours import DepthColours, PrecomputedDepth
+from sr_jax.teachers.depth.video_depth_anything import INPUT_SIZE, VideoDepthAnythingTeacher
+from sr_jax.teachers.faces.arcface import load_arcface
+from sr_jax.teachers.faces.centerface import CenterFaceDetector
+from sr_jax.teachers.faces.dlib import DlibFaceRecogniser
+from sr_jax.teachers.faces.mobilefacenet import MobileFaceNetRecogniser
+from sr_jax.teachers.faces.onnx import load_onnx_recogniser
+from sr_jax.teachers.faces.scrfd import ScrfdDetector
+from sr_jax.teachers.faces.small import load_small_faces
+from sr_jax.teachers.text.t5 import T5Text
 
 _Loaded = TypeVar("_Loaded")
 Section = Mapping[str, Any] | ml_collections.ConfigDict

@@ -9,20 +9,20 @@ import jax.numpy as jnp
 import ml_collections
 from flax import traverse_util
 
+from sr_jax.alignment.identity_module import IdentityConfig, IdentityModule
+from sr_jax.alignment.structure_module import StructureModule, init_from_transformer, with_empty_prompt
+from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
+from sr_jax.checkpoints.transformers import fitted_transformer, load_transformer
 from sr_jax.data.builder import read_empty_prompt
-from sr_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
+from sr_jax.diffusion.process import NoiseSchedule, ScheduleConfig
 from sr_jax.errors import UserError
-from sr_jax.models.cogvideox import CogVideoXTransformer3D
-from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.functional import Functional, Params
-from sr_jax.models.identity import IdentityConfig, IdentityModule
 from sr_jax.models.lora import AdaptedFunctional
-from sr_jax.models.structure import StructureModule, init_from_transformer, with_empty_prompt
+from sr_jax.models.precision import storage_type
 from sr_jax.training import checkpoints
 from sr_jax.training.lora import LoraStage, lora_config
-from sr_jax.training.precision import storage_type
 from sr_jax.training.stages import Alignment, AlignmentModules, Denoising, Stage
-from sr_jax.training.transformers import fitted_transformer, load_transformer
 
 STAGES = ("base", "stage_one", "stage_two")
 

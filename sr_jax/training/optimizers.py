@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 from optax.contrib import MuonDimensionNumbers
 
 from sr_jax.errors import UserError
-from sr_jax.training import precision
+from sr_jax.models import precision
 
 BUFFERS = ("pos_embedding", "empty_prompt")
 """Names of arrays among the parameters that no optimizer changes: a learned position table, as in all released

@@ -14,12 +14,12 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
+from sr_jax.backbones.cogvideox.config import CogVideoXConfig
 from sr_jax.data.records import RecordSpec
-from sr_jax.models.cogvideox_config import CogVideoXConfig
+from sr_jax.models import precision
 from sr_jax.models.functional import Params
 from sr_jax.parallel import mesh as meshes
 from sr_jax.parallel import sharding
-from sr_jax.training import precision
 from sr_jax.training.lora import LoraStage
 from sr_jax.training.optimizers import make_optimizer
 from sr_jax.training.stages import Denoising, Stage

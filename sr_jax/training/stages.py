@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sr_jax.diffusion.schedule import NoiseSchedule
+from sr_jax.alignment.identity import identity_loss
+from sr_jax.alignment.structure import structure_loss
+from sr_jax.backbones.cogvideox.transformer import pad_frames
+from sr_jax.diffusion.denoising_loss import denoising_loss
+from sr_jax.diffusion.process import NoiseSchedule
 from sr_jax.errors import UserError
-from sr_jax.losses.denoising import denoising_loss
-from sr_jax.losses.identity import identity_loss
-from sr_jax.losses.structure import structure_loss
-from sr_jax.models.cogvideox import pad_frames
 from sr_jax.models.functional import Functional, Params
 from sr_jax.training.state import Batch, Loss, Metrics, average
 

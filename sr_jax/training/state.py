@@ -10,8 +10,8 @@ from clu import metrics as clu_metrics
 from flax import struct
 from jaxtyping import PyTree
 
+from sr_jax.models import precision
 from sr_jax.models.functional import Params
-from sr_jax.training import precision
 
 Metrics = dict[str, clu_metrics.Average]
 """Running averages by name; they merge exactly, whatever the number of samples behind each."""

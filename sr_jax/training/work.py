@@ -7,9 +7,9 @@ from typing import Any
 
 import ml_collections
 
-from sr_jax.models.cogvideox_config import CogVideoXConfig
+from sr_jax.alignment.identity_module import IdentityConfig
+from sr_jax.backbones.cogvideox.config import CogVideoXConfig
 from sr_jax.models.flops import Flops, identity_flops, transformer_flops
-from sr_jax.models.identity import IdentityConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,11 +12,11 @@ from diffusers import CogVideoXTransformer3DModel
 
 from configs import base, stage_one
 from sr_jax import command_line, convert
+from sr_jax.checkpoints.transformers import load_transformer
 from sr_jax.errors import UserError
 from sr_jax.training import builders
 from sr_jax.training.checkpoints import read_meta
 from sr_jax.training.loop import train
-from sr_jax.training.transformers import load_transformer
 from tests.conversion.folders import VARIANTS, contents, stored_tensors
 from tests.data.synthetic import write_synthetic_dataset
 from tests.models.diffusers_twin import run_diffusers

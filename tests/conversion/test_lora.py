@@ -11,17 +11,17 @@ import pytest
 import torch
 
 from configs import base
+from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
+from sr_jax.checkpoints import transformers
 from sr_jax.conversion.importing import Source, import_pipeline
 from sr_jax.conversion.lora import WEIGHTS_FILE, lora_tensors, save_lora
 from sr_jax.errors import UserError
-from sr_jax.evaluation.generation import load_generator
-from sr_jax.evaluation.sampling import clip_key
-from sr_jax.models.cogvideox import CogVideoXTransformer3D
+from sr_jax.generation.generator import load_generator
+from sr_jax.generation.sampler import clip_key
 from sr_jax.models.functional import Functional
 from sr_jax.models.lora import AdaptedFunctional, LoraConfig, join, merge
 from sr_jax.parallel.batches import to_first_device
 from sr_jax.parallel.lazy import on_host
-from sr_jax.training import transformers
 from sr_jax.training.checkpoints import read_meta
 from sr_jax.training.loop import train
 from tests.conversion.folders import VARIANTS, contents, save_pipeline, stored_tensors

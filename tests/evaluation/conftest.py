@@ -7,13 +7,13 @@ import ml_collections
 import numpy as np
 import pytest
 
-from sr_jax.diffusion.schedule import NoiseSchedule
+from sr_jax.diffusion.process import NoiseSchedule
 from sr_jax.evaluation import judging
-from sr_jax.evaluation.generation import Generator, generate_split
-from sr_jax.evaluation.pipeline import ClipSize, ImageToVideo
+from sr_jax.evaluation.metrics.structure import depth_reader
 from sr_jax.evaluation.results import write_results
-from sr_jax.evaluation.sampling import SamplingSettings, make_sampler
-from sr_jax.evaluation.structure import depth_reader
+from sr_jax.generation.generator import Generator, generate_split
+from sr_jax.generation.pipeline import ClipSize, ImageToVideo
+from sr_jax.generation.sampler import SamplingSettings, make_sampler
 from sr_jax.models.functional import Functional
 from tests.data.synthetic import provenance, write_synthetic_dataset
 from tests.evaluation.fakes import (

@@ -1,7 +1,7 @@
 import numpy as np
 
-from sr_jax.evaluation.identity import face_embeddings, identity_similarity
-from sr_jax.evaluation.structure import structure_error
+from sr_jax.evaluation.metrics.identity import face_embeddings, identity_similarity
+from sr_jax.evaluation.metrics.structure import structure_error
 from sr_jax.teachers.base import Face, FaceTeacher
 
 

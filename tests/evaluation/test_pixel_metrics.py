@@ -3,8 +3,8 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio
 
-from sr_jax.evaluation.psnr import psnr
-from sr_jax.evaluation.ssim import ssim
+from sr_jax.evaluation.metrics.psnr import psnr
+from sr_jax.evaluation.metrics.ssim import ssim
 
 
 def _frames(seed: int, shape: tuple[int, ...]) -> np.ndarray:

@@ -5,15 +5,15 @@ import ml_collections
 import numpy as np
 import pytest
 
-from sr_jax.data.video import read_video, to_unit_range
 from sr_jax.errors import UserError
 from sr_jax.evaluation import judging
-from sr_jax.evaluation.identity import face_embeddings
-from sr_jax.evaluation.motion import flow_features, motion_score, optical_flow
-from sr_jax.evaluation.psnr import psnr
+from sr_jax.evaluation.metrics.identity import face_embeddings
+from sr_jax.evaluation.metrics.motion import flow_features, motion_score, optical_flow
+from sr_jax.evaluation.metrics.psnr import psnr
 from sr_jax.evaluation.results import read_results
 from sr_jax.evaluation.scores import CLIP_SCORES, ID_SCORE, PSNR
 from sr_jax.evaluation.scoring import Clip, generated_clips, generated_ids, read_index, score_clips
+from sr_jax.media.video import read_video, to_unit_range
 from sr_jax.models.functional import Functional
 from tests.evaluation.conftest import CLIPS, make_judges
 from tests.evaluation.fakes import FRAMES, HEIGHT, WIDTH, PatchCodec, PullingNetwork, colour_faces, real_clip

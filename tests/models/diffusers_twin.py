@@ -7,9 +7,9 @@ from diffusers import CogVideoXTransformer3DModel
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_region_for_grid
 
-from sr_jax.conversion import transformer
+from sr_jax.backbones.cogvideox import transformer_weights as transformer
+from sr_jax.backbones.cogvideox.config import CogVideoXConfig
 from sr_jax.conversion.rules import convert_state_dict
-from sr_jax.models.cogvideox_config import CogVideoXConfig
 
 TINY = CogVideoXConfig(
     num_attention_heads=2,

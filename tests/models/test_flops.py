@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from sr_jax.models.cogvideox import CogVideoXTransformer3D
-from sr_jax.models.cogvideox_config import RELEASED
+from sr_jax.alignment.identity_module import IdentityConfig, IdentityModule
+from sr_jax.backbones.cogvideox.config import RELEASED
+from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
 from sr_jax.models.flops import identity_flops, transformer_flops
 from sr_jax.models.functional import Functional
-from sr_jax.models.identity import IdentityConfig, IdentityModule
 from sr_jax.planning.operations import count_flops
 
 _SMALL = {

@@ -5,8 +5,8 @@ import pytest
 import torch
 from diffusers.models.embeddings import get_timestep_embedding
 
+from sr_jax.backbones.cogvideox.positions import rope_grid_1_0, rope_table
 from sr_jax.models.layers import patchify, timestep_sinusoid, unpatchify
-from sr_jax.models.positions import rope_grid_1_0, rope_table
 
 
 @pytest.mark.parametrize("dim", [32, 3072])

@@ -9,8 +9,8 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
+from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
 from sr_jax.errors import UserError
-from sr_jax.models.cogvideox import CogVideoXTransformer3D
 from sr_jax.models.functional import Functional
 from sr_jax.models.layers import linear
 from sr_jax.models.lora import AdaptedFunctional, LoraConfig, LoraLinear, join, merge

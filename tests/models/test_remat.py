@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
 from sr_jax.errors import UserError
 from sr_jax.models.attention_kernels import splash_attention
-from sr_jax.models.cogvideox import CogVideoXTransformer3D
-from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.functional import Functional
 from sr_jax.models.remat import POLICIES, rematerialise
 from sr_jax.planning.operations import count_flops

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from sr_jax.conversion import transformer
+from sr_jax.backbones.cogvideox import transformer_weights as transformer
+from sr_jax.backbones.cogvideox.config import CogVideoXConfig
 from sr_jax.conversion.rules import convert_state_dict
-from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.functional import Params
 from tests.originals.recording import Original, random_weights
 

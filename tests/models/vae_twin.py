@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLCogVideoX
 
-from sr_jax.conversion import vae as conversion
+from sr_jax.backbones.cogvideox import vae_weights as conversion
+from sr_jax.backbones.cogvideox.vae import CogVideoXVAE
+from sr_jax.backbones.cogvideox.vae_network import CogVideoXVAEConfig
 from sr_jax.conversion.rules import convert_state_dict
-from sr_jax.models.vae import CogVideoXVAE
-from sr_jax.models.vae_network import CogVideoXVAEConfig
 
 # A tile is 24x20 pixels, 6x5 latents: the next one is 20 rows below or 16 columns to the right.
 SMALL = {

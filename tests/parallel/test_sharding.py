@@ -8,8 +8,8 @@ from flax import nnx
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from sr_jax.models.cogvideox import CogVideoXTransformer3D
-from sr_jax.models.cogvideox_config import CogVideoXConfig
+from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
 from sr_jax.models.functional import Functional
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.parallel.sharding import ShardingRules, bytes_per_device, like, param_shardings

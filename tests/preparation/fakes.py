@@ -6,9 +6,9 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from sr_jax.data import video
-from sr_jax.data.shots import ShotOptions
-from sr_jax.models.codec import latent_frames
+from sr_jax.backbones.codec import latent_frames
+from sr_jax.media import video
+from sr_jax.media.shots import ShotOptions
 from sr_jax.preparation.captions import CaptionTable
 from sr_jax.preparation.dataset import Preparation, make_shard, plan_shard
 from sr_jax.preparation.features import FeatureExtractor
@@ -21,7 +21,7 @@ from sr_jax.preparation.reading import ClipReader
 from sr_jax.preparation.summary import Summary
 from sr_jax.preparation.work import Shard
 from sr_jax.teachers.base import Face, FaceTeacher
-from sr_jax.teachers.depth import PUBLISHED_COLOURS, PrecomputedDepth
+from sr_jax.teachers.depth.colours import PUBLISHED_COLOURS, PrecomputedDepth
 
 CLIP = {"num_frames": 5, "fps": 8.0, "height": 16, "width": 12}
 

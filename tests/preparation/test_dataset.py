@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sr_jax.data import builder, video
+from sr_jax.data import builder
 from sr_jax.errors import UserError
+from sr_jax.media import video
 from sr_jax.preparation import merging
 from sr_jax.preparation.dataset import make_shard
 from sr_jax.preparation.framing import Size

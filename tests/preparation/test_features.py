@@ -3,10 +3,10 @@ import itertools
 import numpy as np
 import pytest
 
-from sr_jax.data import video
 from sr_jax.errors import UserError
+from sr_jax.media import video
 from sr_jax.preparation.reading import ClipPixels, ClipReader
-from sr_jax.teachers.depth import DepthColours, PrecomputedDepth, colour_depth
+from sr_jax.teachers.depth.colours import DepthColours, PrecomputedDepth, colour_depth
 from tests.preparation import fakes
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from sr_jax.data import video
-from sr_jax.data.decoding import scan_video
-from sr_jax.data.shots import ShotFinder, ShotOptions
 from sr_jax.errors import UserError
+from sr_jax.media import video
+from sr_jax.media.decoding import scan_video
+from sr_jax.media.shots import ShotFinder, ShotOptions
 from sr_jax.preparation import people
 from sr_jax.preparation.framing import DropOptions, Size, Window
 from sr_jax.preparation.people import PersonOptions, Watcher, make_finder

@@ -12,7 +12,7 @@ from sr_jax.preparation.preview import build_preview, clip_look
 from sr_jax.preparation.reading import ClipPixels
 from sr_jax.preparation.summary import Summary
 from sr_jax.teachers.base import Face
-from sr_jax.teachers.depth import PUBLISHED_COLOURS
+from sr_jax.teachers.depth.colours import PUBLISHED_COLOURS
 from tests.preparation import fakes
 
 

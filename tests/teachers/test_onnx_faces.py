@@ -8,9 +8,9 @@ from onnx import TensorProto, helper
 
 from sr_jax.errors import UserError
 from sr_jax.teachers import registry
-from sr_jax.teachers.alignment import ARCFACE_TEMPLATE, align, arcface_template
 from sr_jax.teachers.base import Face, FaceRecogniser
-from sr_jax.teachers.onnx_runtime import load_onnx_recogniser
+from sr_jax.teachers.faces.landmarks import ARCFACE_TEMPLATE, align, arcface_template
+from sr_jax.teachers.faces.onnx import load_onnx_recogniser
 from tests.conversion.iresnet_twin import export, random_iresnet
 
 

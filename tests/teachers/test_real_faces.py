@@ -3,7 +3,7 @@ import numpy as np
 from benchmarks.real_faces import SPLICES, spliced
 from sr_jax.packages import cache_folder
 from sr_jax.teachers.base import FaceTeacher
-from sr_jax.teachers.centerface import CenterFaceDetector
+from sr_jax.teachers.faces.centerface import CenterFaceDetector
 
 
 class Constant:

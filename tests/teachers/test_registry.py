@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from configs import evaluate, prepare, sample, teachers
+from sr_jax.demo.fit_teachers.codec import fit_linear_codec
+from sr_jax.demo.wordllama import WordLlamaText
 from sr_jax.errors import UserError
-from sr_jax.models.codec_fit import fit_linear_codec
 from sr_jax.teachers import registry
 from sr_jax.teachers.base import FaceTeacher
-from sr_jax.teachers.depth import PrecomputedDepth
-from sr_jax.teachers.text import WordLlamaText
+from sr_jax.teachers.depth.colours import PrecomputedDepth
 
 
 @pytest.mark.parametrize(

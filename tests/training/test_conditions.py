@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sr_jax.diffusion.schedule import NoiseSchedule
+from sr_jax.alignment.structure_module import StructureModule, with_empty_prompt
+from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D, pad_frames
+from sr_jax.diffusion.process import NoiseSchedule
 from sr_jax.errors import UserError
-from sr_jax.models.cogvideox import CogVideoXTransformer3D, pad_frames
 from sr_jax.models.functional import Functional
-from sr_jax.models.structure import StructureModule, with_empty_prompt
 from sr_jax.training import stages
 from tests.models.diffusers_twin import ROPE, ROPE_1_5
 from tests.training.helpers import batch_loss

@@ -8,10 +8,11 @@ import safetensors.torch
 import torch
 from jax.sharding import PartitionSpec as P
 
+from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.checkpoints.transformers import load_transformer
 from sr_jax.conversion.lora import WEIGHTS_FILE
 from sr_jax.data.pipeline import train_batches
 from sr_jax.errors import UserError
-from sr_jax.models.cogvideox_config import CogVideoXConfig
 from sr_jax.models.lora import LoraConfig, join, merge
 from sr_jax.parallel.lazy import on_host
 from sr_jax.parallel.mesh import make_mesh
@@ -21,7 +22,6 @@ from sr_jax.training.loop import train
 from sr_jax.training.optimizers import make_optimizer
 from sr_jax.training.program import build_program
 from sr_jax.training.state import TrainState, make_train_step
-from sr_jax.training.transformers import load_transformer
 from tests.conversion.test_convert import run
 from tests.models.diffusers_twin import diffusers_model, our_params, run_diffusers
 from tests.training.helpers import assert_close, assert_same_bits, batch_loss, load_params

@@ -8,7 +8,7 @@ from flax import nnx
 
 from sr_jax.data.builder import read_empty_prompt
 from sr_jax.data.pipeline import train_batches
-from sr_jax.diffusion.schedule import NoiseSchedule
+from sr_jax.diffusion.process import NoiseSchedule
 from sr_jax.models.functional import Functional
 from sr_jax.training import builders
 from sr_jax.training.stages import Denoising, drop

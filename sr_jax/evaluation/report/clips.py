@@ -1,11 +1,11 @@
 """Real and generated clips side by side."""
 
-from sr_jax.data.video import read_video
 from sr_jax.evaluation.judging import DEPTH_FOLDER
 from sr_jax.evaluation.report.inputs import Inputs
+from sr_jax.media.video import read_video
 from sr_jax.pages.clips import data_uri, grid
-from sr_jax.teachers.depth import colour_depth, read_disparity
-from sr_jax.teachers.depth_files import depth_path
+from sr_jax.teachers.depth.colours import colour_depth, read_disparity
+from sr_jax.teachers.depth.files import depth_path
 
 
 def clip_video(inputs: Inputs, clip_id: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from sr_jax.evaluation.bootstrap import Interval, mean_interval, statistic_interval
-from sr_jax.evaluation.motion import motion_score
+from sr_jax.evaluation.metrics.motion import motion_score
 from sr_jax.evaluation.results import Results
 from sr_jax.evaluation.scores import CLIP_SCORES, MOTION_SCORE, Score
 

@@ -1,0 +1,1 @@
+"""Video diffusion transformers, each with its codec and the names of its weights; see `base.py`."""

@@ -1,0 +1,1 @@
+"""CogVideoX: network, autoencoder, sizes, and the names of its weights."""

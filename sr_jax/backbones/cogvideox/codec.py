@@ -1,0 +1,42 @@
+"""Loads the released autoencoder as a video codec."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from sr_jax.backbones.cogvideox.vae import CogVideoXVAE
+from sr_jax.backbones.cogvideox.vae_network import CogVideoXVAEConfig
+from sr_jax.backbones.cogvideox.vae_tiling import Tiling
+from sr_jax.conversion.components import find_components
+from sr_jax.conversion.imported import is_imported, open_component
+from sr_jax.conversion.streaming import lazy_params
+from sr_jax.models.functional import Params
+from sr_jax.parallel.batches import to_first_device
+
+_COMPONENT = "vae"
+
+
+def load_cogvideox_vae(folder: Path, *, dtype: DTypeLike = jnp.float32, tiled: bool = False) -> CogVideoXVAE:
+    """Loads the autoencoder of a CogVideoX model to the first device.
+
+    Args:
+        folder: What `python -m sr_jax.convert import` wrote, or a folder that diffusers saved: a pipeline's or the
+            autoencoder's own.
+        dtype: Compute type; the parameters are float32.
+        tiled: Whether to cut larger images than half of the training size into tiles of that size.
+
+    Raises:
+        UserError: If the folder holds no such autoencoder, or its weights are missing or damaged.
+    """
+    config, params = open_component(folder, _COMPONENT) if is_imported(folder) else _from_diffusers(folder)
+    params = to_first_device(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params))
+    tiling = Tiling(config.sample_height // 2, config.sample_width // 2) if tiled else None
+    return CogVideoXVAE(config, params, dtype=dtype, tiling=tiling)
+
+
+def _from_diffusers(folder: Path) -> tuple[CogVideoXVAEConfig, Params]:
+    [component] = find_components(folder, [_COMPONENT])
+    abstract = component.kind.functional(component.config).abstract_params()
+    return component.config, lazy_params(component.weights, component.rules, abstract)

@@ -1,0 +1,1 @@
+"""Fits the small codec and the small face teacher."""

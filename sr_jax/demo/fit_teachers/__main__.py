@@ -1,0 +1,39 @@
+r"""Fits the small codec and the small face teacher on labelled clips, and measures them on held-out people.
+
+  python -m sr_jax.demo.fit_teachers --config configs/teachers.py:people --videos VIDEOS --output TEACHERS
+  python -m sr_jax.demo.fit_teachers --config configs/teachers.py:people --videos VIDEOS --output JUDGE \
+      --config.parts=faces --config.seed=1
+
+VIDEOS holds train/ and test/ as `python -m sr_jax.demo.people` writes them. Writes TEACHERS/codec.npz,
+TEACHERS/faces/{detector,recogniser}.safetensors and TEACHERS/metrics.json. With --config.parts=faces the codec is
+fitted again, which always gives the same one, but not written.
+"""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from sr_jax import command_line
+from sr_jax.demo.fit_teachers.fitting import fit_teachers
+from sr_jax.outputs import require_writable
+
+FLAGS = flags.FlagValues()
+config_flags.DEFINE_config_file("config", None, "For example configs/teachers.py:people.", flag_values=FLAGS)
+flags.DEFINE_string("videos", None, "Folder with train/ and test/ of labelled clips.", flag_values=FLAGS)
+flags.DEFINE_string("output", None, "Folder to write.", flag_values=FLAGS)
+flags.mark_flags_as_required(["config", "videos", "output"], flag_values=FLAGS)
+
+
+def main(args: flags.FlagValues) -> None:
+    """Fits, writes and measures.
+
+    Raises:
+        UserError: As `fit_teachers`, and at once when nothing can be written to `--output`.
+    """
+    require_writable(Path(args.output))
+    fit_teachers(args.config, Path(args.videos), Path(args.output))
+
+
+if __name__ == "__main__":
+    command_line.run(main, FLAGS, __doc__)

@@ -1,0 +1,239 @@
+"""Fitting the small face detector and recogniser on labelled clips."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int, UInt8
+from tqdm import tqdm
+
+from sr_jax.backbones.codec import VideoCodec
+from sr_jax.demo.fit_teachers.angular_margin import angular_margin_loss
+from sr_jax.demo.fit_teachers.detection_loss import detection_loss
+from sr_jax.demo.fit_teachers.round_trip import codec_round_trip
+from sr_jax.demo.labelled_clips import LabelledClips
+from sr_jax.demo.small_faces.crop import crop_faces
+from sr_jax.demo.small_faces.detector import STRIDE, FaceDetectorConfig
+from sr_jax.errors import UserError
+from sr_jax.models.functional import Params
+from sr_jax.teachers.faces.small import (
+    FaceRecogniserConfig,
+    detector_network,
+    embed_crops,
+    recogniser_network,
+    to_unit_range,
+)
+
+
+@dataclass(frozen=True)
+class FitSchedule:
+    """How long and how fast a small network learns.
+
+    Attributes:
+        steps: Updates.
+        batch_size: Frames in an update.
+        learning_rate: Peak of a one-cycle schedule.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+
+
+class FaceExamples(NamedTuple):
+    """M frames with their faces.
+
+    Attributes:
+        frames: RGB.
+        degraded: The same frames after a codec round trip with noise on the latents: how generated frames look.
+        boxes: Corners x0, y0, x1, y1 in pixels.
+        visible: Whether the face is visible.
+        classes: Whose face it is, counted from 0.
+    """
+
+    frames: UInt8[np.ndarray | Array, "m h w 3"]
+    degraded: UInt8[np.ndarray | Array, "m h w 3"]
+    boxes: Float[np.ndarray | Array, "m 4"]
+    visible: Bool[np.ndarray | Array, " m"]
+    classes: Int[np.ndarray | Array, " m"]
+
+
+def face_examples(clips: LabelledClips, codec: VideoCodec, *, latent_noise: float, seed: int) -> FaceExamples:
+    """Flattens clips to frames and makes the degraded copy of each.
+
+    Args:
+        clips: Labelled clips.
+        codec: For the round trip.
+        latent_noise: Each clip's latents get Gaussian noise of a size drawn evenly from 0 to this.
+        seed: Of the noise.
+    """
+    degraded = codec_round_trip(clips.frames, codec, latent_noise=latent_noise, seed=seed)
+    _, classes = np.unique(np.asarray(clips.identities), return_inverse=True)
+    n, f = clips.frames.shape[:2]
+    return FaceExamples(
+        frames=clips.frames.reshape(n * f, *clips.frames.shape[2:]),
+        degraded=degraded.reshape(n * f, *clips.frames.shape[2:]),
+        boxes=clips.face_boxes.reshape(n * f, 4),
+        visible=clips.face_visible.reshape(n * f),
+        classes=np.repeat(classes, f).astype(np.int32),
+    )
+
+
+def fit_detector(examples: FaceExamples, config: FaceDetectorConfig, schedule: FitSchedule, *, seed: int) -> Params:
+    """Fits a detector on whole frames, clean and degraded, mirrored and with changed light.
+
+    Args:
+        examples: Frames of `config.frame_height` pixels in height, of sides that are multiples of the stride.
+        config: Size of the network.
+        schedule: How long.
+        seed: Of initialisation and batches.
+
+    Returns:
+        The network's parameters.
+    """
+    network = detector_network(config)
+
+    def loss(params: Params, data: FaceExamples, key: Array, progress: Array) -> Array:
+        del progress
+        index_key, copy_key, mirror_key, light_key, colour_key = jax.random.split(key, 5)
+        index = jax.random.randint(index_key, (schedule.batch_size,), 0, len(data.frames))
+        images, boxes = _mirrored(_either_copy(data, index, copy_key), data.boxes[index], mirror_key)
+        images = _recoloured(_relit(images, light_key), colour_key)
+        return detection_loss(network.apply(params, images), boxes, data.visible[index], stride=STRIDE).mean()
+
+    params_key, key = jax.random.split(jax.random.key(seed))
+    return _fit(loss, jax.jit(network.init)(params_key), examples, schedule, key, "face detector", bar_line=0)
+
+
+def fit_recogniser(
+    examples: FaceExamples,
+    config: FaceRecogniserConfig,
+    schedule: FitSchedule,
+    *,
+    scale: float,
+    margin: float,
+    seed: int,
+) -> Params:
+    """Fits a recogniser on crops of visible faces: clean and degraded, shifted, scaled, mirrored, in changed light.
+
+    Args:
+        examples: Frames and boxes.
+        config: Size of the network.
+        schedule: How long.
+        scale: The angular margin loss's s.
+        margin: The angular margin loss's m, reached halfway: the full margin from the start keeps a small network from
+            learning at all.
+        seed: Of initialisation and batches.
+
+    Returns:
+        The network's parameters, without the identities' centres.
+
+    Raises:
+        UserError: If fewer than two identities show their face.
+    """
+    shown = np.flatnonzero(examples.visible)
+    labels, classes = np.unique(examples.classes[shown], return_inverse=True)
+    if len(labels) < 2:
+        raise UserError(f"the videos show the faces of {len(labels)} people: a recogniser needs at least two")
+    data = FaceExamples(*(column[shown] for column in examples[:-1]), classes.astype(np.int32))
+    network = recogniser_network(config)
+
+    def loss(params: dict[str, Any], data: FaceExamples, key: Array, progress: Array) -> Array:
+        index_key, copy_key, mirror_key, box_key, light_key = jax.random.split(key, 5)
+        index = jax.random.randint(index_key, (schedule.batch_size,), 0, len(data.frames))
+        images, boxes = _mirrored(_either_copy(data, index, copy_key), data.boxes[index], mirror_key)
+        crops = crop_faces(images, _jittered(boxes, box_key), size=config.crop_size, margin=config.margin)
+        # Light changes on crops: drawing noise for whole frames takes longer than the network.
+        embeddings = embed_crops(network, params["network"], _relit(crops, light_key))
+        current = margin * jnp.minimum(2 * progress, 1)
+        return angular_margin_loss(
+            embeddings, params["centres"], data.classes[index], scale=scale, margin=current
+        ).mean()
+
+    params_key, centres_key, key = jax.random.split(jax.random.key(seed), 3)
+    centres = jax.random.normal(centres_key, (len(labels), config.embedding_dim))
+    params = {"network": jax.jit(network.init)(params_key), "centres": centres / np.sqrt(config.embedding_dim)}
+    return _fit(loss, params, data, schedule, key, "face recogniser", bar_line=1)["network"]
+
+
+def _fit(
+    loss: Callable[[Any, FaceExamples, Array, Array], Array],
+    params: Any,
+    data: FaceExamples,
+    schedule: FitSchedule,
+    key: Array,
+    description: str,
+    *,
+    bar_line: int,
+) -> Any:
+    """Minimises `loss(params, data, key, progress)`; progress goes from 0 to 1. `bar_line` places its progress bar."""
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(optax.cosine_onecycle_schedule(schedule.steps, schedule.learning_rate, 0.2), weight_decay=1e-3),
+    )
+
+    @jax.jit
+    def update(params: Any, state: Any, data: FaceExamples, key: Array, step: Array) -> tuple[Any, Any, Array]:
+        progress = step / schedule.steps
+        value, gradients = jax.value_and_grad(loss)(params, data, jax.random.fold_in(key, step), progress)
+        updates, state = optimizer.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state, value
+
+    data = jax.device_put(data)
+    state = optimizer.init(params)
+    with tqdm(range(schedule.steps), desc=description, unit="step", position=bar_line) as bar:
+        for step in bar:
+            params, state, value = update(params, state, data, key, jnp.asarray(step))
+            if step % 20 == 0:
+                bar.set_postfix(loss=f"{float(value):.3f}")
+    return params
+
+
+def _either_copy(data: FaceExamples, index: Int[Array, " n"], key: Array) -> Float[Array, "n h w 3"]:
+    """Frames in [-1, 1], most of them degraded."""
+    clean = jax.random.bernoulli(key, 0.4, (len(index), 1, 1, 1))
+    return to_unit_range(jnp.where(clean, data.frames[index], data.degraded[index]))
+
+
+def _relit(images: Float[Array, "n h w 3"], key: Array) -> Float[Array, "n h w 3"]:
+    """Changes contrast, brightness and colour cast of each image, and adds noise."""
+    keys = jax.random.split(key, 4)
+    n = len(images)
+    contrast = 1 + 0.15 * jax.random.uniform(keys[0], (n, 1, 1, 1), minval=-1)
+    offset = 0.1 * jax.random.uniform(keys[1], (n, 1, 1, 1), minval=-1)
+    cast = 0.03 * jax.random.uniform(keys[2], (n, 1, 1, 3), minval=-1)
+    return images * contrast + offset + cast + 0.02 * jax.random.normal(keys[3], images.shape)
+
+
+def _recoloured(images: Float[Array, "n h w 3"], key: Array) -> Float[Array, "n h w 3"]:
+    """Shuffles the colour channels of a third of the images: a detector must not rely on known clothes and hair."""
+    choose_key, order_key = jax.random.split(key)
+    shuffled = jax.random.permutation(order_key, images, axis=-1)
+    return jnp.where(jax.random.bernoulli(choose_key, 1 / 3, (len(images), 1, 1, 1)), shuffled, images)
+
+
+def _mirrored(
+    images: Float[Array, "n h w 3"], boxes: Float[Array, "n 4"], key: Array
+) -> tuple[Float[Array, "n h w 3"], Float[Array, "n 4"]]:
+    """Flips half of the images left to right, with their boxes."""
+    flip = jax.random.bernoulli(key, 0.5, (len(images),))
+    x0, y0, x1, y1 = boxes.T
+    width = images.shape[2]
+    flipped = jnp.stack([width - x1, y0, width - x0, y1], axis=1)
+    return (
+        jnp.where(flip[:, None, None, None], images[:, :, ::-1], images),
+        jnp.where(flip[:, None], flipped, boxes),
+    )
+
+
+def _jittered(boxes: Float[Array, "n 4"], key: Array) -> Float[Array, "n 4"]:
+    """Moves boxes by up to 12% of their size and scales them by up to 18%, as much as a detector errs."""
+    move_key, scale_key = jax.random.split(key)
+    centres, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    centres += 0.12 * sizes * jax.random.uniform(move_key, centres.shape, minval=-1)
+    half = sizes / 2 * (1 + 0.18 * jax.random.uniform(scale_key, (len(boxes), 1), minval=-1))
+    return jnp.concatenate([centres - half, centres + half], axis=1)

@@ -1,0 +1,64 @@
+"""Renders clips of people with exact depth, captions and labels; the same command again finishes what is missing.
+
+  python -m sr_jax.demo.people --output VIDEOS --split train --clips 400
+  python -m sr_jax.demo.people --output VIDEOS --split test --clips 64
+
+Writes VIDEOS/SPLIT/NAME.mp4 and beside each NAME.depth.npz (key `depth`: metres, one value a pixel), NAME.txt (the
+caption) and NAME.json (labels). No person of one split is in the other; every second test clip shows a motion that the
+training split never shows. More clips, or another seed, are more of the same kind.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import tqdm
+from absl import flags
+
+from sr_jax import command_line
+from sr_jax.demo.people.clips import sample_clip
+from sr_jax.demo.people.files import is_written, write_clip
+from sr_jax.demo.people.identities import SPLITS
+from sr_jax.outputs import writing_to
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("output", None, "Folder to write to.", flag_values=FLAGS)
+flags.DEFINE_enum("split", "train", list(SPLITS), "Which people and motions.", flag_values=FLAGS)
+flags.DEFINE_integer("clips", 400, "Number of clips.", lower_bound=1, upper_bound=1_000_000, flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "Another seed gives other clips.", lower_bound=0, flag_values=FLAGS)
+flags.DEFINE_integer("height", 64, "Height in pixels.", lower_bound=16, flag_values=FLAGS)
+flags.DEFINE_integer("width", 48, "Width in pixels.", lower_bound=16, flag_values=FLAGS)
+flags.DEFINE_integer("frames", 13, "Frames of a clip.", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_float("fps", 24.0, "Frames a second.", lower_bound=0.1, flag_values=FLAGS)
+flags.mark_flag_as_required("output", flag_values=FLAGS)
+
+_SEED_STRIDE = 1_000_000  # the most clips of one seed
+
+
+def main(args: flags.FlagValues) -> None:
+    """Renders the clips that are not there yet."""
+    folder = Path(args.output) / args.split
+    settings = {name: getattr(args, name) for name in ("seed", "height", "width", "frames", "fps")}
+    videos = [folder / f"{index:06d}.mp4" for index in range(args.clips)]
+    missing = [index for index, video in enumerate(videos) if not is_written(video, settings)]
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def render(index: int) -> None:
+        clip = sample_clip(
+            args.seed * _SEED_STRIDE + index,
+            args.split,
+            size=(args.height, args.width),
+            num_frames=args.frames,
+            fps=args.fps,
+        )
+        write_clip(videos[index], clip, args.fps, settings)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        bar = tqdm.tqdm(pool.map(render, missing), desc=f"rendering {args.split}", unit="clip", total=len(missing))
+        for _ in bar:
+            pass
+
+
+if __name__ == "__main__":
+    command_line.run(main, FLAGS, __doc__)

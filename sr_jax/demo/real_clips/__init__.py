@@ -1,0 +1,1 @@
+"""Clips of real people that Python packages carry."""

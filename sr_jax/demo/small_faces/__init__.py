@@ -1,0 +1,1 @@
+"""The small face detector and recogniser."""

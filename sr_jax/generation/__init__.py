@@ -1,0 +1,1 @@
+"""From an image and a prompt to a video."""

@@ -1,0 +1,291 @@
+"""Generates clips with a checkpoint: for the records of a dataset, or for one image and one prompt."""
+
+import dataclasses
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import tqdm
+from jaxtyping import Float
+from PIL import Image
+
+from sr_jax.backbones.codec import VideoCodec
+from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.checkpoints.transformers import load_transformer
+from sr_jax.conversion.imported import is_imported
+from sr_jax.data.builder import open_dataset, read_provenance
+from sr_jax.data.pipeline import eval_examples
+from sr_jax.data.records import Provenance
+from sr_jax.errors import UserError
+from sr_jax.generation.pipeline import (
+    ClipSize,
+    ImageToVideo,
+    fit_transformer,
+    make_pipeline,
+    released_clip_size,
+    sampling_settings,
+)
+from sr_jax.generation.sampler import clip_key
+from sr_jax.media.video import write_video
+from sr_jax.models.precision import storage_type
+from sr_jax.teachers.base import TextTeacher
+from sr_jax.teachers.registry import load_codec, load_text_teacher
+
+_IMPORTED_CODEC = "cogvideox_vae"
+_SIZES = tuple(field.name for field in dataclasses.fields(ClipSize))
+SETTINGS_FILE = "sampling.json"
+"""Beside the generated clips: what made them."""
+CODEC_HASH, FACES_HASH = "codec_hash", "face_recogniser_hash"
+"""Its entries with the hashes of the codec, and of the recogniser whose faces the checkpoint was trained on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Generator:
+    """A checkpoint, ready to sample.
+
+    Attributes:
+        pipeline: From images and prompts to videos.
+        provenance: Of the dataset that the checkpoint was trained on; None for released weights.
+        made_by: What made the clips, for `sampling.json`.
+        seed: Of all noise.
+        batch_size: Clips in one call of the sampler.
+    """
+
+    pipeline: ImageToVideo
+    provenance: Provenance | None
+    made_by: dict[str, Any]
+    seed: int
+    batch_size: int
+
+    def latents(
+        self,
+        clip_ids: Sequence[str],
+        images: Float[np.ndarray, "n 1 h w c"],
+        texts: Float[np.ndarray, "n l d"],
+    ) -> Float[np.ndarray, "n t h w c"]:
+        """Clean latents of up to `batch_size` clips; fewer are filled up, so that one shape is compiled.
+
+        Args:
+            clip_ids: Name of each clip, which its noise follows from.
+            images: Clean latents of the first frames.
+            texts: Embeddings of the prompts.
+        """
+        missing = self.batch_size - len(clip_ids)
+        images, texts = (np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) for rows in (images, texts))
+        keys = [clip_key(self.seed, clip_id) for clip_id in clip_ids]
+        keys = jnp.stack(keys + keys[-1:] * missing)
+        return np.asarray(self.pipeline.sample(keys, jnp.asarray(images), jnp.asarray(texts)))[: len(clip_ids)]
+
+    def require_fitting(self, data_dir: Path) -> None:
+        """Checks that a dataset is of the kind that the checkpoint was trained on.
+
+        For released weights, which know of no dataset: that it was made with the same codec and text teacher.
+
+        Raises:
+            UserError: Naming what differs.
+        """
+        found = read_provenance(data_dir)
+        if self.provenance is None:
+            _require_same("codec", self.pipeline.codec, found.codec, data_dir)
+            _require_same("text", self.pipeline.text, found.teachers["text"], data_dir)
+        elif differences := found.differences(self.provenance):
+            raise UserError(
+                f"the dataset in {data_dir} is not of the kind the checkpoint was trained on: {differences[0]}"
+            )
+
+
+def load_generator(checkpoint: Path, config: ml_collections.ConfigDict, data_dir: Path | None = None) -> Generator:
+    """Loads the newest checkpoint of a training run, or an import of released weights.
+
+    Args:
+        checkpoint: Workdir of a base or stage two run, or what `python -m sr_jax.convert import` wrote.
+        config: Of `configs/sample.py`.
+        data_dir: A dataset whose clips' size is to be generated, where `config.clip` names none; None: the size that
+            the checkpoint was trained on, and of several the released one or else the first.
+
+    Raises:
+        UserError: When the checkpoint holds no transformer for image to video, or was trained on latents of another
+            codec or on captions of another text teacher than the config names; for an option that does not exist, a
+            size that does not fit, or a dataset that is missing.
+    """
+    # First what takes no time.
+    settings = sampling_settings(config)
+    _check(config, checkpoint)
+    data = None if data_dir is None else read_provenance(data_dir)
+    params, meta = load_transformer(checkpoint)
+    trained = meta["config"]
+    provenance = None if meta["stage"] == "import" else Provenance.from_json(json.dumps(meta["provenance"]))
+    codec, model = load_codec(_with_path(config.codec, checkpoint)), CogVideoXConfig(**trained["model"])
+    if provenance is not None:
+        _require_same("codec", codec, provenance.codec, checkpoint)
+    size = released_clip_size(model, codec.spatial_compression_ratio)
+    for made in filter(None, (provenance, data)):
+        size = _size_of(made, size)
+    size = dataclasses.replace(size, **{name: config.clip[name] for name in _SIZES if config.clip[name]})
+    # Of all that is loaded, text teachers are the largest.
+    fit_transformer(params, model, codec, size, config.position_table)
+    text = load_text_teacher(_with_path(config.text, checkpoint))
+    if provenance is not None:
+        _require_same("text", text, provenance.teachers["text"], checkpoint)
+    pipeline = make_pipeline(config, params, trained, codec, text, size)
+    made_by = {"checkpoint": str(checkpoint), "stage": meta["stage"], "step": meta["step"], "seed": config.seed}
+    made_by |= dataclasses.asdict(settings) | {"frozen": trained.get("frozen", {})}
+    made_by |= {"clip": dataclasses.asdict(size), "position_table": config.position_table}
+    made_by["dtype"] = config.dtype or trained["dtype"]
+    # What is in the codec's files is checked by its hash.
+    made_by["codec"] = {name: value for name, value in config.codec.items() if name != "path"}
+    return Generator(pipeline, provenance, made_by, config.seed, config.batch_size)
+
+
+def _check(config: ml_collections.ConfigDict, checkpoint: Path) -> None:
+    """Checks what `load_generator` alone reads of a config."""
+    if config.batch_size < 1:
+        raise UserError(f"config.batch_size is {config.batch_size}: it must be at least 1")
+    for name in _SIZES:
+        if config.clip[name] < 0:
+            raise UserError(
+                f"config.clip.{name} is {config.clip[name]}: give 0 to have it as the checkpoint was trained"
+            )
+    for kind in ("codec", "text"):
+        if "dtype" in config[kind]:
+            storage_type(f"{kind}.dtype", config[kind].dtype)
+    name, path = config.codec.get("name"), config.codec.get("path")
+    if is_imported(checkpoint) and name != _IMPORTED_CODEC and path == "":
+        raise UserError(
+            f"{checkpoint} is an import of released weights, and config.codec is {name!r}: use "
+            "--config configs/sample.py:cogvideox"
+        )
+
+
+def _size_of(made: Provenance, preferred: ClipSize) -> ClipSize:
+    """The size of a dataset's clips; of several the preferred one, or else the first."""
+    wanted = (preferred.height, preferred.width)
+    height, width = wanted if wanted in made.sizes else made.sizes[0]
+    return ClipSize(made.clip["num_frames"], height, width, made.clip["fps"])
+
+
+def generate_split(generator: Generator, data_dir: Path, split: str, output: Path, *, limit: int | None) -> None:
+    """Generates the clips of a split from their first frames and captions.
+
+    Writes `<clip_id>.npz` (`latents`, float16) and `<clip_id>.mp4`; clips that are there already are kept. The clips of
+    a batch are independent of each other.
+
+    Args:
+        generator: What generates.
+        data_dir: Folder that `prepare` wrote.
+        split: Which split.
+        output: Folder to write.
+        limit: Only the first so many clips.
+
+    Raises:
+        UserError: When the dataset was made otherwise than the one that the checkpoint was trained on, or `output`
+            holds clips made with other settings.
+    """
+    generator.require_fitting(data_dir)
+    _claim(output, generator.made_by | _hashes(generator) | {"data": str(data_dir), "split": split})
+    total = len(open_dataset(data_dir, split))
+    with tqdm.tqdm(total=total if limit is None else min(limit, total), unit="clip", desc=output.name) as bar:
+        missing = _missing(itertools.islice(eval_examples(data_dir, split), limit), output, bar)
+        # Records are read as they are needed: at full size they are large.
+        while batch := list(itertools.islice(missing, generator.batch_size)):
+            latents = generator.latents(
+                [example["clip_id"] for example in batch],
+                np.stack([example["image_latents"][0] for example in batch]),
+                np.stack([example["text_embedding"] for example in batch]),
+            )
+            for example, clip in zip(batch, latents, strict=True):
+                _write_clip(output / f"{example['clip_id']}.mp4", clip, generator.pipeline.codec, example["fps"])
+                bar.update()
+
+
+def generate_one(generator: Generator, image: np.ndarray | Image.Image, prompt: str, output: Path) -> None:
+    """Generates one clip from an image and a prompt, as `ImageToVideo` takes them, and writes it to `output` (mp4).
+
+    Raises:
+        UserError: As `ImageToVideo`.
+    """
+    video = generator.pipeline(image, prompt, seed=generator.seed)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_video(output, video, generator.pipeline.clip.fps)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What made the clips in a folder that `generate_split` wrote.
+
+    Raises:
+        UserError: When the folder does not say.
+    """
+    path = folder / SETTINGS_FILE
+    if not path.is_file():
+        raise UserError(f"no {path}: name a folder that `python -m sr_jax.sample --data` wrote")
+    return json.loads(path.read_text())
+
+
+def _hashes(generator: Generator) -> dict[str, str]:
+    """What tells judges of the clips from what supervised them; nothing supervised released weights."""
+    hashes = {CODEC_HASH: generator.pipeline.codec.weight_hash}
+    if generator.provenance is not None:
+        hashes[FACES_HASH] = generator.provenance.teachers["face_recogniser"]["weight_hash"]
+    return hashes
+
+
+def _claim(output: Path, made_by: dict[str, Any]) -> None:
+    """Marks a new folder with what makes its clips; refuses one that holds clips made otherwise."""
+    path = output / SETTINGS_FILE
+    if path.is_file():
+        before = json.loads(path.read_text())
+        # Folders that were begun before hashes were kept lack them.
+        for name in sorted(before.keys() | (made_by.keys() - {CODEC_HASH, FACES_HASH})):
+            if before.get(name) != made_by.get(name):
+                raise UserError(
+                    f"{output} holds clips made with {name}={before.get(name)!r}, now it is {made_by.get(name)!r}: "
+                    "choose another --output or remove it"
+                )
+        return
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"{output} is not an empty folder: choose another --output")
+    output.mkdir(parents=True, exist_ok=True)
+    temporary = output / f".{SETTINGS_FILE}.partial"
+    temporary.write_text(json.dumps(made_by, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def _missing(examples: Iterable[dict[str, Any]], output: Path, bar: tqdm.tqdm) -> Iterator[dict[str, Any]]:
+    """The examples whose clip is not there yet; the others move the bar."""
+    for example in examples:
+        if (output / f"{example['clip_id']}.mp4").is_file():
+            bar.update()
+        else:
+            yield example
+
+
+def _write_clip(path: Path, latents: Float[np.ndarray, "t h w c"], codec: VideoCodec, fps: float) -> None:
+    """Latents first: a clip whose mp4 is there is complete."""
+    temporary = path.with_suffix(".npz.partial")
+    with temporary.open("wb") as file:
+        np.savez(file, latents=latents.astype(np.float16))
+    os.replace(temporary, path.with_suffix(".npz"))
+    write_video(path, codec.decode_to_host(latents[None])[0], fps)
+
+
+def _with_path(section: ml_collections.ConfigDict, checkpoint: Path) -> dict[str, Any]:
+    """A config section; where it has an empty path, codec or teacher are looked for in the checkpoint's folder."""
+    given = section.to_dict()
+    if given.get("path") == "" and is_imported(checkpoint):
+        given["path"] = str(checkpoint)
+    return given
+
+
+def _require_same(kind: str, loaded: VideoCodec | TextTeacher, made_with: Mapping[str, Any], what: Path) -> None:
+    for field in ("name", "weight_hash"):
+        if getattr(loaded, field) != made_with[field]:
+            raise UserError(
+                f"config.{kind} has the {field} {getattr(loaded, field)!r}, but {what} was made with "
+                f"{made_with[field]!r}: name the {kind} that the dataset was prepared with"
+            )

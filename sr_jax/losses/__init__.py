@@ -1,1 +1,0 @@
-"""One function per loss; per sample, unreduced over the batch, named after the paper's symbol."""

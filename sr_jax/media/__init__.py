@@ -1,0 +1,1 @@
+"""Decoding, cutting and writing videos."""

@@ -1,0 +1,144 @@
+import dataclasses
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from sr_jax.alignment.structure_module import StructureModule, evenly_spaced, init_from_transformer
+from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
+from sr_jax.errors import UserError
+from sr_jax.models.functional import Functional
+from sr_jax.parallel.lazy import on_host
+from tests.models.diffusers_twin import I2V, I2V_1_5, ROPE, ROPE_1_5, diffusers_model, our_params, run_diffusers
+
+LAYERS = 5
+
+
+def transformer(config) -> Functional:
+    return Functional(lambda rngs: CogVideoXTransformer3D(config, rngs=rngs))
+
+
+def structure(config) -> Functional:
+    return Functional(lambda rngs: StructureModule(config, rngs=rngs))
+
+
+def random_params(module: Functional, seed: int = 0) -> dict:
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: jnp.asarray(0.3 * rng.standard_normal(x.shape, np.float32)), module.abstract_params())
+
+
+@pytest.mark.parametrize(
+    ("n_from", "n_to", "expected"),
+    [(5, 5, [0, 1, 2, 3, 4]), (5, 3, [0, 2, 4]), (6, 2, [0, 5]), (7, 1, [0]), (42, 4, [0, 14, 27, 41])],
+)
+def test_evenly_spaced(n_from, n_to, expected):
+    assert evenly_spaced(n_from, n_to) == expected
+
+
+def test_evenly_spaced_is_always_distinct_and_within():
+    for n_from in range(2, 43):
+        for n_to in range(2, n_from + 1):
+            kept = evenly_spaced(n_from, n_to)
+            assert kept == sorted(set(kept)) and len(kept) == n_to and (kept[0], kept[-1]) == (0, n_from - 1)
+
+
+@pytest.mark.parametrize(("n_from", "n_to"), [(3, 4), (3, 0)])
+def test_impossible_pruning_is_refused(n_from, n_to):
+    with pytest.raises(UserError, match=f"choose 1 to {n_from}"):
+        evenly_spaced(n_from, n_to)
+
+
+@pytest.mark.parametrize("config", [ROPE_1_5, I2V])
+def test_a_pruned_copy_computes_what_the_transformer_with_those_blocks_computes(config):
+    # Not pruned in depth, and with zero image latents, the copy is the transformer at timestep 0 without text.
+    config = dataclasses.replace(config, num_layers=LAYERS)
+    pretrained = random_params(transformer(config))
+    target = structure(dataclasses.replace(config, in_channels=4, num_layers=LAYERS))
+    params = on_host(init_from_transformer(random_params(target, seed=1), pretrained, LAYERS, LAYERS))
+    size = I2V.sample_size if config.use_learned_positional_embeddings else (2, 6, 10)
+    latents = jax.random.normal(jax.random.key(0), (2, *size, 4))
+    padded = jnp.pad(latents, [(0, 0)] * 4 + [(0, config.in_channels - 4)])
+    no_text, zeros = jnp.zeros((2, 0, config.text_embed_dim)), jnp.zeros((2,), jnp.int32)
+    expected = jax.jit(transformer(config).apply)(pretrained, padded, no_text, zeros)
+    got = jax.jit(target.apply)(params, latents)
+    assert got.shape == latents.shape
+    np.testing.assert_allclose(got, expected, atol=1e-5 * float(jnp.abs(expected).max()))
+
+
+def test_pruning_keeps_evenly_spaced_blocks():
+    config = dataclasses.replace(I2V, num_layers=LAYERS)
+    pretrained = random_params(transformer(config))
+    target = structure(dataclasses.replace(config, in_channels=4, num_layers=3)).abstract_params()
+    pruned = init_from_transformer(target, pretrained, LAYERS, 3)["transformer"]
+    assert jax.tree.map(np.shape, on_host(pruned)) == jax.tree.map(jnp.shape, target["transformer"])
+    jax.tree.map(
+        lambda kept, all_blocks: np.testing.assert_array_equal(kept, all_blocks[jnp.array([0, 2, 4])]),
+        pruned["transformer_blocks"],
+        pretrained["transformer_blocks"],
+    )
+
+
+@pytest.mark.parametrize("with_text", [False, True])
+@pytest.mark.parametrize("config", [dataclasses.replace(ROPE, in_channels=8), I2V_1_5])
+def test_the_module_is_the_pruned_model_of_diffusers(config, with_text):
+    """Blocks 0, 2 and 4 of five, the noisy latents' channels of eight, timestep 0, no text or the empty prompt."""
+    config = dataclasses.replace(config, num_layers=LAYERS)
+    pruned = dataclasses.replace(config, num_layers=3, in_channels=4)
+    whole, theirs = diffusers_model(config).state_dict(), diffusers_model(pruned, seed=1)
+    tensors = {}
+    for name in theirs.state_dict():
+        layer = re.match(r"(transformer_blocks\.)(\d)(\..*)", name)
+        tensors[name] = whole[f"{layer[1]}{2 * int(layer[2])}{layer[3]}" if layer else name]
+    weight = tensors["patch_embed.proj.weight"]
+    if weight.ndim == 4:
+        tensors["patch_embed.proj.weight"] = weight[:, :4]
+    else:
+        # Of patches, channels come first.
+        tensors["patch_embed.proj.weight"] = weight.reshape(len(weight), 8, -1)[:, :4].reshape(len(weight), -1)
+    theirs.load_state_dict(tensors)
+    module = Functional(lambda rngs: StructureModule(pruned, rngs=rngs, with_text=with_text))
+    params = on_host(init_from_transformer(random_params(module), our_params(whole, config), LAYERS, 3))
+    latents = np.random.default_rng(0).standard_normal((3, 4, 6, 10, 4), np.float32)
+    text = np.zeros((3, 0, config.text_embed_dim), np.float32)
+    if with_text:
+        text = np.broadcast_to(params["empty_prompt"], (3, *params["empty_prompt"].shape)).copy()
+    with torch.no_grad():
+        inputs = map(torch.from_numpy, (latents, text, np.zeros(3, np.int32)))
+        expected = run_diffusers(theirs, pruned, *inputs).numpy()
+    got = jax.jit(module.apply)(params, latents)
+    assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_timesteps_matter():
+    module = structure(ROPE)
+    params = random_params(module)
+    latents = jnp.tile(jax.random.normal(jax.random.key(0), (1, 2, 4, 4, 4)), (3, 1, 1, 1, 1))
+    depth = jax.jit(module.apply)(params, latents, jnp.array([0, 0, 600]))
+    np.testing.assert_allclose(depth[0], depth[1], atol=1e-5)
+    assert np.abs(depth[0] - depth[2]).max() > 1e-2
+
+
+def test_another_width_is_refused_by_name():
+    other = dataclasses.replace(ROPE, num_attention_heads=3)
+    with pytest.raises(UserError, match=r"parameter [a-z_.]+ is \(.*\) in the transformer, \(.*\) wanted"):
+        init_from_transformer(
+            structure(other).abstract_params(), random_params(transformer(ROPE)), ROPE.num_layers, ROPE.num_layers
+        )
+
+
+def test_a_parameter_that_the_transformer_lacks_is_refused_by_name():
+    with pytest.raises(UserError, match=r"no parameter patch_embed\.pos_embedding"):
+        init_from_transformer(
+            structure(dataclasses.replace(I2V, in_channels=4)).abstract_params(),
+            random_params(transformer(ROPE)),
+            ROPE.num_layers,
+            ROPE.num_layers,
+        )
+
+
+def test_unequal_channels_are_refused():
+    with pytest.raises(UserError, match="in_channels 8 and out_channels 4"):
+        structure(I2V)

@@ -1,0 +1,86 @@
+import dataclasses
+import inspect
+import json
+import math
+import re
+from pathlib import Path
+
+import diffusers
+import jax
+import pytest
+import torch
+
+from sr_jax.backbones.cogvideox import transformer_weights as transformer
+from sr_jax.backbones.cogvideox.config import RELEASED, CogVideoXConfig
+from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
+from sr_jax.conversion.rules import expected_shapes
+from sr_jax.errors import UserError
+from sr_jax.models.functional import Functional
+from tests.models.diffusers_twin import I2V, I2V_1_5, ROPE, ROPE_1_5, TINY
+
+VARIANTS = {"2b": TINY, "5b": ROPE, "5b_i2v": I2V, "1_5_5b": ROPE_1_5, "1_5_5b_i2v": I2V_1_5}
+
+
+def abstract(config: CogVideoXConfig) -> dict:
+    return Functional(lambda rngs: CogVideoXTransformer3D(config, rngs=rngs)).abstract_params()
+
+
+def their_shapes(config: CogVideoXConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of diffusers' model, with nothing allocated."""
+    with torch.device("meta"):
+        model = diffusers.CogVideoXTransformer3DModel.from_config(transformer.config_to_diffusers(config))
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("config", [*RELEASED.values(), *VARIANTS.values()])
+def test_names_and_shapes_are_those_of_diffusers(config):
+    rules = transformer.rules(config)
+    assert len({rule.source for rule in rules}) == len(rules)
+    # The sinusoidal table of diffusers' full-size models is slow to build, and not stored: three blocks tell as much.
+    config = dataclasses.replace(config, num_layers=min(config.num_layers, 3))
+    assert expected_shapes(transformer.rules(config), abstract(config)) == their_shapes(config)
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_rules_cover_every_parameter_of_the_released_models_once(name):
+    config = RELEASED[name]
+    rows = {}
+    for rule in transformer.rules(config):
+        rows.setdefault(rule.target, []).append(rule.layer)
+    flat = jax.tree_util.tree_flatten_with_path(abstract(config))[0]
+    assert rows.keys() == {tuple(key.key for key in path) for path, _ in flat}
+    assert all(layers in ([None], list(range(config.num_layers))) for layers in rows.values())
+
+
+def published_shapes() -> dict[str, tuple[int, ...]]:
+    """Names and shapes in the released 5B-I2V, whose file lists one of the 42 blocks."""
+    lines = (Path(__file__).parent / "published" / "cogvideox_5b_i2v_transformer.txt").read_text().splitlines()
+    shapes = {name: tuple(map(int, re.findall(r"\d+", shape))) for name, shape in (line.split("\t") for line in lines)}
+    block = {name: shape for name, shape in shapes.items() if name.startswith("transformer_blocks.0.")}
+    return shapes | {name.replace(".0.", f".{i}.", 1): shape for i in range(42) for name, shape in block.items()}
+
+
+def test_5b_i2v_is_the_published_one():
+    config = RELEASED["5b_i2v"]
+    shapes = expected_shapes(transformer.rules(config), abstract(config))
+    assert shapes == published_shapes()
+    del shapes["patch_embed.pos_embedding"]
+    assert sum(math.prod(shape) for shape in shapes.values()) == 5_570_479_680
+
+
+@pytest.mark.parametrize("config", [*RELEASED.values(), *VARIANTS.values()])
+def test_config_round_trip(config):
+    theirs = json.loads(json.dumps(transformer.config_to_diffusers(config)))
+    assert transformer.config_from_diffusers(theirs | {"_diffusers_version": "0.31.0"}) == config
+
+
+def test_fields_left_out_have_diffusers_defaults():
+    parameters = inspect.signature(diffusers.CogVideoXTransformer3DModel.__init__).parameters
+    defaults = {name: parameter.default for name, parameter in parameters.items() if name != "self"}
+    assert transformer.config_from_diffusers({}) == transformer.config_from_diffusers(defaults) == CogVideoXConfig()
+
+
+@pytest.mark.parametrize(("field", "value"), [("attention_bias", False), ("freq_shift", 1), ("num_experts", 8)])
+def test_what_is_not_computed_is_refused(field, value):
+    with pytest.raises(UserError, match=field):
+        transformer.config_from_diffusers({field: value})

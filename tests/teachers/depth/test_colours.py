@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+
+from sr_jax.errors import UserError
+from sr_jax.teachers.base import DepthTeacher
+from sr_jax.teachers.depth.colours import (
+    COLOUR_TABLES,
+    INFERNO,
+    PUBLISHED_COLOURS,
+    DepthColours,
+    PrecomputedDepth,
+    colour_depth,
+    invert_colour,
+    normalise_disparity,
+)
+from sr_jax.teachers.depth.files import depth_path
+
+FRAMES = np.zeros((3, 4, 5, 3), np.uint8)
+
+
+def read(tmp_path, **arrays):
+    path = tmp_path / "clip.mp4"
+    np.savez(tmp_path / "clip.depth.npz", **arrays)
+    return PrecomputedDepth()(FRAMES, 8.0, path)
+
+
+def test_depth_in_metres_becomes_disparity(tmp_path):
+    depth = np.random.default_rng(0).uniform(0.5, 9, (3, 4, 5)).astype(np.float32)
+    depth[0, 0, 0] = np.inf
+    disparity = read(tmp_path, depth=depth)
+    assert disparity.dtype == np.float32
+    np.testing.assert_allclose(disparity, 1 / depth, rtol=1e-6)
+    assert disparity[0, 0, 0] == 0
+    assert isinstance(PrecomputedDepth(), DepthTeacher)
+
+
+def test_disparity_is_taken_as_it_is(tmp_path):
+    disparity = np.random.default_rng(0).uniform(0, 1, (3, 4, 5)).astype(np.float16)
+    np.testing.assert_array_equal(read(tmp_path, disparity=disparity), disparity.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"depth": np.ones((5, 4, 5))}, "depth for 5 frames, but clip.mp4 has 3 frames"),
+        ({"depth": np.ones((3, 8, 5))}, "depth of 8x5 pixels, but clip.mp4 has 4x5"),
+        ({"depth": np.zeros((3, 4, 5))}, "positive depth"),
+        ({"depth": np.full((3, 4, 5), np.nan)}, "positive depth"),
+        ({"disparity": np.full((3, 4, 5), np.inf)}, "finite disparity"),
+        ({"depth": np.ones((3, 4))}, "frames, height, width"),
+        ({"metres": np.ones((3, 4, 5))}, "neither `depth`"),
+    ],
+)
+def test_bad_depth_is_refused(tmp_path, arrays, message):
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, **arrays)
+
+
+def test_missing_and_unreadable_files_are_refused(tmp_path):
+    with pytest.raises(UserError, match="no depth file"):
+        PrecomputedDepth()(FRAMES, 8.0, tmp_path / "clip.mp4")
+    (tmp_path / "clip.depth.npz").write_bytes(b"?")
+    with pytest.raises(UserError, match="cannot read"):
+        PrecomputedDepth()(FRAMES, 8.0, tmp_path / "clip.mp4")
+
+
+def test_depth_lies_beside_the_video(tmp_path):
+    assert depth_path(tmp_path / "a.b.mp4") == tmp_path / "a.b.depth.npz"
+
+
+def test_colours_are_inferno():
+    # Three values of matplotlib's table.
+    np.testing.assert_allclose(INFERNO[[0, 128, 255]], [[0, 0, 4], [188, 55, 84], [252, 255, 164]], atol=3)
+
+
+def test_normalisation_is_over_the_whole_clip():
+    disparity = np.array([[[1.0, 2.0]], [[3.0, 5.0]]], np.float32)
+    np.testing.assert_allclose(normalise_disparity(disparity), [[[0, 0.25]], [[0.5, 1]]])
+    assert not normalise_disparity(np.full((1, 2, 2), 7.0, np.float32)).any()
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 7), (4, 16, 12)])
+def test_colours_are_read_back(shape):
+    disparity = np.random.default_rng(0).uniform(2, 9, shape).astype(np.float32)
+    colours = colour_depth(disparity)
+    assert colours.dtype == np.uint8
+    expected = normalise_disparity(disparity)
+    np.testing.assert_allclose(invert_colour(colours), expected, atol=0.51 / 255)
+    noisy = colours.astype(np.float32) / 127.5 - 1 + np.random.default_rng(1).normal(0, 0.005, colours.shape)
+    np.testing.assert_allclose(invert_colour(noisy.astype(np.float32)), expected, atol=8 / 255)
+
+
+@pytest.mark.parametrize("name", sorted(COLOUR_TABLES))
+def test_every_map_can_be_read_back(name):
+    values = np.linspace(0, 1, 256, dtype=np.float32).reshape(1, 16, 16)
+    colours = DepthColours(colour_map=name).colour(values)
+    # A few colours of a map may be the same as their neighbours.
+    np.testing.assert_allclose(invert_colour(colours, name), values, atol=1.1 / 255)
+    wrong = invert_colour(colours, "grey" if name != "grey" else "turbo")
+    assert np.abs(wrong - values).max() > 0.1
+
+
+def test_percentiles_cut_what_is_far_out():
+    disparity = np.arange(101, dtype=np.float32).reshape(1, 1, 101)
+    disparity[0, 0, 100] = 1e6
+    assert PUBLISHED_COLOURS.normalise(disparity)[0, 0, 99] < 1e-3
+    got = DepthColours(low_percentile=10.0, high_percentile=90.0).normalise(disparity)
+    np.testing.assert_allclose(got[0, 0], np.clip((np.arange(101) - 10) / 80, 0, 1), atol=1e-6)
+    assert got.dtype == np.float32
+    np.testing.assert_array_equal(PUBLISHED_COLOURS.normalise(disparity), normalise_disparity(disparity))
+
+
+def test_bad_colours_are_refused():
+    with pytest.raises(UserError, match=r"colour_map is 'rainbow': choose one of cividis, grey, inferno"):
+        DepthColours(colour_map="rainbow")
+    for low, high in [(50.0, 50.0), (-1.0, 100.0), (0.0, 101.0)]:
+        with pytest.raises(UserError, match="percentiles"):
+            DepthColours(low_percentile=low, high_percentile=high)
