@@ -14,7 +14,7 @@ from sr_jax.diffusion.guidance import (
     classifier_free,
     guidance_scale_at,
 )
-from sr_jax.diffusion.process import NoiseSchedule
+from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.diffusion.samplers import check_sampler, sample, trailing_timesteps
 from sr_jax.models.functional import Functional, Params
 
@@ -61,7 +61,7 @@ clean latents."""
 
 def make_sampler(
     transformer: Functional,
-    schedule: NoiseSchedule,
+    schedule: VPrediction,
     settings: SamplingSettings,
     *,
     latent_frames: int,

@@ -15,7 +15,7 @@ from sr_jax.backbones.cogvideox.config import CogVideoXConfig
 from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
 from sr_jax.checkpoints.transformers import fitted_transformer, load_transformer
 from sr_jax.data.builder import read_empty_prompt
-from sr_jax.diffusion.process import NoiseSchedule, ScheduleConfig
+from sr_jax.diffusion.v_prediction import VPrediction, ScheduleConfig
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
 from sr_jax.models.lora import AdaptedFunctional
@@ -59,9 +59,9 @@ def build_identity(identity: Mapping[str, Any], *, dtype: str = "float32") -> Fu
     return Functional(lambda rngs: IdentityModule(config, rngs=rngs, dtype=jnp.dtype(dtype)))
 
 
-def build_schedule(schedule: Mapping[str, Any]) -> NoiseSchedule:
+def build_schedule(schedule: Mapping[str, Any]) -> VPrediction:
     """The noise schedule of a config's `schedule` section (the fields of `ScheduleConfig`)."""
-    return NoiseSchedule(ScheduleConfig(**schedule))
+    return VPrediction(ScheduleConfig(**schedule))
 
 
 def build_stage(config: ml_collections.ConfigDict, frozen: Mapping[str, Mapping[str, Any]] | None = None) -> Stage:

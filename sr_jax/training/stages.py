@@ -16,7 +16,7 @@ from sr_jax.alignment.identity import identity_loss
 from sr_jax.alignment.structure import structure_loss
 from sr_jax.backbones.cogvideox.transformer import pad_frames
 from sr_jax.diffusion.denoising_loss import denoising_loss
-from sr_jax.diffusion.process import NoiseSchedule
+from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
 from sr_jax.training.state import Batch, Loss, Metrics, average
@@ -101,7 +101,7 @@ class Denoising:
     """
 
     modules: dict[str, Functional]
-    schedule: NoiseSchedule
+    schedule: VPrediction
     image_dropout: float
     text_dropout: float
     image_to_video: bool
@@ -134,7 +134,7 @@ class Denoising:
         noisy = self.schedule.add_noise(latents, noise, timesteps)
         inputs = jnp.concatenate([noisy, drawn["image"]], axis=-1) if self.image_to_video else noisy
         velocity = self.modules["transformer"].apply(params["transformer"], inputs, drawn["text"], timesteps)
-        losses = {"denoising": (1.0, denoising_loss(velocity, self.schedule.velocity(latents, noise, timesteps)))}
+        losses = {"denoising": (1.0, denoising_loss(velocity, self.schedule.target(latents, noise, timesteps)))}
         if self.alignment is not None:
             clean = self.schedule.predict_clean(noisy, velocity, timesteps)
             num_frames = drawn["depth_latent"].shape[1]
@@ -155,7 +155,7 @@ class AlignmentModules:
     """
 
     modules: dict[str, Functional]
-    schedule: NoiseSchedule
+    schedule: VPrediction
     structure_input: str
     identity_uses_depth: bool
 

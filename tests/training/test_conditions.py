@@ -9,7 +9,7 @@ import pytest
 
 from sr_jax.alignment.structure_module import StructureModule, with_empty_prompt
 from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D, pad_frames
-from sr_jax.diffusion.process import NoiseSchedule
+from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
 from sr_jax.training import stages
@@ -18,7 +18,7 @@ from tests.training.helpers import batch_loss
 from tests.training.watched import Watched
 
 CHANNELS = 3
-STAGE = stages.Denoising({}, NoiseSchedule(), 0.0, 0.0, True, 1, None)
+STAGE = stages.Denoising({}, VPrediction(), 0.0, 0.0, True, 1, None)
 
 
 @pytest.fixture

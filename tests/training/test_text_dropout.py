@@ -8,7 +8,7 @@ from flax import nnx
 
 from sr_jax.data.builder import read_empty_prompt
 from sr_jax.data.pipeline import train_batches
-from sr_jax.diffusion.process import NoiseSchedule
+from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.models.functional import Functional
 from sr_jax.training import builders
 from sr_jax.training.stages import Denoising, drop
@@ -31,7 +31,7 @@ def texts_seen(dataset, probability: float, frozen: dict) -> tuple[np.ndarray, n
     """The captions of a batch, and what the transformer gets for them."""
     batch = {name: jnp.asarray(value) for name, value in next(train_batches(dataset, batch_size=6, seed=0)).items()}
     transformer = Watched()
-    stage = Denoising({"transformer": transformer}, NoiseSchedule(), 0.0, probability, True, 1, None)
+    stage = Denoising({"transformer": transformer}, VPrediction(), 0.0, probability, True, 1, None)
     batch_loss(stage)({"transformer": {}}, frozen, batch, jax.random.key(5))
     return np.asarray(batch["text_embedding"]), transformer.text
 
