@@ -62,7 +62,7 @@ _SIZES: dict[str, dict[str, Any]] = {
         "on_bad_input": "skip",
         "depth": depth_section("video_depth_anything", dtype="bfloat16"),
         "faces": faces_section("arcface"),
-        "codec": codec_section("cogvideox_vae", dtype="bfloat16", tiled=True),
+        "codec": codec_section("cogvideox", dtype="bfloat16", tiled=True),
         "text": text_section("t5"),
         "batch_size": 2,
     },

@@ -33,7 +33,7 @@ _SIZES = {
     },
     "cogvideox": {
         # An empty path is that of the checkpoint, where it is an import of released weights.
-        "codec": codec_section("cogvideox_vae", dtype="bfloat16"),
+        "codec": codec_section("cogvideox", dtype="bfloat16"),
         "text": text_section("t5", batch_size=1),
         # What the authors recommend for the 5B models.
         "sampler": "dpm",

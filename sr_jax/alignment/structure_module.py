@@ -97,5 +97,3 @@ def with_empty_prompt(structure_params: Params, empty_prompt: Float[np.ndarray, 
             "(max_text_seq_length, text_embed_dim)"
         )
     return structure_params | {"empty_prompt": empty_prompt}
-
-

@@ -1,7 +1,7 @@
 """What a video diffusion transformer is to everything that trains, samples, plans or converts one.
 
-A backbone is a folder of this package that defines `Backbone` (in its `__init__`): sizes and variants of one family, and
-all that follows from them. It holds no weights.
+A backbone is a folder of this package that defines `BACKBONE` (in its `__init__`): sizes and variants of one family,
+and all that follows from them. It holds no weights.
 """
 
 from collections.abc import Callable, Mapping
@@ -95,6 +95,15 @@ class Backbone(Protocol):
         """
         ...
 
+    @staticmethod
+    def schedule_of_release(scheduler: Mapping[str, Any]) -> dict[str, Any]:
+        """A config's `schedule` section from the scheduler's config of a release.
+
+        Raises:
+            UserError: When it is of another kind.
+        """
+        ...
+
     def process(self, section: Mapping[str, Any]) -> Process:
         """The diffusion process of a config's `schedule` section."""
         ...
@@ -128,9 +137,7 @@ class Backbone(Protocol):
         """
         ...
 
-    def fitted(
-        self, params: Params, size: tuple[int, int, int], position_table: str
-    ) -> tuple[Params, "Backbone"]:
+    def fitted(self, params: Params, size: tuple[int, int, int], position_table: str) -> tuple[Params, "Backbone"]:
         """Weights and backbone for latents of another size.
 
         Args:
@@ -141,6 +148,10 @@ class Backbone(Protocol):
         Raises:
             UserError: When it does not fit that size so.
         """
+        ...
+
+    def differences(self, other: "Backbone") -> dict[str, tuple[Any, Any]]:
+        """Fields of `config` in which two transformers cannot share weights: this one's value and the other's."""
         ...
 
     def clip_size(self, spatial_compression_ratio: int) -> ClipSize:
@@ -175,12 +186,12 @@ def family(name: str) -> type[Backbone]:
     Raises:
         UserError: For an unknown name.
     """
-    return registry.find("backbone", name, package=__package__, attribute="Backbone")
+    return registry.find("backbone", name, package=__package__, attribute="BACKBONE")
 
 
 def families() -> dict[str, type[Backbone]]:
     """Every family of this package by its name."""
-    return {name: family(name) for name in registry.names(__package__, "Backbone")}
+    return {name: family(name) for name in registry.names(__package__, "BACKBONE")}
 
 
 def family_with_fields(fields: Mapping[str, Any]) -> str:

@@ -11,9 +11,7 @@ from sr_jax.diffusion.process import Process, Steps
 
 
 def sample(
-    denoise: Callable[
-        [Float[Array, "b t h w c"], Shaped[Array, " b"], Int[Array, ""]], Float[Array, "b t h w c"]
-    ],
+    denoise: Callable[[Float[Array, "b t h w c"], Shaped[Array, " b"], Int[Array, ""]], Float[Array, "b t h w c"]],
     process: Process,
     steps: Steps,
     noise: Float[Array, "b t h w c"],

@@ -7,7 +7,6 @@ model FLOP utilisation; a convolution counts the zeros that it pads with.
 import dataclasses
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Flops:
     """Operations of one forward pass.

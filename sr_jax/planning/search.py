@@ -6,10 +6,11 @@ from typing import Any
 
 import ml_collections
 
+from sr_jax.checkpoints.networks import backbone_of, structure_backbone_of
 from sr_jax.errors import UserError
 from sr_jax.models.remat import POLICIES
-from sr_jax.planning.planner import Plan
-from sr_jax.training.builders import uses_frozen_modules
+from sr_jax.planning.planner import Plan, described_stage_one
+from sr_jax.training import builders
 
 Change = dict[str, Any]
 """Config fields by flat name, and their new values."""
@@ -73,7 +74,8 @@ def _changed(config: ml_collections.ConfigDict, change: Change) -> ml_collection
 
 def _frozen_storage(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
     """Frozen weights in half of the bytes; a run that computes in bfloat16 rounds most of them in any case."""
-    if config.frozen_dtype == "float32" and (uses_frozen_modules(config) or config.lora.rank):
+    stage = builders.build_stage(config, described_stage_one(config))
+    if config.frozen_dtype == "float32" and any(frozen.is_network for frozen in stage.frozen.values()):
         yield {"frozen_dtype": "bfloat16"}
 
 
@@ -109,7 +111,8 @@ def _context(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]
 def _tensor(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
     """Some of the heads and hidden units to a device: of those that share a clip's tokens, or else fewer clips."""
     context, tensor = found.mesh["context"], found.mesh["tensor"]
-    heads = math.gcd(config.model.num_attention_heads, config.structure.num_attention_heads)
+    fields = config.to_dict()
+    heads = math.gcd(backbone_of(fields).num_heads, structure_backbone_of(fields).num_heads)
     for split in _divisors(heads):
         if not tensor < split <= _MOST_TENSOR or split % tensor:
             continue

@@ -7,12 +7,13 @@ from typing import Any, TypeVar
 
 import ml_collections
 
+from sr_jax.backbones.base import families
 from sr_jax.backbones.codec import LinearVideoCodec, VideoCodec
-from sr_jax.backbones.cogvideox.codec import load_cogvideox_vae
 from sr_jax.demo.silhouette import SilhouetteStandIn
 from sr_jax.demo.wordllama import WordLlamaText
 from sr_jax.errors import UserError
 from sr_jax.packages import cache_folder
+from sr_jax.registry import find
 from sr_jax.teachers.base import FACE_CHOICES, DepthTeacher, FaceDetector, FaceTeacher, TextTeacher
 from sr_jax.teachers.depth.colours import DepthColours, PrecomputedDepth
 from sr_jax.teachers.depth.video_depth_anything import INPUT_SIZE, VideoDepthAnythingTeacher
@@ -32,10 +33,6 @@ Section = Mapping[str, Any] | ml_collections.ConfigDict
 # Entries import optional packages only when they are called.
 CODECS: dict[str, Callable[[Section], VideoCodec]] = {
     "linear": lambda section: LinearVideoCodec.load(_path(section)),
-    # The autoencoder of the released models, from `path`: an import, or a folder that diffusers saved.
-    "cogvideox_vae": lambda section: load_cogvideox_vae(
-        _path(section), dtype=section.get("dtype", "float32"), tiled=section.get("tiled", False)
-    ),
 }
 FACES: dict[str, Callable[[Section], FaceTeacher]] = {
     "small": lambda section: load_small_faces(_path(section)),
@@ -105,6 +102,8 @@ def load_codec(section: Section) -> VideoCodec:
     Raises:
         UserError: For an unknown name, a missing key or weights that cannot be read.
     """
+    if section.get("name") in families():
+        return find("codec", section["name"], package="sr_jax.backbones", attribute="load_codec")(section)
     return _load("codec", CODECS, section)
 
 

@@ -12,10 +12,10 @@ from diffusers import CogVideoXTransformer3DModel
 
 from configs import base, stage_one
 from sr_jax import command_line, convert
+from sr_jax.checkpoints.reading import read_meta
 from sr_jax.checkpoints.transformers import load_transformer
 from sr_jax.errors import UserError
 from sr_jax.training import builders
-from sr_jax.training.checkpoints import read_meta
 from sr_jax.training.loop import train
 from tests.conversion.folders import VARIANTS, contents, stored_tensors
 from tests.data.synthetic import write_synthetic_dataset

@@ -6,8 +6,8 @@ import torch
 from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler
 from diffusers.schedulers import scheduling_dpm_cogvideox
 
-from sr_jax.diffusion.v_prediction import VPrediction, ScheduleConfig
 from sr_jax.diffusion.samplers import ddim_steps, dpm_steps, sample, trailing_timesteps
+from sr_jax.diffusion.v_prediction import ScheduleConfig, VPrediction
 from sr_jax.errors import UserError
 
 OPTIONS = {

@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers import CogVideoXDDIMScheduler
 
-from sr_jax.diffusion.v_prediction import VPrediction, ScheduleConfig
+from sr_jax.diffusion.v_prediction import ScheduleConfig, VPrediction
 
 RELEASED = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
 

@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 
+from sr_jax.checkpoints.reading import open_params
 from sr_jax.parallel.lazy import on_host
-from sr_jax.training.checkpoints import open_params
 
 
 def load_params(workdir, **which):

@@ -9,6 +9,7 @@ import torch
 from jax.sharding import PartitionSpec as P
 
 from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.checkpoints.reading import read_meta
 from sr_jax.checkpoints.transformers import load_transformer
 from sr_jax.conversion.lora import WEIGHTS_FILE
 from sr_jax.data.pipeline import train_batches
@@ -17,7 +18,6 @@ from sr_jax.models.lora import LoraConfig, join, merge
 from sr_jax.parallel.lazy import on_host
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.training import builders
-from sr_jax.training.checkpoints import read_meta
 from sr_jax.training.loop import train
 from sr_jax.training.optimizers import make_optimizer
 from sr_jax.training.program import build_program

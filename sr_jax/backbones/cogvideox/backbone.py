@@ -15,6 +15,7 @@ from sr_jax.backbones.cogvideox.flops import transformer_flops
 from sr_jax.backbones.cogvideox.parts import PARTS
 from sr_jax.backbones.cogvideox.position_table import fit_position_table
 from sr_jax.backbones.cogvideox.pruning import pruned_params
+from sr_jax.backbones.cogvideox.scheduler_config import config_from_diffusers
 from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
 from sr_jax.diffusion.v_prediction import ScheduleConfig, VPrediction
 from sr_jax.errors import UserError
@@ -56,6 +57,11 @@ class CogVideoX:
         except TypeError as error:
             raise UserError(f"no CogVideoX model has such fields: {error}") from error
 
+    @staticmethod
+    def schedule_of_release(scheduler: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of `ScheduleConfig`; see `scheduler_config`."""
+        return dataclasses.asdict(config_from_diffusers(scheduler))
+
     def process(self, section: Mapping[str, Any]) -> VPrediction:
         """Of the fields of `ScheduleConfig`."""
         return VPrediction(ScheduleConfig(**section))
@@ -80,9 +86,7 @@ class CogVideoX:
         """Evenly spaced blocks and all shared layers; see `pruning`."""
         return pruned_params(wanted, params, source.num_layers, self.num_layers)
 
-    def fitted(
-        self, params: Params, size: tuple[int, int, int], position_table: str
-    ) -> tuple[Params, "CogVideoX"]:
+    def fitted(self, params: Params, size: tuple[int, int, int], position_table: str) -> tuple[Params, "CogVideoX"]:
         """As `position_table.fit_position_table`."""
         params, config = fit_position_table(params, self.config, size, position_table)
         return params, CogVideoX(config)

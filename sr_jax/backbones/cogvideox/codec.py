@@ -1,21 +1,37 @@
 """Loads the released autoencoder as a video codec."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from sr_jax.backbones.cogvideox.parts import PARTS
 from sr_jax.backbones.cogvideox.vae import CogVideoXVAE
 from sr_jax.backbones.cogvideox.vae_network import CogVideoXVAEConfig
 from sr_jax.backbones.cogvideox.vae_tiling import Tiling
 from sr_jax.conversion.components import find_components
 from sr_jax.conversion.imported import is_imported, open_component
 from sr_jax.conversion.streaming import lazy_params
+from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
 from sr_jax.parallel.batches import to_first_device
 
 _COMPONENT = "vae"
+
+
+def load_codec(section: Mapping[str, Any]) -> CogVideoXVAE:
+    """Loads the autoencoder that a config's codec section describes: `path`, and `dtype` and `tiled` if given.
+
+    Raises:
+        UserError: As `load_cogvideox_vae`, or when there is no path.
+    """
+    if not section.get("path"):
+        raise UserError("the autoencoder needs its weights: set codec.path to an import or a folder of diffusers")
+    options = {"dtype": section.get("dtype", "float32"), "tiled": section.get("tiled", False)}
+    return load_cogvideox_vae(Path(section["path"]), **options)
 
 
 def load_cogvideox_vae(folder: Path, *, dtype: DTypeLike = jnp.float32, tiled: bool = False) -> CogVideoXVAE:
@@ -30,13 +46,13 @@ def load_cogvideox_vae(folder: Path, *, dtype: DTypeLike = jnp.float32, tiled: b
     Raises:
         UserError: If the folder holds no such autoencoder, or its weights are missing or damaged.
     """
-    config, params = open_component(folder, _COMPONENT) if is_imported(folder) else _from_diffusers(folder)
+    config, params = open_component(folder, _COMPONENT, PARTS) if is_imported(folder) else _from_diffusers(folder)
     params = to_first_device(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params))
     tiling = Tiling(config.sample_height // 2, config.sample_width // 2) if tiled else None
     return CogVideoXVAE(config, params, dtype=dtype, tiling=tiling)
 
 
 def _from_diffusers(folder: Path) -> tuple[CogVideoXVAEConfig, Params]:
-    [component] = find_components(folder, [_COMPONENT])
+    [component] = find_components(folder, PARTS, [_COMPONENT])
     abstract = component.kind.functional(component.config).abstract_params()
     return component.config, lazy_params(component.weights, component.rules, abstract)
