@@ -10,7 +10,7 @@ The key names it in logs; without `objective` it is also the module's name.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from flax import struct
 from jaxtyping import Array, Bool, Float, Shaped
@@ -55,6 +55,7 @@ class Term(NamedTuple):
     output: Any = None
 
 
+@runtime_checkable
 class Objective(Protocol):
     """One alignment objective.
 

@@ -5,7 +5,7 @@ and all that follows from them. It holds no weights.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +59,7 @@ class ClipSize(NamedTuple):
     fps: float
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """One size and variant of a family of transformers. All latents are scaled, `[B, T, H, W, C]`.
 
@@ -180,8 +181,8 @@ def get_backbone(name: str, fields: Mapping[str, Any]) -> Backbone:
     return family(name).from_fields(fields)
 
 
-def family(name: str) -> type[Backbone]:
-    """The class of a family's backbones.
+def family(name: str) -> type:
+    """The class of a family's backbones (`Backbone`).
 
     Raises:
         UserError: For an unknown name.
@@ -189,7 +190,7 @@ def family(name: str) -> type[Backbone]:
     return registry.find("backbone", name, package=__package__, attribute="BACKBONE")
 
 
-def families() -> dict[str, type[Backbone]]:
+def families() -> dict[str, type]:
     """Every family of this package by its name."""
     return {name: family(name) for name in registry.names(__package__, "BACKBONE")}
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sr_jax.backbones.base import Backbone, families
+from sr_jax.backbones.base import families
 from sr_jax.conversion import components, exporting, imported, importing
 from sr_jax.conversion.components import CONFIG_FILE, PIPELINE_FILE, Component, class_names, read_json
 from sr_jax.conversion.importing import Source
@@ -22,7 +22,7 @@ def known_parts() -> dict[str, PartKind]:
     return {name: kind for family in families().values() for name, kind in family.parts.items()}
 
 
-def family_of(folder: Path) -> tuple[str, type[Backbone]]:
+def family_of(folder: Path) -> tuple[str, type]:
     """Name and class of the family that a folder is of: what diffusers saved, one part of that, or an import.
 
     Raises:

@@ -19,6 +19,7 @@ def train_batches(
     batch_size: int,
     seed: int,
     rows: Sequence[int] | None = None,
+    fields: Sequence[str] | None = None,
     num_threads: int = 2,
     prefetch: int = 4,
 ) -> grain.DatasetIterator:
@@ -52,7 +53,13 @@ def train_batches(
             raise UserError(
                 f"split {split!r} of {folder} has {len(source)} clips, fewer than one batch of {batch_size}"
             )
-        shuffled = grain.MapDataset.source(source).seed(seed).shuffle().repeat().map(_arrays)
+        shuffled = (
+            grain.MapDataset.source(source)
+            .seed(seed)
+            .shuffle()
+            .repeat()
+            .map(_arrays if fields is None else _Half(fields))
+        )
         sizes.append(grain.MapDataset.source(_Batches(shuffled, batch_size, rows)))
         clips.append(len(source))
     dataset = sizes[0] if len(sizes) == 1 else grain.MapDataset.mix(sizes, weights=clips)
@@ -73,7 +80,15 @@ class _Batches:
 
     def __getitem__(self, number: int) -> dict[str, np.ndarray]:
         chosen = [self._clips[number * self._batch_size + row] for row in self._rows]
-        return {name: np.stack([clip[name] for clip in chosen]) for name in ARRAY_FIELDS}
+        return {name: np.stack([clip[name] for clip in chosen]) for name in chosen[0]}
+
+
+class _Half:
+    def __init__(self, fields):
+        self.fields = fields
+
+    def __call__(self, record):
+        return {name: np.asarray(record[name]) for name in self.fields}
 
 
 def eval_examples(data_dir: Path | str, split: str) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -31,6 +31,7 @@ class Steps:
     noise: Float[np.ndarray, " n"]
 
 
+@runtime_checkable
 class Process(Protocol):
     """From clean latents to noise, and what the network predicts in between.
 

@@ -97,7 +97,7 @@ class VPrediction:
         signal_scale, noise_scale = self._scales(timesteps, z0.ndim)
         return signal_scale * z0 + noise_scale * noise
 
-    def velocity(
+    def target(
         self, z0: Float[Array, "b *shape"], noise: Float[Array, "b *shape"], timesteps: Int[Array, "b"]
     ) -> Float[Array, "b *shape"]:
         """The velocity `v`: what the transformer learns to predict."""

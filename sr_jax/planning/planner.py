@@ -1,12 +1,14 @@
 """Plans one run: compiles its real train step for a topology, and measures the compiled program."""
 
 import dataclasses
+import math
 import time
 from typing import Any
 
 import jax
 import ml_collections
 
+from sr_jax.checkpoints.networks import backbone_of, structure_backbone_of
 from sr_jax.parallel import mesh as meshes
 from sr_jax.planning import hlo
 from sr_jax.planning.collectives import Traffic, collectives
@@ -32,6 +34,8 @@ class Plan:
         num_devices: Its devices.
         mesh: Devices along each axis of the mesh.
         clips: Clips of one step.
+        frozen: Names of the networks that the loss reads and never changes.
+        num_heads: Attention heads that every network has a multiple of: what the `tensor` axis can split.
         work: Of one clip.
         hardware_flops: Of one step, the recomputed ones included.
         memory: Of one device; all that is known of a program that was refused for want of it.
@@ -48,6 +52,8 @@ class Plan:
     num_devices: int
     mesh: dict[str, int]
     clips: int
+    frozen: tuple[str, ...]
+    num_heads: int
     work: Work
     hardware_flops: int
     memory: Memory
@@ -80,6 +86,7 @@ def plan(config: ml_collections.ConfigDict, topology: Topology) -> Plan:
     Raises:
         UserError: For a config that no run could be started with on these devices.
     """
+    fields = config.to_dict()
     mesh = meshes.make_mesh(config.mesh.to_dict(), topology.devices)
     meshes.check_batch_size(config.batch_size, mesh, config.accumulate_steps)
     stage = builders.build_stage(config, described_stage_one(config))
@@ -101,6 +108,8 @@ def plan(config: ml_collections.ConfigDict, topology: Topology) -> Plan:
         "num_devices": mesh.size,
         "mesh": dict(mesh.shape),
         "clips": config.batch_size,
+        "frozen": tuple(name for name, frozen in stage.frozen.items() if frozen.is_network),
+        "num_heads": math.gcd(backbone_of(fields).num_heads, structure_backbone_of(fields).num_heads),
         "work": stage.work(records.latent_shape[:3], records.text_shape[0]),
         "hardware_flops": count_flops(traced.jaxpr),
         "memory": memory,

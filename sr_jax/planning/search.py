@@ -1,16 +1,13 @@
 """The nearest change of a config that fits: the memory levers in turn, each on top of those that helped."""
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import ml_collections
 
-from sr_jax.checkpoints.networks import backbone_of, structure_backbone_of
 from sr_jax.errors import UserError
 from sr_jax.models.remat import POLICIES
-from sr_jax.planning.planner import Plan, described_stage_one
-from sr_jax.training import builders
+from sr_jax.planning.planner import Plan
 
 Change = dict[str, Any]
 """Config fields by flat name, and their new values."""
@@ -74,8 +71,7 @@ def _changed(config: ml_collections.ConfigDict, change: Change) -> ml_collection
 
 def _frozen_storage(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
     """Frozen weights in half of the bytes; a run that computes in bfloat16 rounds most of them in any case."""
-    stage = builders.build_stage(config, described_stage_one(config))
-    if config.frozen_dtype == "float32" and any(frozen.is_network for frozen in stage.frozen.values()):
+    if config.frozen_dtype == "float32" and found.frozen:
         yield {"frozen_dtype": "bfloat16"}
 
 
@@ -111,9 +107,7 @@ def _context(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]
 def _tensor(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
     """Some of the heads and hidden units to a device: of those that share a clip's tokens, or else fewer clips."""
     context, tensor = found.mesh["context"], found.mesh["tensor"]
-    fields = config.to_dict()
-    heads = math.gcd(backbone_of(fields).num_heads, structure_backbone_of(fields).num_heads)
-    for split in _divisors(heads):
+    for split in _divisors(found.num_heads):
         if not tensor < split <= _MOST_TENSOR or split % tensor:
             continue
         ways = split // tensor

@@ -33,7 +33,7 @@ class Speedometer:
     def add(self, batch: Batch) -> None:
         """Counts a step on this global batch."""
         clips, *size, _ = batch["latent_mean"].shape
-        text_length = batch["text_embedding"].shape[1]
+        text_length = batch["text_embedding"].shape[1] if "text_embedding" in batch else 0
         key = (*size, text_length)
         if key not in self._works:
             self._works[key] = self._stage.work(tuple(size), text_length)

@@ -7,7 +7,7 @@ are in `denoising.py` (base run and stage two) and `alignment_modules.py` (stage
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +52,7 @@ class Work(NamedTuple):
     tokens: int
 
 
+@runtime_checkable
 class Stage(Loss, Protocol):
     """What the trainer needs to know about a stage.
 

@@ -6,6 +6,9 @@ import numpy as np
 from sr_jax.checkpoints.reading import open_params
 from sr_jax.parallel.lazy import on_host
 
+PLAIN = {"alignment.structure.weight": 0.0, "alignment.identity.weight": 0.0}
+"""What makes a stage two plain fine-tuning."""
+
 
 def load_params(workdir, **which):
     """`open_params`, but as NumPy arrays."""
