@@ -15,6 +15,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.data.records import RecordSpec
 from sr_jax.models import precision
 from sr_jax.models.functional import Params
@@ -90,12 +91,11 @@ def record_spec(config: ml_collections.ConfigDict, *, noisy_images: int) -> Reco
         noisy_images: K, how many draws of the noisy first frame a record holds.
     """
     model = CogVideoXConfig(**config.model.to_dict())
-    return RecordSpec(
-        latent_shape=(*model.sample_size, model.out_channels),
-        noisy_images=noisy_images,
-        embedding_dim=config.identity.embedding_dim,
-        text_shape=(model.max_text_seq_length, model.text_embed_dim),
-    )
+    frames, height, width = model.sample_size
+    tokens, text_width = model.max_text_seq_length, model.text_embed_dim
+    latent = {"t": frames, "h": height, "w": width, "c": model.out_channels}
+    others = {"k": noisy_images + 1, "e": config.identity.embedding_dim, "l": tokens, "d": text_width}
+    return RecordSpec(CORE_FIELDS, latent | others)
 
 
 def abstract_batch(spec: RecordSpec, batch_size: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
