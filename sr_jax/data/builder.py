@@ -11,20 +11,22 @@ import dataclasses
 import io
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Float
 
+from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.data.records import STRING_FIELDS, Provenance, RecordSpec
 from sr_jax.errors import UserError
 
 _NAME = "clip_records"
 _VERSION = "1.0.0"
-_EMPTY_PROMPT = "empty_prompt"
+# Keys of the dataset's metadata.
+_PROVENANCE, _EMPTY_PROMPT, _AXES = "provenance", "empty_prompt", "axes"
 MANIFEST_FILE = "manifest.json"
 """Beside the datasets, once all of them are complete."""
 WORK_FOLDER = "work"
@@ -35,10 +37,10 @@ class ClipRecords(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """TFDS builder of one dataset of clip records.
 
     Attributes:
-        spec: Sizes of the arrays.
-        provenance: What made the records; stored in the dataset's metadata.
+        spec: The arrays; their axes are stored in the dataset's metadata.
+        provenance: What made the records; stored there too.
         empty_prompt: Embedding of the empty caption; stored there too, in float16.
-        splits: For each split's name, its records: `ARRAY_FIELDS` in float16, `STRING_FIELDS`, `fps` and
+        splits: For each split's name, its records: the arrays in float16, `STRING_FIELDS`, `fps` and
             `source_first_frame`. `clip_id` is unique in a split.
     """
 
@@ -56,7 +58,11 @@ class ClipRecords(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         data_dir: str,
     ):
         self._spec = spec
-        self._metadata = {"provenance": provenance.to_json(), _EMPTY_PROMPT: _encode(empty_prompt)}
+        self._metadata = {
+            _PROVENANCE: provenance.to_json(),
+            _EMPTY_PROMPT: _encode(empty_prompt),
+            _AXES: dict(spec.fields),
+        }
         self._splits = splits
         super().__init__(data_dir=data_dir, file_format="array_record")
 
@@ -102,7 +108,7 @@ def write_dataset(
 
     Args:
         data_dir: Folder to write into; must not hold a dataset yet.
-        spec: Sizes of the arrays.
+        spec: The arrays.
         provenance: What made the records.
         empty_prompt: The text teacher's embedding of "", of the records' `text_shape`.
         splits: For each split's name, its records (see `ClipRecords`).
@@ -148,30 +154,37 @@ def dataset_folders(data_dir: Path | str) -> list[Path]:
     return folders
 
 
-def open_dataset(data_dir: Path | str, split: str) -> Sequence[dict[str, Any]]:
+def open_dataset(data_dir: Path | str, split: str, fields: Iterable[str] | None = None) -> Sequence[dict[str, Any]]:
     """Random access to the records of a split, as stored: float16 arrays, text as bytes.
 
     The result can be pickled, so Grain's workers may share it.
 
+    Args:
+        data_dir: Folder that `prepare` wrote.
+        split: Which split.
+        fields: The arrays and other entries to read; nothing else is decoded. None: all.
+
     Raises:
-        UserError: When there is no dataset in `data_dir`, it has no such split, or holds several sizes.
+        UserError: When there is no dataset in `data_dir`, it has no such split or field, or holds several sizes.
     """
     folders = dataset_folders(data_dir)
     if len(folders) > 1:
         names = ", ".join(str(folder) for folder in folders)
         raise UserError(f"{data_dir} holds clips of several sizes: name one of {names}")
-    return open_sizes(data_dir, split)[folders[0]]
+    return open_sizes(data_dir, split, fields)[folders[0]]
 
 
-def open_sizes(data_dir: Path | str, split: str) -> dict[Path, Sequence[dict[str, Any]]]:
+def open_sizes(
+    data_dir: Path | str, split: str, fields: Iterable[str] | None = None
+) -> dict[Path, Sequence[dict[str, Any]]]:
     """The records of a split, as `open_dataset` gives them, of each of `dataset_folders` that has any.
 
     Raises:
-        UserError: When there is no dataset in `data_dir`, or no such split.
+        UserError: When there is no dataset in `data_dir`, or no such split or field.
     """
     builders = {folder: _read_only_builder(folder) for folder in dataset_folders(data_dir)}
     sources = {
-        folder: builder.as_data_source(split=split)
+        folder: _Records(folder, builder, split, fields)
         for folder, builder in builders.items()
         if split in builder.info.splits
     }
@@ -181,6 +194,35 @@ def open_sizes(data_dir: Path | str, split: str) -> dict[Path, Sequence[dict[str
     return sources
 
 
+class _Records(Sequence):
+    """The records of one split of a folder, of which some entries are read.
+
+    TFDS can leave out entries of records only with TensorFlow, so it gives their bytes, and only what is wanted is
+    decoded of them.
+    """
+
+    def __init__(self, folder: Path, builder: Any, split: str, fields: Iterable[str] | None):
+        features = builder.info.features
+        wanted = list(features if fields is None else fields)
+        for name in wanted:
+            if name not in features:
+                raise UserError(
+                    f"the records in {folder} have no field {name!r}: prepare the videos again with the teacher that "
+                    "writes it (config.features of configs/prepare.py)"
+                )
+        self._features = tfds.features.FeaturesDict({name: features[name] for name in wanted})
+        self._bytes = builder.as_data_source(split=split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        return self._features.deserialize_example_np(self._bytes[index])
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[index] for index in range(len(self)))
+
+
 def read_provenance(data_dir: Path | str) -> Provenance:
     """What made the dataset, or the datasets of several sizes, in `data_dir`.
 
@@ -188,7 +230,7 @@ def read_provenance(data_dir: Path | str) -> Provenance:
         UserError: When there is no dataset in `data_dir`, or its sizes were not made together.
     """
     folders = dataset_folders(data_dir)
-    made = [Provenance.from_json(_read_only_builder(folder).info.metadata["provenance"]) for folder in folders]
+    made = [Provenance.from_json(_read_only_builder(folder).info.metadata[_PROVENANCE]) for folder in folders]
     if len(made) == 1:
         return made[0]
     sizes = [f"{item.clip.pop('height')}x{item.clip.pop('width')}" for item in made]
@@ -208,14 +250,11 @@ def count_clips(data_dir: Path | str, split: str) -> list[int]:
 
 
 def read_spec(folder: Path | str) -> RecordSpec:
-    """Sizes of the records in one of `dataset_folders`."""
-    features = _read_only_builder(Path(folder)).info.features
-    return RecordSpec(
-        latent_shape=features["latent_mean"].shape,
-        noisy_images=features["image_latents"].shape[0] - 1,
-        embedding_dim=features["face_embedding"].shape[-1],
-        text_shape=features["text_embedding"].shape,
-    )
+    """The arrays of the records in one of `dataset_folders`."""
+    info = _read_only_builder(Path(folder)).info
+    # Datasets that were made before fields had axes have these, at most.
+    axes = info.metadata.get(_AXES) or {name: axes for name, axes in CORE_FIELDS.items() if name in info.features}
+    return RecordSpec.of(axes, {name: info.features[name].shape for name in axes})
 
 
 def read_empty_prompt(data_dir: Path | str) -> Float[np.ndarray, "l d"]:

@@ -1,14 +1,16 @@
 """From a dataset on disk to batches: Grain, shuffled, split over processes and exactly resumable."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import grain
 import numpy as np
+from numpy.typing import DTypeLike
 
 from sr_jax.data import builder
-from sr_jax.data.records import ARRAY_FIELDS, STRING_FIELDS
+from sr_jax.data.fields import CORE_FIELDS
+from sr_jax.data.records import STRING_FIELDS
 from sr_jax.errors import UserError
 
 
@@ -16,18 +18,18 @@ def train_batches(
     data_dir: Path | str,
     *,
     split: str = "train",
+    fields: Collection[str] | None = None,
     batch_size: int,
     seed: int,
     rows: Sequence[int] | None = None,
-    fields: Sequence[str] | None = None,
     num_threads: int = 2,
     prefetch: int = 4,
 ) -> grain.DatasetIterator:
     """An endless iterator over global batches, or over some rows of each.
 
-    Each item maps `ARRAY_FIELDS` to float32 arrays `[len(rows), ...]`. The order is a new shuffle in each epoch and
-    depends on `seed` only. An epoch's end may fall inside a batch, so every clip is seen equally often. Of a folder
-    that holds clips of several sizes, each batch has one size, and sizes come as often as they have clips.
+    Each item maps `fields` to float16 arrays `[len(rows), ...]`, as they are stored. The order is a new shuffle in each
+    epoch and depends on `seed` only. An epoch's end may fall inside a batch, so every clip is seen equally often. Of a
+    folder that holds clips of several sizes, each batch has one size, and sizes come as often as they have clips.
 
     The k-th batch is the same whoever reads which rows of it, and the whole position of the iterator is k:
     `set_state({"next_index": k})` continues behind k batches, on any number of processes.
@@ -35,6 +37,7 @@ def train_batches(
     Args:
         data_dir: Folder that `prepare` wrote.
         split: Which split to read.
+        fields: What to read of the records, and nothing else. None: `CORE_FIELDS`, as float32.
         batch_size: Clips in a global batch, over all processes.
         seed: Seed of the shuffles.
         rows: The rows of each global batch to read, from 0; all of them when None.
@@ -42,24 +45,19 @@ def train_batches(
         prefetch: How many batches are read ahead.
 
     Raises:
-        UserError: When there is no such dataset or split, or it has fewer clips than one batch.
+        UserError: When there is no such dataset, split or field, or it has fewer clips than one batch.
     """
     if batch_size < 1:
         raise UserError(f"batch size {batch_size} is not positive")
     rows = range(batch_size) if rows is None else rows
+    read = _Arrays(CORE_FIELDS if fields is None else fields, np.float32 if fields is None else np.float16)
     sizes, clips = [], []
-    for folder, source in builder.open_sizes(data_dir, split).items():
+    for folder, source in builder.open_sizes(data_dir, split, read.fields).items():
         if len(source) < batch_size:
             raise UserError(
                 f"split {split!r} of {folder} has {len(source)} clips, fewer than one batch of {batch_size}"
             )
-        shuffled = (
-            grain.MapDataset.source(source)
-            .seed(seed)
-            .shuffle()
-            .repeat()
-            .map(_arrays if fields is None else _Half(fields))
-        )
+        shuffled = grain.MapDataset.source(source).seed(seed).shuffle().repeat().map(read)
         sizes.append(grain.MapDataset.source(_Batches(shuffled, batch_size, rows)))
         clips.append(len(source))
     dataset = sizes[0] if len(sizes) == 1 else grain.MapDataset.mix(sizes, weights=clips)
@@ -83,33 +81,32 @@ class _Batches:
         return {name: np.stack([clip[name] for clip in chosen]) for name in chosen[0]}
 
 
-class _Half:
-    def __init__(self, fields):
-        self.fields = fields
-
-    def __call__(self, record):
-        return {name: np.asarray(record[name]) for name in self.fields}
-
-
-def eval_examples(data_dir: Path | str, split: str) -> Iterator[dict[str, Any]]:
+def eval_examples(
+    data_dir: Path | str, split: str, fields: Collection[str] = tuple(CORE_FIELDS)
+) -> Iterator[dict[str, Any]]:
     """All clips of a split, one at a time, in the dataset's fixed order (a hash of the `clip_id`).
 
-    Each is a dictionary with `ARRAY_FIELDS` as float32 without a batch axis, `STRING_FIELDS` as `str`, `fps` and
-    `source_first_frame`.
+    Each is a dictionary with `fields` as float32 without a batch axis, `STRING_FIELDS` as `str`, `fps` and
+    `source_first_frame`; nothing else is read.
 
     Raises:
-        UserError: When there is no such dataset or split.
+        UserError: When there is no such dataset, split or field.
     """
-    return map(_example, builder.open_dataset(data_dir, split))
+    arrays = _Arrays(fields, np.float32)
+
+    def example(record: Mapping[str, Any]) -> dict[str, Any]:
+        texts = {name: record[name].decode() for name in STRING_FIELDS}
+        numbers = {"fps": float(record["fps"]), "source_first_frame": int(record["source_first_frame"])}
+        return arrays(record) | texts | numbers
+
+    return map(example, builder.open_dataset(data_dir, split, [*fields, *STRING_FIELDS, "fps", "source_first_frame"]))
 
 
-def _example(record: Mapping[str, Any]) -> dict[str, Any]:
-    return _arrays(record) | {
-        **{name: record[name].decode() for name in STRING_FIELDS},
-        "fps": float(record["fps"]),
-        "source_first_frame": int(record["source_first_frame"]),
-    }
+class _Arrays:
+    """Some arrays of a record, in a type. A class, so that Grain can name it and pickle it."""
 
+    def __init__(self, fields: Collection[str], dtype: DTypeLike):
+        self.fields, self._dtype = tuple(fields), dtype
 
-def _arrays(record: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    return {name: np.asarray(record[name], np.float32) for name in ARRAY_FIELDS}
+    def __call__(self, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        return {name: np.asarray(record[name], self._dtype) for name in self.fields}

@@ -7,61 +7,68 @@ from typing import Any
 
 import numpy as np
 
-ARRAY_FIELDS = (
-    "latent_mean",
-    "latent_std",
-    "image_latents",
-    "depth_latent",
-    "face_embedding",
-    "face_mask",
-    "text_embedding",
-)
-"""The fields of a record that training reads."""
+from sr_jax.data.fields import Fields, axis_sizes, shapes
 
 STRING_FIELDS = ("clip_id", "prompt", "source")
-"""The fields of a record that are text."""
+"""What a record holds of text, beside its fields."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RecordSpec:
-    """Sizes of the arrays of a record.
+    """The arrays of a record.
+
+    Latents are already scaled: what the transformer sees. `image_latents`, scaled as a conditioning image, holds the
+    clean first frame at index 0 and noisy draws of it after (CogVideoX-I2V training: sigma = exp(N(-3, 0.5)) is drawn,
+    and noise of that size is added to the pixels in [-1, 1] before the codec).
 
     Attributes:
-        latent_shape: `(T, h, w, C)` of a clip's latent.
-        noisy_images: K, how many draws of the noisy first frame a record holds beside the clean one.
-        embedding_dim: E, width of a face embedding.
-        text_shape: `(L, D)` of a caption's embedding.
+        fields: Their names and axes.
+        sizes: The size of each named axis.
     """
 
-    latent_shape: tuple[int, int, int, int]
-    noisy_images: int
-    embedding_dim: int
-    text_shape: tuple[int, int]
+    fields: Fields
+    sizes: Mapping[str, int]
+
+    @classmethod
+    def of(
+        cls, fields: Fields, shapes: Mapping[str, tuple[int, ...]], known: Mapping[str, int] | None = None
+    ) -> "RecordSpec":
+        """The spec of arrays of these shapes; the arguments are those of `axis_sizes`.
+
+        Raises:
+            ValueError: When a shape does not fit the axes, or two sizes of an axis differ.
+        """
+        return cls(dict(fields), axis_sizes(fields, shapes, known))
 
     def array_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the float16 arrays.
+        """Shapes of the float16 arrays."""
+        return shapes(self.fields, self.sizes)
 
-        Latents are already scaled: what the transformer sees. `image_latents` `[K+1, 1, h, w, C]`, scaled as a
-        conditioning image, holds the clean first frame at index 0 and K noisy draws of it after (CogVideoX-I2V
-        training: sigma = exp(N(-3, 0.5)) is drawn, and noise of that size is added to the pixels in [-1, 1] before the
-        codec).
-        """
-        num_latents, height, width, channels = self.latent_shape
-        return {
-            "latent_mean": self.latent_shape,
-            "latent_std": self.latent_shape,
-            "image_latents": (self.noisy_images + 1, 1, height, width, channels),
-            "depth_latent": self.latent_shape,
-            "face_embedding": (num_latents, self.embedding_dim),
-            "face_mask": (num_latents,),
-            "text_embedding": self.text_shape,
-        }
+    @property
+    def latent_shape(self) -> tuple[int, int, int, int]:
+        """`(T, h, w, C)` of a clip's latent."""
+        return self.array_shapes()["latent_mean"]
+
+    @property
+    def text_shape(self) -> tuple[int, int]:
+        """`(L, D)` of a caption's embedding."""
+        return self.array_shapes()["text_embedding"]
+
+    @property
+    def embedding_dim(self) -> int:
+        """E, width of a face embedding."""
+        return self.array_shapes()["face_embedding"][-1]
+
+    @property
+    def noisy_images(self) -> int:
+        """How many draws of the noisy first frame a record holds beside the clean one."""
+        return self.array_shapes()["image_latents"][0] - 1
 
     def to_float16(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The arrays as a record stores them: float16, checked.
 
         Args:
-            arrays: One entry for each of `ARRAY_FIELDS`, any float type.
+            arrays: One entry for each field, any float type.
 
         Raises:
             ValueError: When a shape is not that of this spec or a value is not finite in float16.
@@ -85,7 +92,8 @@ class Provenance:
     Attributes:
         codec: Name, weight hash, `scaling_factor`, `temporal_compression_ratio`, `spatial_compression_ratio` and
             `latent_channels` of the video codec.
-        teachers: Name and weight hash (and settings) of each of "depth", "face_detector", "face_recogniser" and "text".
+        teachers: Name and weight hash (and settings) of each of "depth", "face_detector", "face_recogniser" and "text",
+            and of every further teacher under the name that the config gives it.
         clip: `num_frames`, `fps`, `height` and `width` of a clip, `noisy_images` (K) and the `seed` of their noise; of
             a folder of several sizes `sizes`, such as "480x720", instead of height and width.
         software_version: Version of this package. Kept for the reader; it never makes two datasets differ.

@@ -91,7 +91,7 @@ def plan(config: ml_collections.ConfigDict, topology: Topology) -> Plan:
     meshes.check_batch_size(config.batch_size, mesh, config.accumulate_steps)
     stage = builders.build_stage(config, described_stage_one(config))
     program = build_program(config, mesh, stage)
-    records = record_spec(config, noisy_images=NOISY_IMAGES)
+    records = record_spec(config, stage, noisy_images=NOISY_IMAGES)
     batch = abstract_batch(records, stage, config.batch_size, mesh)
     start, cpu_start = time.perf_counter(), time.process_time()
     traced = program.train_step.trace(program.state, program.frozen, batch)

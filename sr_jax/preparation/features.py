@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 import sr_jax
 from sr_jax.backbones.codec import VideoCodec, latent_frames
+from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.data.records import Provenance, RecordSpec
 from sr_jax.errors import UserError
 from sr_jax.media import video
@@ -71,12 +72,10 @@ class FeatureExtractor:
         self._codec, self._faces, self._text, self._seed = codec, faces, text, seed
         self._colours = colours
         self.empty_prompt = text([""])[0]
-        self.spec = RecordSpec(
-            latent_shape=_latent_shape(codec, num_frames, height, width),
-            noisy_images=noisy_images,
-            embedding_dim=faces.recogniser.embedding_dim,
-            text_shape=self.empty_prompt.shape,
-        )
+        sizes = dict(zip("thwc", _latent_shape(codec, num_frames, height, width)))
+        tokens, text_width = self.empty_prompt.shape
+        others = {"k": noisy_images + 1, "e": faces.recogniser.embedding_dim, "l": tokens, "d": text_width}
+        self.spec = RecordSpec(CORE_FIELDS, sizes | others)
         self.provenance = Provenance(
             codec={
                 "name": codec.name,

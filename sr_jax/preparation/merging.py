@@ -12,7 +12,7 @@ import numpy as np
 
 from sr_jax.data import builder
 from sr_jax.data.builder import MANIFEST_FILE, WORK_FOLDER
-from sr_jax.data.records import ARRAY_FIELDS
+from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.errors import UserError
 from sr_jax.outputs import remove_leftovers, replacing, writing_to
 from sr_jax.preparation.dataset import CLIPS_FOLDER, INDEX_FILE, Preparation, changed
@@ -131,7 +131,7 @@ def _records(work: WorkFolder, size: Size, split: str, fps: float) -> Iterator[d
     for number, clip in _clips(work, size):
         if clip.source.split == split:
             with np.load(work.features_path(number, clip), allow_pickle=False) as arrays:
-                yield {name: arrays[name] for name in ARRAY_FIELDS} | _description(clip) | {"fps": fps}
+                yield {name: arrays[name] for name in CORE_FIELDS} | _description(clip) | {"fps": fps}
 
 
 def _description(clip: ClipPlan) -> dict[str, Any]:

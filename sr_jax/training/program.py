@@ -15,6 +15,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from sr_jax.checkpoints.networks import backbone_of
+from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.data.records import RecordSpec
 from sr_jax.models import precision
 from sr_jax.models.functional import Params
@@ -81,20 +82,19 @@ def shardings(abstract: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.sharding, abstract)
 
 
-def record_spec(config: ml_collections.ConfigDict, *, noisy_images: int) -> RecordSpec:
-    """The sizes of the records that `config` trains on, when they are those that its model names.
+def record_spec(config: ml_collections.ConfigDict, stage: Stage, *, noisy_images: int) -> RecordSpec:
+    """The records that `config` trains on, when their sizes are those that its model names.
 
     Args:
         config: See `configs/`.
+        stage: What it describes, which may read fields that not every dataset has.
         noisy_images: K, how many draws of the noisy first frame a record holds.
     """
     backbone = backbone_of(config.to_dict())
-    return RecordSpec(
-        latent_shape=(*backbone.latent_size, backbone.latent_channels),
-        noisy_images=noisy_images,
-        embedding_dim=config.identity.embedding_dim,
-        text_shape=backbone.text_shape,
-    )
+    (frames, height, width), (tokens, text_width) = backbone.latent_size, backbone.text_shape
+    latent = {"t": frames, "h": height, "w": width, "c": backbone.latent_channels}
+    others = {"k": noisy_images + 1, "e": config.identity.embedding_dim, "l": tokens, "d": text_width}
+    return RecordSpec(CORE_FIELDS | stage.fields, latent | others)
 
 
 def abstract_batch(spec: RecordSpec, stage: Stage, batch_size: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:

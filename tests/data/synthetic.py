@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sr_jax.data.builder import write_dataset
+from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.data.records import Provenance, RecordSpec
 
 
@@ -41,19 +42,20 @@ def record_spec(
     noisy_images=2,
     embedding_dim=8,
     text_shape=(4, 12),
+    more_fields=None,
 ) -> RecordSpec:
-    """Sizes of the records of clips of `frames` frames of `height` x `width` pixels."""
-    return RecordSpec(
-        latent_shape=(
-            1 + (frames - 1) // temporal_ratio,
-            height // spatial_ratio,
-            width // spatial_ratio,
-            latent_channels,
-        ),
-        noisy_images=noisy_images,
-        embedding_dim=embedding_dim,
-        text_shape=text_shape,
-    )
+    """The records of clips of `frames` frames of `height` x `width` pixels, with `more_fields` of the same axes."""
+    sizes = {
+        "t": 1 + (frames - 1) // temporal_ratio,
+        "h": height // spatial_ratio,
+        "w": width // spatial_ratio,
+        "c": latent_channels,
+        "k": 1 + noisy_images,
+        "e": embedding_dim,
+        "l": text_shape[0],
+        "d": text_shape[1],
+    }
+    return RecordSpec(CORE_FIELDS | (more_fields or {}), sizes)
 
 
 def empty_prompt(spec: RecordSpec) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sr_jax.data import builder
-from sr_jax.data.records import ARRAY_FIELDS
+from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.errors import UserError
 from tests.data.synthetic import empty_prompt, provenance, random_records, record_spec
 
@@ -29,7 +29,7 @@ def test_records_come_back_as_written(tmp_path, spec):
     assert len(source) == 5
     assert len(builder.open_dataset(tmp_path, "test")) == 2
     for record in records:
-        for name in ARRAY_FIELDS:
+        for name in CORE_FIELDS:
             assert stored[record["clip_id"]][name].dtype == np.float16
             np.testing.assert_array_equal(stored[record["clip_id"]][name], record[name])
         assert stored[record["clip_id"]]["prompt"].decode() == record["prompt"]
@@ -80,6 +80,26 @@ def test_a_dataset_without_the_empty_prompt_says_what_to_do(tmp_path, spec):
     metadata.write_text(json.dumps({"provenance": json.loads(metadata.read_text())["provenance"]}))
     with pytest.raises(UserError, match="lacks the embedding of the empty prompt: prepare it again"):
         builder.read_empty_prompt(tmp_path)
+
+
+def test_a_dataset_of_before_fields_had_axes_is_read(tmp_path, spec):
+    records = random_records(spec, clips=2)
+    _write(tmp_path, spec, records)
+    assert builder.read_spec(tmp_path) == spec
+    metadata = next(tmp_path.rglob("metadata.json"))
+    values = json.loads(metadata.read_text())
+    assert values.pop("axes") == CORE_FIELDS
+    metadata.write_text(json.dumps(values))
+    assert builder.read_spec(tmp_path) == spec
+    stored = {record["clip_id"].decode(): record for record in builder.open_dataset(tmp_path, "train")}
+    for record in records:
+        for name in CORE_FIELDS:
+            np.testing.assert_array_equal(stored[record["clip_id"]][name], record[name])
+
+
+def test_the_builder_is_found_where_datasets_say(tmp_path, spec):
+    _write(tmp_path, spec, random_records(spec, clips=1))
+    assert json.loads(next(tmp_path.rglob("dataset_info.json")).read_text())["moduleName"] == "sr_jax.data.builder"
 
 
 def test_an_empty_prompt_of_another_shape_is_refused(tmp_path, spec):

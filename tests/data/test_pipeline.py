@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from sr_jax.data import builder
+from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.data.pipeline import eval_examples, train_batches
-from sr_jax.data.records import ARRAY_FIELDS
 from sr_jax.errors import UserError
 from tests.data.synthetic import random_records, record_spec, write_synthetic_dataset
 
@@ -22,12 +23,55 @@ def test_batches_hold_the_records(data_dir):
     batch = next(train_batches(data_dir, batch_size=4, seed=0))
     spec = record_spec()
     records = random_records(spec, clips=11)
-    assert set(batch) == set(ARRAY_FIELDS)
+    assert set(batch) == set(CORE_FIELDS)
     for name, shape in spec.array_shapes().items():
         assert batch[name].shape == (4, *shape)
         assert batch[name].dtype == np.float32
         for row, number in zip(batch[name], batch["latent_mean"][:, 0, 0, 0, 0].astype(int), strict=True):
             np.testing.assert_array_equal(row, records[number][name].astype(np.float32))
+
+
+def test_the_fields_asked_for_are_read_and_no_others(tmp_path, monkeypatch):
+    # Of shapes that no other test reads: threads of other tests may still read ahead.
+    options = {"frames": 9, "height": 20, "noisy_images": 6, "text_shape": (5, 9)}
+    options["more_fields"] = {"grid": "t h w", "face_boxes": "t 4"}
+    write_synthetic_dataset(tmp_path, clips=4, **options)
+    spec = record_spec(**options)
+    assert builder.read_spec(tmp_path) == spec
+    records = {record["grid"].tobytes(): record for record in random_records(spec, clips=4)}
+    decoded = set()
+    decode = tfds.features.Tensor.decode_example_np
+    monkeypatch.setattr(
+        tfds.features.Tensor, "decode_example_np", lambda self, data: decoded.add(self.shape) or decode(self, data)
+    )
+    batch = next(train_batches(tmp_path, fields=("grid", "face_mask"), batch_size=4, seed=0))
+    assert list(batch) == ["grid", "face_mask"]
+    assert decoded & set(spec.array_shapes().values()) == {(3, 5, 4), (3,)}
+    assert {array.dtype for array in batch.values()} == {np.dtype(np.float16)}
+    for grid, mask in zip(*batch.values(), strict=True):
+        np.testing.assert_array_equal(mask, records.pop(grid.tobytes())["face_mask"])
+
+
+def test_unless_fields_are_asked_for_the_core_ones_are_read(tmp_path):
+    write_synthetic_dataset(tmp_path, clips=2, more_fields={"grid": "t h w"})
+    assert set(next(train_batches(tmp_path, batch_size=2, seed=0))) == set(CORE_FIELDS)
+
+
+def test_examples_hold_the_fields_asked_for(data_dir):
+    example = next(eval_examples(data_dir, "test", ("text_embedding",)))
+    assert set(example) == {"text_embedding", "clip_id", "prompt", "source", "fps", "source_first_frame"}
+    assert example["text_embedding"].dtype == np.float32
+
+
+def test_a_field_that_no_teacher_wrote_is_named(data_dir):
+    message = (
+        rf"^the records in {data_dir} have no field 'tokens': prepare the videos again with the teacher that writes it "
+        r"\(config\.features of configs/prepare\.py\)$"
+    )
+    with pytest.raises(UserError, match=message):
+        train_batches(data_dir, fields=("latent_mean", "tokens"), batch_size=2, seed=0)
+    with pytest.raises(UserError, match=message):
+        eval_examples(data_dir, "test", ("tokens",))
 
 
 def test_every_epoch_is_a_new_shuffle_of_all_clips(data_dir):

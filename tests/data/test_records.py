@@ -1,18 +1,26 @@
 import numpy as np
 import pytest
 
-from sr_jax.data.records import ARRAY_FIELDS, Provenance
+from sr_jax.data.fields import CORE_FIELDS
+from sr_jax.data.records import Provenance, RecordSpec
 from tests.data.synthetic import provenance, record_spec
 
 
 @pytest.mark.parametrize("frames,height,width,latents", [(13, 64, 48, (4, 16, 12)), (49, 480, 720, (13, 120, 180))])
 def test_shapes_of_a_record(frames, height, width, latents):
     shapes = record_spec(frames=frames, height=height, width=width, noisy_images=4, embedding_dim=64).array_shapes()
-    assert tuple(shapes) == ARRAY_FIELDS
+    assert list(shapes) == list(CORE_FIELDS)
     assert shapes["latent_mean"] == shapes["latent_std"] == shapes["depth_latent"] == (*latents, 16)
     assert shapes["image_latents"] == (5, 1, *latents[1:], 16)
     assert shapes["face_embedding"] == (latents[0], 64)
     assert shapes["face_mask"] == (latents[0],)
+
+
+def test_a_spec_of_arrays():
+    spec = record_spec(noisy_images=4, embedding_dim=64, text_shape=(7, 5))
+    assert RecordSpec.of(CORE_FIELDS, spec.array_shapes()) == spec
+    assert (spec.latent_shape, spec.noisy_images) == ((2, 4, 4, 16), 4)
+    assert (spec.embedding_dim, spec.text_shape) == (64, (7, 5))
 
 
 def test_to_float16_checks_shape_and_range():

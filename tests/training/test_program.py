@@ -42,7 +42,7 @@ def test_the_batch_is_as_described(tiny, mesh):
     config = tiny("base")
     stage = builders.build_stage(config)
     batch = to_global(next(make_data(config, mesh, stage)), config.batch_size, mesh)
-    described = abstract_batch(record_spec(config, noisy_images=2), stage, config.batch_size, mesh)
+    described = abstract_batch(record_spec(config, stage, noisy_images=2), stage, config.batch_size, mesh)
     assert _described(described) == _described(batch)
 
 
@@ -52,7 +52,7 @@ def test_the_step_of_stage_two_is_described_without_any_workdir(tiny, stage_two,
     config = stage_two()
     theirs = build_program(config, mesh, builders.build_stage(config))
     assert _described(ours.frozen) == _described(theirs.frozen)
-    batch = abstract_batch(record_spec(described, noisy_images=2), ours.stage, described.batch_size, mesh)
+    batch = abstract_batch(record_spec(described, ours.stage, noisy_images=2), ours.stage, described.batch_size, mesh)
     lowered = [p.train_step.lower(p.state, p.frozen, batch).as_text() for p in (ours, theirs)]
     assert lowered[0] == lowered[1]
 

@@ -47,7 +47,7 @@ def test_work_is_what_the_step_computes(tiny, stage, overrides):
     config = _larger(tiny, stage, **overrides)
     mesh = make_mesh({"data": 1}, jax.devices()[:1])
     program = build_program(config, mesh, builders.build_stage(config, described_stage_one(config)))
-    records = record_spec(config, noisy_images=1)
+    records = record_spec(config, program.stage, noisy_images=1)
     batch = abstract_batch(records, program.stage, config.batch_size, mesh)
     counted = count_flops(program.train_step.trace(program.state, program.frozen, batch).jaxpr)
     work = program.stage.work(records.latent_shape[:3], records.text_shape[0])
