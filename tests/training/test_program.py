@@ -58,8 +58,10 @@ def test_the_step_of_stage_two_is_described_without_any_workdir(tiny, stage_two,
 
 
 def test_a_batch_that_cannot_be_split(tiny, mesh):
+    config = tiny("base")
+    stage = builders.build_stage(config)
     with pytest.raises(UserError, match=r"config\.batch_size is 6: it must be a multiple of data x fsdp = 4"):
-        abstract_batch(record_spec(tiny("base"), noisy_images=2), builders.build_stage(tiny("base")), 6, mesh)
+        abstract_batch(record_spec(config, stage, noisy_images=2), stage, 6, mesh)
 
 
 @pytest.fixture(scope="module")
