@@ -9,6 +9,8 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
+from sr_jax.conversion import transformer
+from sr_jax.conversion.rules import expected_shapes
 from sr_jax.errors import UserError
 from sr_jax.models.cogvideox import CogVideoXTransformer3D
 from sr_jax.models.functional import Functional
@@ -17,7 +19,7 @@ from sr_jax.models.lora import AdaptedFunctional, LoraConfig, LoraLinear, join, 
 from sr_jax.parallel.lazy import on_host
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.parallel.sharding import ShardingRules, param_shardings
-from tests.models.diffusers_twin import ROPE, diffusers_model, our_params
+from tests.models.tiny_transformers import ROPE, our_params, weights_of
 from tests.training.helpers import assert_same_bits
 
 ATTENTION = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out")
@@ -31,8 +33,8 @@ def module():
 
 
 @pytest.fixture(scope="module")
-def params():
-    return our_params(dict(diffusers_model(ROPE).named_parameters()), ROPE)
+def params(module):
+    return our_params(weights_of(expected_shapes(transformer.rules(ROPE), module.abstract_params()), seed=0), ROPE)
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +44,12 @@ def inputs():
     return latents, jax.random.normal(keys[1], (2, 5, ROPE.text_embed_dim)), jnp.array([3, 700])
 
 
-def random_factors(adapted, key=7):
-    """Factors with no zeros, as after training."""
-    fresh, structure = jax.tree.flatten(adapted.init(jax.random.key(key)))
-    keys = jax.random.split(jax.random.key(key), len(fresh))
-    return jax.tree.unflatten(structure, [0.3 * jax.random.normal(k, x.shape) for k, x in zip(keys, fresh)])
+def random_factors(adapted, seed=7):
+    """Factors with no zeros, as after training; uniform, so that they have the same bits on every machine."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(rng.uniform(-0.5, 0.5, leaf.shape), jnp.float32), adapted.abstract_params()
+    )
 
 
 def relative_error(ours, theirs):
