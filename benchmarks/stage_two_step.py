@@ -133,7 +133,7 @@ def measure_step(arguments: argparse.Namespace) -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from configs import stage_one, stage_two
+    from sr_jax.configs import stage_one, stage_two
     from sr_jax.parallel.chips import find_chip
     from sr_jax.parallel.mesh import make_mesh
     from sr_jax.training import builders

@@ -5,7 +5,7 @@ from typing import Any
 
 import ml_collections
 
-from configs.pods import PODS, pod_names
+from sr_jax.configs.pods import PODS, pod_names
 from sr_jax.models.cogvideox_config import RELEASED
 from sr_jax.models.identity import IdentityConfig
 
