@@ -1,18 +1,24 @@
 import dataclasses
-import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from sr_jax.errors import UserError
 from sr_jax.models.cogvideox import CogVideoXTransformer3D
 from sr_jax.models.functional import Functional
 from sr_jax.models.structure import StructureModule, evenly_spaced, init_from_transformer
 from sr_jax.parallel.lazy import on_host
-from tests.models.diffusers_twin import I2V, I2V_1_5, ROPE, ROPE_1_5, diffusers_model, our_params, run_diffusers
+from tests.models.tiny_transformers import (
+    I2V,
+    I2V_1_5,
+    ROPE,
+    ROPE_1_5,
+    our_params,
+    random_inputs,
+    random_transformer_weights,
+)
 
 LAYERS = 5
 
@@ -83,31 +89,21 @@ def test_pruning_keeps_evenly_spaced_blocks():
 
 @pytest.mark.parametrize("with_text", [False, True])
 @pytest.mark.parametrize("config", [dataclasses.replace(ROPE, in_channels=8), I2V_1_5])
-def test_the_module_is_the_pruned_model_of_diffusers(config, with_text):
+def test_the_module_is_the_pruned_model_of_diffusers(original, config, with_text):
     """Blocks 0, 2 and 4 of five, the noisy latents' channels of eight, timestep 0, no text or the empty prompt."""
     config = dataclasses.replace(config, num_layers=LAYERS)
     pruned = dataclasses.replace(config, num_layers=3, in_channels=4)
-    whole, theirs = diffusers_model(config).state_dict(), diffusers_model(pruned, seed=1)
-    tensors = {}
-    for name in theirs.state_dict():
-        layer = re.match(r"(transformer_blocks\.)(\d)(\..*)", name)
-        tensors[name] = whole[f"{layer[1]}{2 * int(layer[2])}{layer[3]}" if layer else name]
-    weight = tensors["patch_embed.proj.weight"]
-    if weight.ndim == 4:
-        tensors["patch_embed.proj.weight"] = weight[:, :4]
-    else:
-        # Of patches, channels come first.
-        tensors["patch_embed.proj.weight"] = weight.reshape(len(weight), 8, -1)[:, :4].reshape(len(weight), -1)
-    theirs.load_state_dict(tensors)
     module = Functional(lambda rngs: StructureModule(pruned, rngs=rngs, with_text=with_text))
-    params = on_host(init_from_transformer(random_params(module), our_params(whole, config), LAYERS, 3))
-    latents = np.random.default_rng(0).standard_normal((3, 4, 6, 10, 4), np.float32)
-    text = np.zeros((3, 0, config.text_embed_dim), np.float32)
+    latents, text, _ = random_inputs(pruned, 3, (4, 6, 10), text_length=pruned.max_text_seq_length if with_text else 0)
+    target = random_params(module)
     if with_text:
-        text = np.broadcast_to(params["empty_prompt"], (3, *params["empty_prompt"].shape)).copy()
-    with torch.no_grad():
-        inputs = map(torch.from_numpy, (latents, text, np.zeros(3, np.int32)))
-        expected = run_diffusers(theirs, pruned, *inputs).numpy()
+        text[1:] = text[0]
+        target["empty_prompt"] = jnp.asarray(text[0])
+    whole = our_params(random_transformer_weights(original, config), config)
+    params = on_host(init_from_transformer(target, whole, LAYERS, 3))
+    expected = original("transformer").forward_of_part(
+        dataclasses.asdict(config), 0, [0, 2, 4], 4, latents, text, np.zeros(3, np.int32)
+    )
     got = jax.jit(module.apply)(params, latents)
     assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
 
