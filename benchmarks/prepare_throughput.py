@@ -157,7 +157,7 @@ def _preparation(folder: Path, clip: dict[str, Any], *, batch_size: int) -> Any:
     """What prepares the videos of `folder` with the teachers of packages."""
     import numpy as np
 
-    from configs.prepare import get_config
+    from sr_jax.configs.prepare import get_config
     from sr_jax.demo.fit_teachers.codec import fit_linear_codec
     from sr_jax.prepare import make_preparation
 

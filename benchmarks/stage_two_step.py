@@ -132,14 +132,14 @@ def measure_step(arguments: argparse.Namespace) -> dict[str, Any]:
     """Seconds, model FLOP utilisation and peak memory of a step under one remat policy."""
     import jax
     import jax.numpy as jnp
+    from sr_jax.training.work import clip_work
 
-    from configs import stage_one, stage_two
+    from sr_jax.configs import stage_one, stage_two
     from sr_jax.parallel.chips import find_chip
     from sr_jax.parallel.mesh import make_mesh
     from sr_jax.training import builders
     from sr_jax.training.program import abstract_batch, build_program, record_spec, shardings
     from sr_jax.training.state import TrainState
-    from sr_jax.training.work import clip_work
 
     device = jax.local_devices()[0]
     stats = device.memory_stats() or {}

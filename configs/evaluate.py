@@ -8,7 +8,7 @@ Sizes: `people` for the demo's rendered people; `real` for real clips, where no 
 
 import ml_collections
 
-from configs.sections import codec_section, faces_section
+from sr_jax.configs.sections import codec_section, faces_section
 
 _FACES = {
     # A detector and a recogniser fitted with another seed than the teacher.

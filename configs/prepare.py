@@ -12,7 +12,7 @@ from typing import Any
 
 import ml_collections
 
-from configs.sections import codec_section, depth_section, faces_section, text_section
+from sr_jax.configs.sections import codec_section, depth_section, faces_section, text_section
 
 # `stride`: frames from one clip's start to the next one's, at `fps`. `more_sizes`: a clip gets the size whose aspect
 # ratio is nearest to its video's; with more than one, the output holds a dataset for each.

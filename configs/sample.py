@@ -13,7 +13,7 @@ released image-to-video models and what is trained from them. One clip with rele
 
 import ml_collections
 
-from configs.sections import codec_section, text_section
+from sr_jax.configs.sections import codec_section, text_section
 
 _SIZES = {
     "people": {

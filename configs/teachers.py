@@ -7,7 +7,7 @@ Sizes: `people` for rendered people; `real` for the clips of `python -m sr_jax.d
 
 import ml_collections
 
-from configs.sections import depth_section
+from sr_jax.configs.sections import depth_section
 
 _DEPTHS = {
     "people": depth_section("precomputed"),

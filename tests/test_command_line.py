@@ -121,6 +121,32 @@ def test_what_is_wrong_with_a_config_is_named(parse, argv, message):
     assert "\n" not in str(error.value) and "Traceback" not in str(error.value)
 
 
+def test_the_packages_own_configs_are_found_in_any_folder(parse, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse("--config=configs/sample.py:cogvideox").sampler == "dpm"
+    assert parse("--config", "./configs/prepare.py:real", "--config.seed=3").clip.fps == 12.0
+    assert parse(config="configs/sample.py:people").sampler == "ddim"
+    with pytest.raises(UserError, match=r"^--config=configs/sample\.py:huge: unknown size 'huge': choose one of"):
+        parse("--config=configs/sample.py:huge")
+    for elsewhere in ("sample.py", "other/sample.py", "configs/more/sample.py", "configs"):
+        with pytest.raises(UserError):
+            parse(f"--config={elsewhere}")
+
+
+def test_a_config_of_the_working_folder_comes_first(parse, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/sample.py").write_text(
+        "from sr_jax.configs import sample\n\n\n"
+        "def get_config(size):\n"
+        "    config = sample.get_config(size)\n"
+        "    config.batch_size = 77\n"
+        "    return config\n"
+    )
+    config = parse("--config=configs/sample.py:cogvideox")
+    assert (config.batch_size, config.sampler) == (77, "dpm")
+
+
 def test_a_command_with_a_config_of_its_own_names_a_wrong_key():
     command = [sys.executable, "-m", "sr_jax.sample", "--config.sede=1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

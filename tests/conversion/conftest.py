@@ -9,9 +9,9 @@ from tests.conversion.folders import save_pipeline
 
 
 @pytest.fixture(scope="session")
-def pipeline(tmp_path_factory) -> Path:
-    """The folder that diffusers saved."""
-    return save_pipeline(tmp_path_factory.mktemp("pipeline") / "theirs")
+def pipeline(original, tmp_path_factory) -> Path:
+    """The folder as diffusers saves it."""
+    return save_pipeline(original, tmp_path_factory.mktemp("pipeline") / "theirs")
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ import pytest
 import torch
 from diffusers import CogVideoXTransformer3DModel
 
-from configs import base, stage_one
 from sr_jax import command_line, convert
 from sr_jax.checkpoints.reading import read_meta
 from sr_jax.checkpoints.transformers import load_transformer
+from sr_jax.configs import base, stage_one
 from sr_jax.errors import UserError
 from sr_jax.training import builders
 from sr_jax.training.loop import train

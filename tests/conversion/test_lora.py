@@ -10,16 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from configs import base
-from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
 from sr_jax.checkpoints import transformers
 from sr_jax.checkpoints.reading import read_meta
+from sr_jax.configs import base
 from sr_jax.conversion.importing import Source, import_pipeline
 from sr_jax.conversion.lora import WEIGHTS_FILE, lora_tensors, save_lora
 from sr_jax.errors import UserError
 from sr_jax.generation.generator import load_generator
 from sr_jax.generation.sampler import clip_key
-from sr_jax.models.functional import Functional
 from sr_jax.models.lora import AdaptedFunctional, LoraConfig, join, merge
 from sr_jax.parallel.batches import to_first_device
 from sr_jax.parallel.lazy import on_host
@@ -30,13 +28,14 @@ from tests.data.synthetic import write_synthetic_dataset
 from tests.evaluation.diffusers_video import IMAGE, PROMPT, SEED, diffusers_video, our_config
 from tests.models.diffusers_twin import diffusers_model, our_params, run_diffusers
 from tests.models.test_lora import ATTENTION, EVERYTHING, random_factors, relative_error
+from tests.models.tiny_transformers import Predictor
 from tests.training.helpers import assert_same_bits, load_params
 
 CONFIG = LoraConfig(rank=3, alpha=2.0, targets=ATTENTION)
 
 
 def our_module(config):
-    return Functional(lambda rngs: CogVideoXTransformer3D(config, rngs=rngs))
+    return Predictor(config)
 
 
 def random_batch(config):

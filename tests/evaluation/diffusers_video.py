@@ -8,7 +8,7 @@ from diffusers.models.autoencoders import vae as posterior
 from diffusers.schedulers import scheduling_dpm_cogvideox
 from PIL import Image
 
-from configs.sample import get_config
+from sr_jax.configs.sample import get_config
 from tests.models.vae_twin import to_ours
 
 # Small frames of another aspect than the image.

@@ -19,8 +19,8 @@ from diffusers import CogVideoXImageToVideoPipeline
 from diffusers.models.autoencoders import vae as posterior
 from PIL import Image
 
-from configs import sample
 from sr_jax.backbones.cogvideox.config import RELEASED
+from sr_jax.configs import sample
 from sr_jax.conversion.importing import Source, import_pipeline
 from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.errors import UserError

@@ -1,5 +1,3 @@
-import warnings
-
 import numpy as np
 import onnx
 import onnxruntime
@@ -11,17 +9,15 @@ from sr_jax.teachers import registry
 from sr_jax.teachers.base import Face, FaceRecogniser
 from sr_jax.teachers.faces.landmarks import ARCFACE_TEMPLATE, align, arcface_template
 from sr_jax.teachers.faces.onnx import load_onnx_recogniser
-from tests.conversion.iresnet_twin import export, random_iresnet
+from tests.conversion.iresnet_files import write_iresnet
 
 
 @pytest.fixture(scope="module")
-def arcface(tmp_path_factory):
+def arcface(original, tmp_path_factory):
     """An iResNet of published image size and tiny width."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = random_iresnet((1, 2, 1, 1), (4, 6, 6, 8), image_size=112)
-        path = tmp_path_factory.mktemp("onnx") / "small.onnx"
-        return export(model, path, folded=True, dynamic=False, image_size=112)
+    path = tmp_path_factory.mktemp("onnx") / "small.onnx"
+    options = {"folded": True, "dynamic": False, "image_size": 112}
+    return write_iresnet(original, path, (1, 2, 1, 1), (4, 6, 6, 8), **options)
 
 
 def frames(count=3):

@@ -1,16 +1,15 @@
-from unittest import mock
-
 import ml_collections
 import numpy as np
 import pytest
 
-from configs import evaluate, prepare, sample, teachers
+from sr_jax.configs import evaluate, prepare, sample, teachers
 from sr_jax.demo.fit_teachers.codec import fit_linear_codec
 from sr_jax.demo.wordllama import WordLlamaText
 from sr_jax.errors import UserError
 from sr_jax.teachers import registry
 from sr_jax.teachers.base import FaceTeacher
 from sr_jax.teachers.depth.colours import PrecomputedDepth
+from tests.preparation.fakes import BrightFaces, BrightnessDepth, ColourRecogniser, LetterText, MeanCodec
 
 
 @pytest.mark.parametrize(
@@ -46,23 +45,32 @@ def test_missing_weights_are_told(tmp_path):
         registry.load_face_teacher({"name": "small", "path": str(tmp_path)})
 
 
-class Blind:
-    """A detector that finds nobody, and a recogniser that knows nobody."""
+class Loader:
+    """In place of a class or function that loads weights: always gives the same object, and keeps what it was asked.
 
-    name, weight_hash, embedding_dim = "blind", "none", 1
+    `calls` has the way and the arguments of each call, without those given by name.
+    """
 
-    def __init__(self, path=""):
-        self.path = path
+    def __init__(self, loaded):
+        self.loaded = loaded
+        self.calls = []
 
-    def __call__(self, frames):
-        return [[] for _ in frames]
+    def __call__(self, *arguments, **options):
+        return self._give("call", arguments)
 
-    def embed(self, frames, faces):
-        return np.zeros((len(frames), 1), np.float32), np.zeros(len(frames), bool)
+    def load(self, *arguments, **options):
+        return self._give("load", arguments)
+
+    def from_package(self, *arguments):
+        return self._give("from_package", arguments)
+
+    def _give(self, way, arguments):
+        self.calls.append((way, *arguments))
+        return self.loaded
 
 
 def test_the_choice_of_a_face_is_read_and_checked(monkeypatch):
-    monkeypatch.setitem(registry.FACES, "some", lambda section: FaceTeacher(Blind(), Blind()))
+    monkeypatch.setitem(registry.FACES, "some", lambda section: FaceTeacher(BrightFaces(), ColourRecogniser()))
     assert registry.load_face_teacher({"name": "some"}).choice == "largest"
     assert registry.load_face_teacher({"name": "some", "choice": "first"}).choice == "first"
     with pytest.raises(UserError, match=r"faces\.choice is 'last': choose one of largest, first"):
@@ -70,19 +78,21 @@ def test_the_choice_of_a_face_is_read_and_checked(monkeypatch):
 
 
 def test_a_detector_is_chosen_by_name(monkeypatch):
-    monkeypatch.setitem(registry.DETECTORS, "mine", Blind)
-    assert registry.load_detector({"name": "arcface", "detector": "mine", "detector_path": "a"}).path == "a"
+    mine = Loader(BrightFaces())
+    monkeypatch.setitem(registry.DETECTORS, "mine", mine)
+    assert registry.load_detector({"name": "arcface", "detector": "mine", "detector_path": "a"}) is mine.loaded
+    assert mine.calls == [("call", "a")]
     with pytest.raises(UserError, match=r"no face detector is called 'yours': choose one of centerface, mine, scrfd"):
         registry.load_detector({"name": "arcface", "detector": "yours"})
 
 
 def test_the_detector_of_a_package_may_be_a_file(tmp_path, monkeypatch):
-    detector = mock.MagicMock()
-    monkeypatch.setattr(registry, "CenterFaceDetector", detector)
+    loader = Loader(BrightFaces())
+    monkeypatch.setattr(registry, "CenterFaceDetector", loader)
     (tmp_path / "a.onnx").write_bytes(b"no network")
     registry.load_detector({"detector_path": str(tmp_path / "a.onnx")})
     registry.load_detector({"detector_path": str(tmp_path)})
-    assert detector.mock_calls == [mock.call(tmp_path / "a.onnx"), mock.call.from_package(tmp_path)]
+    assert loader.calls == [("call", tmp_path / "a.onnx"), ("from_package", tmp_path)]
     monkeypatch.undo()
     with pytest.raises(UserError, match=r"OpenCV cannot read .*a\.onnx"):
         registry.load_detector({"detector_path": str(tmp_path / "a.onnx")})
@@ -124,25 +134,28 @@ CONFIGS = {
 }
 
 
+LOADED = {
+    "CenterFaceDetector": BrightFaces(),
+    "DlibFaceRecogniser": ColourRecogniser(),
+    "LinearVideoCodec": MeanCodec(),
+    "MobileFaceNetRecogniser": ColourRecogniser(),
+    "ScrfdDetector": BrightFaces(),
+    "SilhouetteStandIn": BrightnessDepth(),
+    "T5Text": LetterText(),
+    "VideoDepthAnythingTeacher": BrightnessDepth(),
+    "WordLlamaText": LetterText(),
+    "load_arcface": ColourRecogniser(),
+    "load_cogvideox_vae": MeanCodec(),
+    "load_onnx_recogniser": ColourRecogniser(),
+    "load_small_faces": FaceTeacher(BrightFaces(), ColourRecogniser()),
+}
+
+
 @pytest.fixture
 def nothing_is_loaded(monkeypatch):
     """Replaces what loads weights."""
-    for name in (
-        "CenterFaceDetector",
-        "DlibFaceRecogniser",
-        "LinearVideoCodec",
-        "MobileFaceNetRecogniser",
-        "ScrfdDetector",
-        "SilhouetteStandIn",
-        "T5Text",
-        "VideoDepthAnythingTeacher",
-        "WordLlamaText",
-        "load_arcface",
-        "load_cogvideox_vae",
-        "load_onnx_recogniser",
-    ):
-        monkeypatch.setattr(registry, name, mock.MagicMock())
-    monkeypatch.setattr(registry, "load_small_faces", lambda path: FaceTeacher(Blind(), Blind()))
+    for name, loaded in LOADED.items():
+        monkeypatch.setattr(registry, name, Loader(loaded))
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import stage_one, stage_two
 from sr_jax.checkpoints.reading import read_meta
+from sr_jax.configs import stage_one, stage_two
 from sr_jax.conversion.importing import Source, import_pipeline
 from sr_jax.data.builder import read_empty_prompt
 from sr_jax.errors import UserError

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs.teachers import get_config
 from sr_jax.backbones.codec import LinearVideoCodec
+from sr_jax.configs.teachers import get_config
 from sr_jax.demo.fit_teachers.faces import FitSchedule, _jittered, _mirrored, face_examples, fit_recogniser
 from sr_jax.demo.fit_teachers.fitting import fit_teachers
 from sr_jax.demo.fit_teachers.quality import codec_metrics, face_metrics
