@@ -28,7 +28,7 @@ side() {
 
 side ahead 150 --parts training sampling --contestants sr_jax stage_two --xla-flags="$cublas" --prepare &
 ahead=$!
-side text 80 --parts attention t5 --xla-flags="$cublas"
+side text 90 --parts attention t5 --xla-flags="$cublas"
 wait "$ahead"
 # The next to be compiled ahead, on the cores that the steps leave idle.
 side ahead 150 --parts training --contestants sr_jax stage_two --remat save_attention --xla-flags="$cublas" --prepare &
@@ -40,3 +40,4 @@ side training_best 110 --parts training --contestants sr_jax stage_two --remat s
   --xla-flags="$cublas"
 side vae 150 --parts vae_decode vae_encode --pairs 5
 side training_tuned 120 --parts training --contestants pytorch_tuned --pairs 3 --turns 1
+side rest 200 --parts forward input depth --pairs 5

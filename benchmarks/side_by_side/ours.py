@@ -12,13 +12,14 @@ import numpy as np
 
 from benchmarks.side_by_side.settings import TEXT_TOKENS, Settings
 from benchmarks.side_by_side.workload import Workload, peak_bytes_of_process
+from benchmarks.stage_two_step import measure_attention
 from benchmarks.training_step import TrainingStep
 from configs import stage_one, stage_two
 from sr_jax.data.builder import write_dataset
 from sr_jax.data.pipeline import train_batches
 from sr_jax.data.records import Provenance
 from sr_jax.evaluation.sampling import SamplingSettings, make_sampler
-from sr_jax.models import vae_network, video_depth
+from sr_jax.models import attention_kernels, vae_network, video_depth
 from sr_jax.models.functional import Functional
 from sr_jax.models.t5 import RELEASED as T5
 from sr_jax.models.t5 import T5Encoder
@@ -29,6 +30,7 @@ from sr_jax.teachers.video_depth import input_size_for
 from sr_jax.training.builders import build_schedule, build_transformer
 from sr_jax.training.program import record_spec
 
+_HEAD_DIM = 64
 _RECORDS = 8
 _CLIPS_PER_RUN = 16
 
@@ -62,15 +64,31 @@ class _Compiled(_Ours):
 
 
 class Attention(_Ours):
-    """The device's attention kernel, checked before it is timed."""
+    """The device's attention kernel with its gradients, checked before it is timed."""
 
     def __init__(self, settings: Settings):
-        self._tokens = settings.tokens
+        self._tokens, self._heads = settings.tokens, settings.transformer.num_attention_heads
 
-    def _run(self) -> dict[str, Any]:
-        from benchmarks.stage_two_step import measure_attention
+    def _prepare(self) -> dict[str, Any]:
+        checked = measure_attention(self._tokens)
+        return {name: checked[name] for name in ("kernel", "relative_errors", "tflops_per_second")}
 
-        return measure_attention(self._tokens)
+    def _create(self) -> None:
+        shape = (1, self._tokens, self._heads, _HEAD_DIM)
+        self._inputs = [jax.random.normal(key, shape, jnp.bfloat16) for key in jax.random.split(jax.random.key(0), 3)]
+        kernel = attention_kernels.choose(jax.default_backend(), *self._inputs[:2])
+
+        def product(q: Any, k: Any, v: Any) -> Any:
+            return jnp.sum(kernel(q, k, v, self._tokens).astype(jnp.float32) ** 2)
+
+        self._gradients = jax.jit(jax.grad(product, argnums=(0, 1, 2)))
+
+    def _run(self) -> None:
+        jax.block_until_ready(self._gradients(*self._inputs))
+
+    def _about(self) -> dict[str, Any]:
+        # Two products forwards, five backwards.
+        return super()._about() | {"flops": 7 * 2 * self._tokens**2 * self._heads * _HEAD_DIM}
 
 
 class Training(_Ours):

@@ -118,13 +118,10 @@ class Turns:
 
     def together(self, runs: int) -> None:
         """All stay in memory, and take turns run by run."""
-        started = {}
+        started = {name: self._start(name) for name in self._names}
         for name in self._names:
-            contestant = self._start(name)
-            if self._set_up(name, contestant, ("prepare", "create", "run")):
-                started[name] = contestant
-            else:
-                contestant.close()
+            if not self._set_up(name, started[name], ("prepare", "create", "run")):
+                started.pop(name).close()
         for _ in range(runs):
             for name in list(started):
                 if not self._run(name, started[name]):
