@@ -14,12 +14,9 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
-import torch
-from diffusers import CogVideoXImageToVideoPipeline
-from diffusers.models.autoencoders import vae as posterior
 from PIL import Image
 
-from configs import sample
+from sr_jax.configs import sample
 from sr_jax.conversion.importing import Source, import_pipeline
 from sr_jax.data.video import read_video
 from sr_jax.diffusion.schedule import NoiseSchedule
@@ -42,9 +39,10 @@ from tests.evaluation.diffusers_video import (
     WIDTH,
     diffusers_video,
     our_config,
+    some_values,
 )
 from tests.evaluation.fakes import LetterText, PatchCodec
-from tests.models.vae_twin import relative_error
+from tests.models.tiny_vae import relative_error
 from tests.training.helpers import batch_loss
 from tests.training.watched import Watched
 
@@ -52,11 +50,11 @@ _ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(original, tmp_path_factory):
     """For each variant a folder of diffusers and our import of it; of 5B-I2V also their folder without its table."""
     result = {}
     for variant in ("5b_i2v", "1_5_5b_i2v"):
-        folder = save_pipeline(tmp_path_factory.mktemp(variant) / "theirs", variant)
+        folder = save_pipeline(original, tmp_path_factory.mktemp(variant) / "theirs", variant)
         config = folder / "vae" / "config.json"
         inverted = {"invert_scale_latents": variant == "1_5_5b_i2v"}
         config.write_text(json.dumps(json.loads(config.read_text()) | inverted))
@@ -106,14 +104,14 @@ def load():
         ("1_5_5b_i2v", "dpm", "released", 6.0, 16, 7),
     ],
 )
-def test_the_video_is_that_of_diffusers(folders, load, monkeypatch, variant, sampler, dynamic, scale, frames, steps):
+def test_the_video_is_that_of_diffusers(original, folders, load, variant, sampler, dynamic, scale, frames, steps):
     theirs, ours = folders[variant]
     latent_frames = {1: 1, 9: 3, 16: 4, 17: 5}[frames]
     if variant == "1_5_5b_i2v":
         # Its temporal patch is 2: of an even number, that many are made, and of an odd one, one more is, and cut off.
         latent_frames += latent_frames % 2
     options = {"guidance_scale": scale, "use_dynamic_cfg": dynamic == "released", "frames": frames, "steps": steps}
-    expected = diffusers_video(theirs, monkeypatch, clip_key(SEED, PROMPT), sampler, latent_frames, **options)
+    expected = diffusers_video(original, theirs, sampler, latent_frames, **options)
 
     config = our_config(sampler=sampler, dynamic_guidance=dynamic, guidance_scale=scale, num_inference_steps=steps)
     config.clip.num_frames = frames
@@ -121,23 +119,18 @@ def test_the_video_is_that_of_diffusers(folders, load, monkeypatch, variant, sam
     pipeline = load(ours, config).pipeline
     latents, video = pipeline.latents(IMAGE, PROMPT, clip_key(SEED, PROMPT)), pipeline(IMAGE, PROMPT, seed=SEED)
     assert video.shape == (frames, HEIGHT, WIDTH, 3)
-    for got, wanted in zip((latents, video), expected, strict=True):
+    for got, wanted in zip((latents, some_values(video)), expected, strict=True):
         assert np.isfinite(wanted).all()
         assert relative_error(got, wanted) < 1e-3
 
 
 @pytest.mark.parametrize("variant", ["5b_i2v", "1_5_5b_i2v"])
-def test_training_conditions_on_the_image_as_the_pipeline_of_diffusers_does(folders, load, monkeypatch, variant):
+def test_training_conditions_on_the_image_as_the_pipeline_of_diffusers_does(original, folders, load, variant):
     theirs, ours = folders[variant]
     image = np.random.default_rng(1).uniform(-1, 1, (1, 1, HEIGHT, WIDTH, 3)).astype(np.float32)
-    pipeline = CogVideoXImageToVideoPipeline.from_pretrained(theirs)
     # Records hold the mean of the posterior.
-    monkeypatch.setattr(posterior, "randn_tensor", lambda shape, **_: torch.zeros(shape))
-    temporal_patch = pipeline.transformer.config.patch_size_t or 1
-    frames = FRAMES + 4 * (-3 % temporal_patch)
-    options = {"generator": torch.Generator(), "latents": torch.zeros(())}
-    their_image = torch.from_numpy(image[:, 0]).permute(0, 3, 1, 2)
-    _, wanted = pipeline.prepare_latents(their_image, 1, 4, frames, HEIGHT, WIDTH, torch.float32, "cpu", **options)
+    wanted = original("pipeline").image_condition(theirs, image[:, 0], FRAMES)
+    temporal_patch = {"5b_i2v": 1, "1_5_5b_i2v": 2}[variant]
 
     codec = load(ours, our_config()).pipeline.codec
     image_latents = codec.image_condition_factor * codec.encode(jnp.asarray(image))[0]
@@ -149,8 +142,7 @@ def test_training_conditions_on_the_image_as_the_pipeline_of_diffusers_does(fold
     transformer = Watched(HEIGHT // 4, WIDTH // 4, 4)
     stage = Denoising({"transformer": transformer}, NoiseSchedule(), 0.0, 0.0, True, temporal_patch, None)
     batch_loss(stage)({"transformer": {}}, {}, batch, jax.random.key(0))
-    got, wanted = transformer.inputs[0, ..., 4:], wanted[0].detach().permute(0, 2, 3, 1).numpy()
-    assert relative_error(got, wanted) < 1e-5
+    assert relative_error(transformer.inputs[0, ..., 4:], wanted) < 1e-5
 
 
 def test_the_lines_of_the_readme_make_a_video(folders, load, monkeypatch, tmp_path):

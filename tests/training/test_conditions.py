@@ -13,7 +13,7 @@ from sr_jax.models.cogvideox import CogVideoXTransformer3D, pad_frames
 from sr_jax.models.functional import Functional
 from sr_jax.models.structure import StructureModule, with_empty_prompt
 from sr_jax.training import stages
-from tests.models.diffusers_twin import ROPE, ROPE_1_5
+from tests.models.tiny_transformers import ROPE, ROPE_1_5
 from tests.training.helpers import batch_loss
 from tests.training.watched import Watched
 
