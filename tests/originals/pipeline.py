@@ -1,6 +1,7 @@
 """The image-to-video pipeline of diffusers, with the noise that ours draws. Videos and latents are `[T, H, W, C]`."""
 
 import math
+import zlib
 from pathlib import Path
 from unittest.mock import patch
 
@@ -12,7 +13,6 @@ from diffusers.models.autoencoders import vae as posterior
 from diffusers.schedulers import scheduling_dpm_cogvideox
 from PIL import Image
 
-from sr_jax.evaluation.sampling import clip_key
 from tests.evaluation.diffusers_video import some_values
 from tests.originals.schedulers import OPTIONS
 
@@ -46,7 +46,7 @@ def video(
     scheduler = {"ddim": CogVideoXDDIMScheduler, "dpm": CogVideoXDPMScheduler}[sampler]
     pipeline.scheduler = scheduler(**OPTIONS, snr_shift_scale=1.0)
 
-    key, size = clip_key(seed, prompt), (options["height"] // 4, options["width"] // 4, 4)
+    key, size = _clip_key(seed, prompt), (options["height"] // 4, options["width"] // 4, 4)
     start_key, steps_key = jax.random.split(key)
     image_noise = _normal(jax.random.fold_in(key, 2), 1, *size).transpose(1, 2)
     decode, kept, taken = pipeline.decode_latents, {}, []
@@ -120,7 +120,7 @@ def loop(
     def network(inputs: torch.Tensor, text: torch.Tensor, t: int) -> torch.Tensor:
         return torch.tanh(inputs @ mix + text.mean(dim=0) @ read) * (1 + t / 1000)
 
-    noise = jax.random.normal(jax.random.split(clip_key(seed, clip_id))[0], (1, frames, *image.shape[1:]))
+    noise = jax.random.normal(jax.random.split(_clip_key(seed, clip_id))[0], (1, frames, *image.shape[1:]))
     latents = torch.from_numpy(np.array(noise))[0]
     condition = torch.cat([image, torch.zeros(frames - 1, *image.shape[1:])])
     scheduler = CogVideoXDDIMScheduler(**OPTIONS, snr_shift_scale=1.0)
@@ -135,6 +135,11 @@ def loop(
             velocity = without + scale * (velocity - without)
         latents = scheduler.step(velocity, t, latents).prev_sample
     return latents.numpy()
+
+
+def _clip_key(seed: int, clip_id: str) -> jax.Array:
+    """The key of ours of all the noise of a clip."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(clip_id.encode()))
 
 
 def _normal(key: jax.Array, *shape: int) -> torch.Tensor:
