@@ -26,6 +26,7 @@ from sr_jax.evaluation.pipeline import ClipSize, make_pipeline, released_clip_si
 from sr_jax.evaluation.sampling import clip_key
 from sr_jax.models.cogvideox_config import RELEASED
 from sr_jax.training.stages import Denoising
+from tests.comparison import relative_error
 from tests.conversion.folders import save_pipeline
 from tests.data.synthetic import write_synthetic_dataset
 from tests.evaluation.diffusers_video import (
@@ -42,7 +43,6 @@ from tests.evaluation.diffusers_video import (
     some_values,
 )
 from tests.evaluation.fakes import LetterText, PatchCodec
-from tests.models.tiny_vae import relative_error
 from tests.training.helpers import batch_loss
 from tests.training.watched import Watched
 
