@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sr_jax.conversion.importing import Source, import_pipeline
+from sr_jax.backbones.releases import import_pipeline
+from sr_jax.conversion.importing import Source
 from tests.conversion.folders import save_pipeline
 
 

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from sr_jax.backbones.cogvideox import transformer_weights
+from sr_jax.backbones.releases import import_pipeline
 from sr_jax.checkpoints import transformers
 from sr_jax.checkpoints.reading import read_meta
 from sr_jax.configs import base
-from sr_jax.conversion.importing import Source, import_pipeline
+from sr_jax.conversion.importing import Source
 from sr_jax.conversion.lora import WEIGHTS_FILE, lora_tensors, save_lora
 from sr_jax.errors import UserError
 from sr_jax.generation.generator import load_generator
@@ -76,7 +78,9 @@ def test_it_changes_diffusers_as_it_changes_ours(variant, targets):
     adapted = AdaptedFunctional(module, config)
     lora = random_factors(adapted)
     before = their_output(theirs, model_config, batch)
-    theirs.load_lora_adapter(as_torch(lora_tensors(lora, config, model_config)), prefix="transformer")
+    theirs.load_lora_adapter(
+        as_torch(lora_tensors(lora, config, transformer_weights.rules(model_config))), prefix="transformer"
+    )
     beside = their_output(theirs, model_config, batch)
     ours = jax.jit(adapted.apply)(join(params, lora), *map(jnp.asarray, batch))
     assert relative_error(ours, beside) < 1e-4
@@ -91,7 +95,9 @@ def test_merged_is_what_diffusers_fuses():
     # Copied, because fusing writes into the same memory.
     params = jax.tree.map(np.copy, our_params(theirs.state_dict(), model_config))
     lora = random_factors(AdaptedFunctional(our_module(model_config), config))
-    theirs.load_lora_adapter(as_torch(lora_tensors(lora, config, model_config)), prefix="transformer")
+    theirs.load_lora_adapter(
+        as_torch(lora_tensors(lora, config, transformer_weights.rules(model_config))), prefix="transformer"
+    )
     theirs.fuse_lora()
     theirs.unload_lora()
     fused = our_params(theirs.state_dict(), model_config)

@@ -11,9 +11,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from sr_jax.conversion.exporting import Part, export, imported_parts
-from sr_jax.conversion.imported import SOURCE_FOLDER, open_component, read_record
-from sr_jax.conversion.importing import Source, import_pipeline
+from sr_jax.backbones.releases import import_pipeline, imported_parts, open_component
+from sr_jax.conversion.exporting import Part, export
+from sr_jax.conversion.imported import SOURCE_FOLDER, read_record
+from sr_jax.conversion.importing import Source
 from sr_jax.errors import UserError
 from sr_jax.parallel.lazy import on_host
 from tests.conversion.folders import VARIANTS, contents, save_pipeline, save_transformer, stored_tensors
@@ -66,7 +67,8 @@ def test_an_export_that_cannot_be_written_leaves_nothing(tmp_path, imported, mon
 
 def test_numbers_do_not_depend_on_the_kept_headers(tmp_path, pipeline, imported):
     parts = [
-        Part(part.name, part.folder, part.config, part.stored, {}, unchanged=True) for part in imported_parts(imported)
+        Part(part.name, part.kind, part.folder, part.config, part.stored, {}, unchanged=True)
+        for part in imported_parts(imported)
     ]
     export(parts, tmp_path / "back", max_shard_bytes=10_000)
     for part in parts:

@@ -8,9 +8,10 @@ import safetensors.torch
 import torch
 from transformers import T5EncoderModel
 
-from sr_jax.conversion.exporting import export, imported_parts
-from sr_jax.conversion.imported import SOURCE_FOLDER, open_component
-from sr_jax.conversion.importing import Source, import_pipeline
+from sr_jax.backbones.releases import import_pipeline, imported_parts, open_component
+from sr_jax.conversion.exporting import export
+from sr_jax.conversion.imported import SOURCE_FOLDER
+from sr_jax.conversion.importing import Source
 from sr_jax.errors import UserError
 from tests.conversion.folders import contents, stored_tensors
 from tests.teachers.tiny_t5 import random_encoder

@@ -6,6 +6,7 @@ import pytest
 from sr_jax.diffusion.samplers import sample
 from sr_jax.diffusion.v_prediction import ScheduleConfig, VPrediction, trailing_timesteps
 from sr_jax.errors import UserError
+from tests.comparison import relative_error
 from tests.diffusion.stand_ins import checksum, step_noise, velocity
 
 SHAPE = (2, 3, 2, 3, 2)
@@ -13,10 +14,6 @@ NOISE = np.random.default_rng(7).uniform(-2, 2, SHAPE).astype(np.float32)
 SEED = 11
 # 50 divides the 1000 training timesteps. 7 and 30 do not: the last of 7 steps ends short of the clean latent.
 STEPS = (50, 7, 30)
-
-
-def relative_error(ours, theirs) -> float:
-    return np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
 
 
 def our_sample(process, seed=SEED, *, sampler="dpm", num_inference_steps):

@@ -17,8 +17,7 @@ from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
 from sr_jax.training.denoising import Denoising, Weighted
-from tests.models.diffusers_twin import ROPE, ROPE_1_5
-from tests.models.tiny_transformers import Predictor
+from tests.models.tiny_transformers import ROPE, ROPE_1_5, Predictor
 from tests.training.helpers import batch_loss
 from tests.training.watched import Watched, WatchedTransformer
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.checkpoints.networks import backbone_of
+from sr_jax.checkpoints.reading import item_path, read_meta
 from sr_jax.checkpoints.transformers import load_transformer
 from sr_jax.conversion.lora import WEIGHTS_FILE
 from sr_jax.data.pipeline import train_batches
@@ -19,14 +20,13 @@ from sr_jax.parallel.lazy import on_host
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.parallel.stored import save_item
 from sr_jax.training import builders
-from sr_jax.training.checkpoints import item_path, read_meta
 from sr_jax.training.loop import train
 from sr_jax.training.optimizers import make_optimizer
 from sr_jax.training.program import build_program
 from sr_jax.training.state import TrainState, make_train_step
 from tests.conversion.test_convert import run
-from tests.models.tiny_transformers import our_params, random_inputs, random_transformer_weights
-from tests.training.helpers import assert_close, assert_same_bits, batch_loss, load_params
+from tests.models.tiny_transformers import Predictor, our_params, random_inputs, random_transformer_weights
+from tests.training.helpers import PLAIN, assert_close, assert_same_bits, batch_loss, load_params
 
 LORA = {"lora.rank": 2, "lora.alpha": 4.0, "optimizer.learning_rate": 0.03}
 CONFIG = LoraConfig(2, 4.0, ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out"))
@@ -46,16 +46,17 @@ def batch(dataset):
 
 
 def without_alignment(stage_two, **overrides):
-    return stage_two(structure_weight=0.0, identity_weight=0.0, **LORA, **overrides)
+    return stage_two(**PLAIN, **LORA, **overrides)
 
 
 def test_fresh_factors_have_the_loss_of_the_frozen_transformer(stage_two, batch):
     config = stage_two(**LORA)
-    stage, frozen = builders.build_stage(config), on_host(builders.load_frozen(config))
-    params = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
+    stage = builders.build_stage(config)
+    frozen = on_host(builders.load_frozen(stage))
+    params = builders.initial_params(stage, stage.start(), jax.random.key(0))
     whole = stage_two()
     plain = builders.build_stage(whole)
-    started = builders.initial_params(plain, builders.load_initial(whole, plain), jax.random.key(0))
+    started = builders.initial_params(plain, plain.start(), jax.random.key(0))
     assert_same_bits(frozen["transformer"], started["transformer"])
     ours, theirs = (
         jax.jit(batch_loss(s))(p, frozen, batch, jax.random.key(5))[1] for s, p in ((stage, params), (plain, started))
@@ -67,9 +68,10 @@ def test_fresh_factors_have_the_loss_of_the_frozen_transformer(stage_two, batch)
 
 def test_a_step_changes_the_factors_and_nothing_else(stage_two, batch):
     config = without_alignment(stage_two)
-    stage, frozen = builders.build_stage(config), on_host(builders.load_frozen(config))
+    stage = builders.build_stage(config)
+    frozen = on_host(builders.load_frozen(stage))
     optimizer = make_optimizer(config.optimizer, 4)
-    params = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
+    params = builders.initial_params(stage, stage.start(), jax.random.key(0))
     state = TrainState.create(params, optimizer)
     before = jax.tree.map(np.copy, frozen)
     step = jax.jit(make_train_step(stage, optimizer, ema_decay=0.5, seed=0))
@@ -136,14 +138,13 @@ def test_factors_of_stage_two_change_the_model_of_diffusers_as_ours(original, lo
     save_item(item_path(workdir), "lora", factors)
     run("lora", "--checkpoint", workdir, "--output", tmp_path / "lora")
 
-    model_section = read_meta(workdir)["config"]["model"]
-    config, module = CogVideoXConfig(**model_section), builders.build_transformer(model_section)
+    config = backbone_of(read_meta(workdir)["config"]).config
     options = dataclasses.asdict(config)
     inputs = random_inputs(config, 2, config.sample_size, text_length=config.max_text_seq_length)
     before = original("transformer").forward(options, 0, *inputs)
     beside = original("transformer").forward_with_lora(options, 0, tmp_path / "lora" / WEIGHTS_FILE, *inputs)
     params = our_params(random_transformer_weights(original, config), config)
-    apply = jax.jit(module.apply)
+    apply = jax.jit(Predictor(config).apply)
     change = np.asarray(apply(on_host(merge(params, factors, CONFIG)), *inputs) - apply(params, *inputs))
     expected = beside - before
     assert np.abs(change - expected).max() < 1e-4 * np.abs(expected).max()
@@ -154,7 +155,7 @@ def test_what_is_frozen_is_split_over_a_mesh_as_if_it_were_trained(stage_two):
     config = stage_two(**LORA)
     mesh = make_mesh({"fsdp": 2, "tensor": 2}, jax.devices()[:4])
     frozen = build_program(config, mesh, builders.build_stage(config)).frozen
-    assert jax.tree.structure(frozen) == jax.tree.structure(builders.load_frozen(config))
+    assert jax.tree.structure(frozen) == jax.tree.structure(builders.load_frozen(builders.build_stage(config)))
     for transformer in (frozen["transformer"], frozen["structure"]["transformer"]):
         kernel = transformer["transformer_blocks"]["ff"]["proj_in"]["kernel"]
         assert kernel.sharding.spec == P(None, "fsdp", "tensor")
@@ -162,7 +163,7 @@ def test_what_is_frozen_is_split_over_a_mesh_as_if_it_were_trained(stage_two):
 
 def test_plain_fine_tuning_and_another_optimizer(stage_two, one_device, tmp_path):
     config = without_alignment(stage_two, **{"optimizer.name": "muon"})
-    config.frozen.structure = config.frozen.identity = ""
+    config.alignment.structure.module = config.alignment.identity.module = ""
     state = train(config, tmp_path / "run", one_device)
     assert set(state.params) == {"lora"}
     assert np.any(state.params["lora"]["transformer_blocks"]["attn1"]["to_q"]["lora_b"])
@@ -171,7 +172,7 @@ def test_plain_fine_tuning_and_another_optimizer(stage_two, one_device, tmp_path
 def test_a_run_starts_from_an_adapted_transformer(lora_run, tiny):
     config = tiny("base", **{"init.transformer": str(lora_run)})
     stage = builders.build_stage(config)
-    started = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
+    started = builders.initial_params(stage, stage.start(), jax.random.key(0))
     assert_same_bits(jax.device_get(started["transformer"]), on_host(load_transformer(lora_run)[0]))
 
 
@@ -209,7 +210,7 @@ def test_bad_options_are_refused(tiny, stage, overrides, words):
 def test_factors_of_another_model_are_refused(stage_two):
     config = stage_two(**LORA, **{"model.num_layers": 3})
     with pytest.raises(UserError, match=r"config\.model\.num_layers is 3"):
-        builders.load_frozen(config)
+        builders.load_frozen(builders.build_stage(config))
 
 
 def test_the_whole_is_one_tree(lora_run, base_run):

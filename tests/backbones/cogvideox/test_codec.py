@@ -8,7 +8,8 @@ import torch
 
 from sr_jax.backbones.cogvideox.codec import load_cogvideox_vae
 from sr_jax.backbones.cogvideox.vae_tiling import Tiling
-from sr_jax.conversion.importing import Source, import_pipeline
+from sr_jax.backbones.releases import import_pipeline
+from sr_jax.conversion.importing import Source
 from sr_jax.errors import UserError
 from sr_jax.teachers import registry
 from tests.models import vae_twin

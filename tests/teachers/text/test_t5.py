@@ -7,7 +7,8 @@ import torch
 from diffusers import CogVideoXPipeline
 from transformers import AutoTokenizer, T5EncoderModel
 
-from sr_jax.conversion.importing import Source, import_pipeline
+from sr_jax.backbones.releases import import_pipeline
+from sr_jax.conversion.importing import Source
 from sr_jax.errors import UserError
 from sr_jax.teachers.base import TextTeacher
 from sr_jax.teachers.registry import load_text_teacher
