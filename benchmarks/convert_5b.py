@@ -32,7 +32,6 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from sr_jax.backbones.releases import open_component
 from sr_jax.backbones.cogvideox import config as cogvideox_config
 from sr_jax.backbones.cogvideox import vae_network
 from sr_jax.conversion.components import CONFIG_FILE, KINDS, PIPELINE_FILE
@@ -103,7 +102,8 @@ def convert(*argv: str | Path) -> dict[str, float]:
 def load(imported: Path) -> dict[str, float]:
     """Loads an imported transformer onto a mesh, as training does."""
     # Only here: another process has other devices.
-        from sr_jax.parallel.batches import place
+    from sr_jax.backbones.releases import open_component
+    from sr_jax.parallel.batches import place
     from sr_jax.parallel.lazy import nbytes
     from sr_jax.parallel.mesh import make_mesh
     from sr_jax.parallel.sharding import ShardingRules, param_shardings
