@@ -78,7 +78,7 @@ def parse(monkeypatch):
             "depth",
             {"name": "video_depth_anything", "size": "small", "input_size": 518, "colour_map": "inferno"},
         ),
-        ("people", ["codec.name=cogvideox_vae", "codec.tiled=True"], "codec", {"dtype": "float32", "tiled": True}),
+        ("people", ["codec.name=cogvideox", "codec.tiled=True"], "codec", {"dtype": "float32", "tiled": True}),
         ("people", ["text.name=t5", "text.batch_size=2"], "text", {"num_tokens": 24, "batch_size": 2}),
     ],
 )

@@ -6,8 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from flax import traverse_util
 
+from sr_jax.backbones.cogvideox import transformer_weights as transformer
+from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.conversion.rules import to_theirs
 from sr_jax.conversion.safetensors_file import map_tensor, parse_header, read_header
+from sr_jax.models.functional import Params
 from tests.conversion.saved import write_saved
 from tests.models import tiny_transformers, tiny_vae
 from tests.models.tiny_transformers import I2V, I2V_1_5, ROPE, ROPE_1_5, TINY
@@ -55,6 +60,17 @@ def scheduler_of(variant: str) -> tuple[str, dict]:
     """Class and options of a released pipeline's scheduler."""
     name, shift = ("CogVideoXDDIMScheduler", 3.0) if variant == "2b" else ("CogVideoXDPMScheduler", 1.0)
     return name, {"snr_shift_scale": shift, "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
+
+
+def their_tensors(params: Params, config: CogVideoXConfig) -> dict[str, np.ndarray]:
+    """Our parameters of a transformer under the names of diffusers, in its layout."""
+    flat = traverse_util.flatten_dict(params)
+    return {
+        rule.source: to_theirs(
+            flat[rule.target] if rule.layer is None else flat[rule.target][rule.layer], rule.layout, rule.kernel
+        )
+        for rule in transformer.rules(config)
+    }
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from sr_jax.backbones.releases import find_components, import_pipeline, open_component
 from sr_jax.conversion import exporting
@@ -22,8 +21,8 @@ from tests.training.helpers import assert_same_bits
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return save_transformer(tmp_path_factory.mktemp("source") / "theirs", "5b_i2v", torch.float32)
+def source(original, tmp_path_factory):
+    return save_transformer(original, tmp_path_factory.mktemp("source") / "theirs", "5b_i2v", "float32")
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from sr_jax.models.lora import AdaptedFunctional, LoraConfig, LoraLinear, join, 
 from sr_jax.parallel.lazy import on_host
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.parallel.sharding import ShardingRules, param_shardings
+from tests.comparison import relative_error
 from tests.models.tiny_transformers import ROPE, Predictor, our_params, weights_of
 from tests.training.helpers import assert_same_bits
 
@@ -48,10 +49,6 @@ def random_factors(adapted, seed=7):
     return jax.tree.map(
         lambda leaf: jnp.asarray(rng.uniform(-0.5, 0.5, leaf.shape), jnp.float32), adapted.abstract_params()
     )
-
-
-def relative_error(ours, theirs):
-    return float(jnp.abs(ours - theirs).max() / jnp.abs(theirs).max())
 
 
 def test_fresh_factors_change_nothing(module, params, inputs):

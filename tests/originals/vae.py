@@ -29,15 +29,15 @@ def from_config(config_json: dict) -> tuple[dict[str, tuple[int, ...]], dict]:
 
 
 def encode(options: dict, video: np.ndarray, tiled: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Scaled mean and standard deviation."""
-    with torch.no_grad():
-        return tuple(run_encode(model(options, tiled), torch.from_numpy(video)).numpy())
+    """Scaled mean and standard deviation of the posterior."""
+    return encoding(model(options, tiled), video)
 
 
-def decode(options: dict, latents: np.ndarray, tiled: bool = False) -> np.ndarray:
-    """The video of scaled latents, as diffusers' pipelines decode them."""
+def decode(options: dict, latents: np.ndarray, tiled: bool = False) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape and `some_values` of the video of scaled latents, as diffusers' pipelines decode them."""
     with torch.no_grad():
-        return _run_decode(model(options, tiled), torch.from_numpy(latents)).numpy()
+        video = _run_decode(model(options, tiled), torch.from_numpy(latents)).numpy()
+    return video.shape, tiny_vae.some_values(video)
 
 
 def gradients(options: dict, way: str, x: np.ndarray, weights: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -50,7 +50,7 @@ def gradients(options: dict, way: str, x: np.ndarray, weights: np.ndarray) -> tu
         weights: Of the sum; shaped as the video, or as mean and standard deviation stacked.
     """
     vae, x = model(options), torch.from_numpy(x).requires_grad_()
-    output = {"encode": run_encode, "decode": _run_decode}[way](vae, x)
+    output = {"encode": _run_encode, "decode": _run_decode}[way](vae, x)
     (output * torch.from_numpy(weights)).sum().backward()
     return {name: p.grad.numpy() for name, p in vae.named_parameters() if p.grad is not None}, x.grad.numpy()
 
@@ -85,8 +85,13 @@ def model(options: dict, tiled: bool = False) -> AutoencoderKLCogVideoX:
     return made
 
 
-def run_encode(vae: AutoencoderKLCogVideoX, video: torch.Tensor) -> torch.Tensor:
-    """Scaled mean and standard deviation, stacked."""
+def encoding(vae: AutoencoderKLCogVideoX, video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scaled mean and standard deviation of a model's posterior."""
+    with torch.no_grad():
+        return tuple(_run_encode(vae, torch.from_numpy(video)).numpy())
+
+
+def _run_encode(vae: AutoencoderKLCogVideoX, video: torch.Tensor) -> torch.Tensor:
     posterior = vae.encode(to_theirs(video)).latent_dist
     return vae.config.scaling_factor * torch.stack([to_ours(posterior.mean), to_ours(posterior.std)])
 

@@ -9,6 +9,7 @@ from flax import nnx
 from sr_jax.backbones.cogvideox.config import RELEASED, CogVideoXConfig
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
+from tests.comparison import relative_error
 from tests.models.tiny_transformers import (
     I2V,
     I2V_1_5,
@@ -33,12 +34,6 @@ def theirs(original, config: CogVideoXConfig, batch) -> np.ndarray:
 
 def params(original, config: CogVideoXConfig) -> dict:
     return our_params(random_transformer_weights(original, config), config)
-
-
-def relative_error(ours, theirs) -> float:
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape
-    return np.abs(ours - theirs).max() / np.abs(theirs).max()
 
 
 @pytest.mark.parametrize(
