@@ -11,6 +11,7 @@ import pytest
 import safetensors.numpy
 
 from sr_jax import command_line, convert
+from sr_jax.checkpoints.networks import backbone_of, transformer_network
 from sr_jax.checkpoints.reading import read_meta
 from sr_jax.checkpoints.transformers import load_transformer
 from sr_jax.configs import base, stage_one
@@ -90,7 +91,7 @@ def config(dataset, imported):
 
 def starting_params(config):
     stage = builders.build_stage(config)
-    return builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
+    return builders.initial_params(stage, stage.start(), jax.random.key(0))
 
 
 def test_training_starts_from_an_import(config, pipeline):
@@ -146,7 +147,7 @@ def test_an_exported_transformer_computes_in_diffusers_as_here(original, config,
     train(config, tmp_path / "run", jax.devices()[:1])
     run("export", "--checkpoint", tmp_path / "run", "--base", imported, "--output", tmp_path / "back")
     inputs = random_inputs(VARIANTS["5b_i2v"], 1, VARIANTS["5b_i2v"].sample_size)
-    module = builders.build_transformer(config.model.to_dict())
+    module = transformer_network(backbone_of(config.to_dict()))
     params = load_params(tmp_path / "run")[0]["transformer"]
     ours = jax.jit(module.apply)(params, *map(jnp.asarray, inputs))
     theirs, base = (

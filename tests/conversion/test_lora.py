@@ -82,7 +82,8 @@ def test_merged_is_what_diffusers_fuses(original):
     params = our_params(random_transformer_weights(original, model_config), model_config)
     lora = random_factors(AdaptedFunctional(our_module(model_config), config))
     fused = original("lora").fused(
-        dataclasses.asdict(model_config), lora_tensors(lora, config, transformer_weights.rules(model_config))
+        dataclasses.asdict(model_config),
+        lora_tensors(lora, config, transformer_weights.rules(model_config)),
     )
     merged = on_host(merge(params, lora, config))
     check_fused(their_tensors(merged, model_config), fused)
