@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 from sr_jax import command_line, convert
-from sr_jax.checkpoints.networks import backbone_of, transformer_network
+from sr_jax.checkpoints.networks import backbone_of
 from sr_jax.checkpoints.reading import read_meta
 from sr_jax.checkpoints.transformers import load_transformer
 from sr_jax.configs import base, stage_one
@@ -21,7 +21,7 @@ from sr_jax.training.loop import train
 from tests.comparison import relative_error
 from tests.conversion.folders import VARIANTS, contents, stored_tensors, their_tensors
 from tests.data.synthetic import write_synthetic_dataset
-from tests.models.tiny_transformers import random_inputs
+from tests.models.tiny_transformers import Predictor, random_inputs
 from tests.training.helpers import load_params
 
 
@@ -147,7 +147,7 @@ def test_an_exported_transformer_computes_in_diffusers_as_here(original, config,
     train(config, tmp_path / "run", jax.devices()[:1])
     run("export", "--checkpoint", tmp_path / "run", "--base", imported, "--output", tmp_path / "back")
     inputs = random_inputs(VARIANTS["5b_i2v"], 1, VARIANTS["5b_i2v"].sample_size)
-    module = transformer_network(backbone_of(config.to_dict()))
+    module = Predictor(backbone_of(config.to_dict()).config)
     params = load_params(tmp_path / "run")[0]["transformer"]
     ours = jax.jit(module.apply)(params, *map(jnp.asarray, inputs))
     theirs, base = (
