@@ -12,7 +12,16 @@ from typing import Any
 
 import ml_collections
 
-from configs.sections import codec_section, depth_section, faces_section, text_section
+from configs.sections import (
+    LINEAR_CODEC,
+    SILHOUETTE_DEPTH,
+    SMALL_FACES,
+    WORDLLAMA_TEXT,
+    codec_section,
+    depth_section,
+    faces_section,
+    text_section,
+)
 
 # `stride`: frames from one clip's start to the next one's, at `fps`. `more_sizes`: a clip gets the size whose aspect
 # ratio is nearest to its video's; with more than one, the output holds a dataset for each.
@@ -30,19 +39,19 @@ _SIZES: dict[str, dict[str, Any]] = {
     | {
         "clip": {"num_frames": 13, "fps": 24.0, "height": 64, "width": 48, "stride": 13, "more_sizes": ()},
         "depth": depth_section("precomputed"),
-        "faces": faces_section("small"),
-        "codec": codec_section("linear"),
-        "text": text_section("wordllama", num_tokens=24),
+        "faces": faces_section(SMALL_FACES),
+        "codec": codec_section(LINEAR_CODEC),
+        "text": text_section(WORDLLAMA_TEXT, num_tokens=24),
         "batch_size": 16,
     },
     # The clips of `python -m sr_jax.demo.real_clips`.
     "real": _CENTRE
     | {
         "clip": {"num_frames": 13, "fps": 12.0, "height": 64, "width": 64, "stride": 13, "more_sizes": ()},
-        "depth": depth_section("silhouette_stand_in"),
+        "depth": depth_section(SILHOUETTE_DEPTH),
         "faces": faces_section("centerface_dlib"),
-        "codec": codec_section("linear"),
-        "text": text_section("wordllama", num_tokens=24),
+        "codec": codec_section(LINEAR_CODEC),
+        "text": text_section(WORDLLAMA_TEXT, num_tokens=24),
         "batch_size": 16,
     },
     "cogvideox": {
@@ -62,7 +71,7 @@ _SIZES: dict[str, dict[str, Any]] = {
         "on_bad_input": "skip",
         "depth": depth_section("video_depth_anything", dtype="bfloat16"),
         "faces": faces_section("arcface"),
-        "codec": codec_section("cogvideox_vae", dtype="bfloat16", tiled=True),
+        "codec": codec_section("cogvideox", dtype="bfloat16", tiled=True),
         "text": text_section("t5"),
         "batch_size": 2,
     },

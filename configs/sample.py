@@ -13,13 +13,13 @@ released image-to-video models and what is trained from them. One clip with rele
 
 import ml_collections
 
-from configs.sections import codec_section, text_section
+from configs.sections import LINEAR_CODEC, WORDLLAMA_TEXT, codec_section, text_section
 
 _SIZES = {
     "people": {
         # As the dataset was prepared: the checkpoint refuses any other.
-        "codec": codec_section("linear"),
-        "text": text_section("wordllama", num_tokens=24),
+        "codec": codec_section(LINEAR_CODEC),
+        "text": text_section(WORDLLAMA_TEXT, num_tokens=24),
         # "dpm" or "ddim".
         "sampler": "ddim",
         "num_inference_steps": 10,
@@ -33,7 +33,7 @@ _SIZES = {
     },
     "cogvideox": {
         # An empty path is that of the checkpoint, where it is an import of released weights.
-        "codec": codec_section("cogvideox_vae", dtype="bfloat16"),
+        "codec": codec_section("cogvideox", dtype="bfloat16"),
         "text": text_section("t5", batch_size=1),
         # What the authors recommend for the 5B models.
         "sampler": "dpm",

@@ -25,6 +25,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from sr_jax import command_line
+from sr_jax.backbones import load_codec
 from sr_jax.data.builder import MANIFEST_FILE
 from sr_jax.errors import UserError
 from sr_jax.media.shots import ShotOptions
@@ -42,7 +43,6 @@ from sr_jax.preparation.summary import Summary
 from sr_jax.preparation.work import Shard
 from sr_jax.teachers.registry import (
     depth_colours,
-    load_codec,
     load_depth_teacher,
     load_face_teacher,
     load_text_teacher,

@@ -13,12 +13,12 @@ from configs.prepare import get_config
 from sr_jax import prepare
 from sr_jax.data.pipeline import eval_examples, train_batches
 from sr_jax.demo.fit_teachers.codec import fit_linear_codec
+from sr_jax.demo.small_faces import teacher as faces
 from sr_jax.demo.small_faces.detector import FaceDetectorConfig
 from sr_jax.demo.small_faces.weights import save_network
 from sr_jax.errors import UserError
 from sr_jax.media.video import write_video
 from sr_jax.preparation.work import Shard
-from sr_jax.teachers.faces import small as faces
 from tests.preparation import fakes
 
 _ROOT = Path(__file__).parents[1]

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sr_jax.packages import PackageFile, fetch
-from sr_jax.teachers.base import file_hash
+from sr_jax.sections import Section, cache_path
+from sr_jax.teachers.base import DepthTeacher, file_hash
 from sr_jax.teachers.litert import LiteRtNetwork
 
 # MediaPipe's general selfie segmentation network (Apache-2.0). Only this data file is read: the wheel of one platform
@@ -28,6 +29,15 @@ WEIGHTS = PackageFile(
 _INPUT_SIZE = 256
 # Disparity of the person's outline; the background has 0 and the thickest part of the person 1.
 _OUTLINE = 0.5
+
+
+def load(section: Section) -> DepthTeacher:
+    """Loads the stand-in; the section's `path` is a folder to keep the weights in, empty for the user's cache folder.
+
+    Raises:
+        UserError: When the weights cannot be had, or the package that runs them is not installed.
+    """
+    return SilhouetteStandIn.from_package(cache_path(section))
 
 
 class PersonMask:
@@ -83,7 +93,7 @@ class SilhouetteStandIn:
         self._mask = mask
 
     @classmethod
-    def from_package(cls, cache: Path) -> "SilhouetteStandIn":
+    def from_package(cls, cache: Path) -> DepthTeacher:
         """With the published person mask; see `PersonMask.from_package`."""
         return cls(PersonMask.from_package(cache))
 

@@ -10,6 +10,7 @@ import numpy as np
 import tqdm
 from jaxtyping import Array, Float
 
+from sr_jax.backbones import load_codec
 from sr_jax.errors import UserError
 from sr_jax.evaluation.metrics.structure import depth_reader
 from sr_jax.evaluation.results import Results, collect
@@ -27,7 +28,7 @@ from sr_jax.generation.generator import CODEC_HASH, FACES_HASH, read_settings
 from sr_jax.media.video import read_video, write_video
 from sr_jax.parallel.batches import to_first_device
 from sr_jax.teachers.depth.colours import INFERNO, PUBLISHED_COLOURS
-from sr_jax.teachers.registry import load_codec, load_face_teacher
+from sr_jax.teachers.registry import load_face_teacher
 from sr_jax.training.builders import build_structure
 from sr_jax.training.checkpoints import open_params
 

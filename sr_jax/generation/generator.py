@@ -15,6 +15,7 @@ import tqdm
 from jaxtyping import Float
 from PIL import Image
 
+from sr_jax.backbones import load_codec
 from sr_jax.backbones.codec import VideoCodec
 from sr_jax.backbones.cogvideox.config import CogVideoXConfig
 from sr_jax.checkpoints.transformers import load_transformer
@@ -35,9 +36,9 @@ from sr_jax.generation.sampler import clip_key
 from sr_jax.media.video import write_video
 from sr_jax.models.precision import storage_type
 from sr_jax.teachers.base import TextTeacher
-from sr_jax.teachers.registry import load_codec, load_text_teacher
+from sr_jax.teachers.registry import load_text_teacher
 
-_IMPORTED_CODEC = "cogvideox_vae"
+_IMPORTED_CODEC = "cogvideox"
 _SIZES = tuple(field.name for field in dataclasses.fields(ClipSize))
 SETTINGS_FILE = "sampling.json"
 """Beside the generated clips: what made them."""

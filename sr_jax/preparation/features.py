@@ -19,7 +19,7 @@ from sr_jax.preparation.planning import ClipPlan
 from sr_jax.preparation.reading import ClipPixels
 from sr_jax.teachers.base import DepthTeacher, FaceTeacher, TextTeacher
 from sr_jax.teachers.depth.colours import PUBLISHED_COLOURS, DepthColours
-from sr_jax.teachers.faces.small import face_tracks
+from sr_jax.teachers.faces.tracks import face_tracks
 
 # CogVideoX-I2V training noises the first frame with sigma = exp(N(mean, deviation)), on pixels in [-1, 1].
 _LOG_SIGMA_MEAN, _LOG_SIGMA_DEVIATION = -3.0, 0.5

@@ -18,7 +18,7 @@ from sr_jax.preparation.framing import DropOptions, Size, Window, drop_reason, f
 from sr_jax.preparation.inputs import FoundFile, Source, digest, read_source
 from sr_jax.preparation.people import Finder, Look, PersonOptions, Watcher
 from sr_jax.teachers.base import DepthTeacher
-from sr_jax.teachers.depth.colours import PrecomputedDepth
+from sr_jax.teachers.depth.precomputed import PrecomputedDepth
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,8 @@ from sr_jax.media.decoding import open_video
 from sr_jax.media.video import resize_and_crop
 from sr_jax.preparation.planning import ClipPlan
 from sr_jax.teachers.base import DepthTeacher
-from sr_jax.teachers.depth.colours import PUBLISHED_COLOURS, DepthColours, PrecomputedDepth
+from sr_jax.teachers.depth.colours import PUBLISHED_COLOURS, DepthColours
+from sr_jax.teachers.depth.precomputed import PrecomputedDepth
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,8 @@ from sr_jax.preparation.reading import ClipReader
 from sr_jax.preparation.summary import Summary
 from sr_jax.preparation.work import Shard
 from sr_jax.teachers.base import Face, FaceTeacher
-from sr_jax.teachers.depth.colours import PUBLISHED_COLOURS, PrecomputedDepth
+from sr_jax.teachers.depth.colours import PUBLISHED_COLOURS
+from sr_jax.teachers.depth.precomputed import PrecomputedDepth
 
 CLIP = {"num_frames": 5, "fps": 8.0, "height": 16, "width": 12}
 

@@ -6,7 +6,8 @@ import pytest
 from sr_jax.errors import UserError
 from sr_jax.media import video
 from sr_jax.preparation.reading import ClipPixels, ClipReader
-from sr_jax.teachers.depth.colours import DepthColours, PrecomputedDepth, colour_depth
+from sr_jax.teachers.depth.colours import DepthColours, colour_depth
+from sr_jax.teachers.depth.precomputed import PrecomputedDepth
 from tests.preparation import fakes
 
 

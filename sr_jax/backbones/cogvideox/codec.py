@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from sr_jax.backbones.codec import VideoCodec
 from sr_jax.backbones.cogvideox.vae import CogVideoXVAE
 from sr_jax.backbones.cogvideox.vae_network import CogVideoXVAEConfig
 from sr_jax.backbones.cogvideox.vae_tiling import Tiling
@@ -14,8 +15,20 @@ from sr_jax.conversion.imported import is_imported, open_component
 from sr_jax.conversion.streaming import lazy_params
 from sr_jax.models.functional import Params
 from sr_jax.parallel.batches import to_first_device
+from sr_jax.sections import Section, weights_path
 
 _COMPONENT = "vae"
+
+
+def load_codec(section: Section) -> VideoCodec:
+    """Loads `{"name": "cogvideox", "path": FOLDER, "dtype": "float32", "tiled": False}`; the last two may be left out.
+
+    Raises:
+        UserError: As `load_cogvideox_vae`, or when there is no path.
+    """
+    return load_cogvideox_vae(
+        weights_path(section), dtype=section.get("dtype", "float32"), tiled=section.get("tiled", False)
+    )
 
 
 def load_cogvideox_vae(folder: Path, *, dtype: DTypeLike = jnp.float32, tiled: bool = False) -> CogVideoXVAE:

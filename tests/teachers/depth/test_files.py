@@ -7,8 +7,8 @@ import pytest
 from sr_jax.errors import UserError
 from sr_jax.media import video
 from sr_jax.media.decoding import scan_video
-from sr_jax.teachers.depth.colours import PrecomputedDepth
 from sr_jax.teachers.depth.files import depth_frames, described_stem, find_depth
+from sr_jax.teachers.depth.precomputed import PrecomputedDepth
 
 _DEPTH = np.random.default_rng(0).uniform(1, 9, (3, 16, 24)).astype(np.float32)
 _FRAMES = np.zeros((3, 16, 24, 3), np.uint8)
