@@ -11,6 +11,7 @@ import tqdm
 from jaxtyping import Array, Float
 
 from sr_jax.backbones import load_codec
+from sr_jax.data.clips import read_index
 from sr_jax.errors import UserError
 from sr_jax.evaluation.metrics.structure import depth_reader
 from sr_jax.evaluation.results import Results, collect
@@ -20,7 +21,6 @@ from sr_jax.evaluation.scoring import (
     Judges,
     generated_clips,
     generated_ids,
-    read_index,
     real_clips,
     score_clips,
 )

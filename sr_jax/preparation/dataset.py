@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sr_jax.data.clips import CLIPS_FOLDER
 from sr_jax.errors import UserError
 from sr_jax.media import video
 from sr_jax.outputs import writing_to
@@ -36,8 +37,6 @@ from sr_jax.preparation.work import Manifest, Shard, WorkFolder, refuse, write_a
 from sr_jax.teachers.base import FaceDetector
 from sr_jax.teachers.depth.colours import DepthColours
 
-CLIPS_FOLDER = "clips"
-INDEX_FILE = "index.jsonl"
 # Batches that are read ahead, and calls that wait to be written.
 _AHEAD, _BEHIND = 1, 1
 # About so many clips leave a look for the preview.

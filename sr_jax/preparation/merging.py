@@ -12,10 +12,11 @@ import numpy as np
 
 from sr_jax.data import builder
 from sr_jax.data.builder import MANIFEST_FILE, WORK_FOLDER
+from sr_jax.data.clips import CLIPS_FOLDER, INDEX_FILE
 from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.errors import UserError
 from sr_jax.outputs import remove_leftovers, replacing, writing_to
-from sr_jax.preparation.dataset import CLIPS_FOLDER, INDEX_FILE, Preparation, changed
+from sr_jax.preparation.dataset import Preparation, changed
 from sr_jax.preparation.framing import Size
 from sr_jax.preparation.inputs import SPLITS
 from sr_jax.preparation.planning import ClipPlan, Outcome
