@@ -124,6 +124,8 @@ def get_common_config(size: str, stage: str) -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.stage = stage
+    # A folder of `sr_jax.backbones`, or package.module:Class; `model` and `structure` are fields of its config.
+    config.backbone = "cogvideox"
     config.model = values["model"]
     config.structure = values["model"] | {"in_channels": _LATENT_CHANNELS} | values["structure"]
     config.identity = dataclasses.asdict(IdentityConfig(_LATENT_CHANNELS, use_depth=True)) | values["identity"]

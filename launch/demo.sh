@@ -43,13 +43,13 @@ base_and_stage_one() {
 
 semantic_repa() {
   train_step "Stage two, SemanticREPA" stage_two "$out/semantic_repa" --config.init.transformer="$out/base" \
-    --config.frozen.structure="$out/stage_one" --config.frozen.identity="$out/stage_one"
+    --config.alignment.structure.module="$out/stage_one" --config.alignment.identity.module="$out/stage_one"
   sample_and_score semantic_repa
 }
 
 control() {
   train_step "Stage two, control" stage_two "$out/control" --config.init.transformer="$out/base" \
-    --config.structure_weight=0.0 --config.identity_weight=0.0
+    --config.alignment.structure.weight=0.0 --config.alignment.identity.weight=0.0
   sample_and_score control
 }
 

@@ -31,13 +31,14 @@ import tqdm
 from absl import flags
 
 from sr_jax import command_line
-from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.backbones import releases
+from sr_jax.checkpoints.networks import backbone_of
+from sr_jax.checkpoints.reading import item_path, read_meta
 from sr_jax.checkpoints.transformers import load_transformer, trained_lora
 from sr_jax.conversion import exporting, hub, lora
 from sr_jax.conversion.imported import SOURCE_FOLDER, is_imported
-from sr_jax.conversion.importing import DTYPES, import_pipeline
+from sr_jax.conversion.importing import DTYPES
 from sr_jax.errors import UserError
-from sr_jax.training.checkpoints import item_path, read_meta
 
 IMPORT = flags.FlagValues()
 flags.DEFINE_string("source", None, "Folder that diffusers saved, or a hub name.", flag_values=IMPORT, required=True)
@@ -64,10 +65,10 @@ def run_import(args: flags.FlagValues) -> None:
     Raises:
         UserError: As `hub.locate` and `import_pipeline`.
     """
-    source = hub.locate(args.source, args.components, args.revision)
+    source = hub.locate(args.source, releases.known_parts(), args.components, args.revision)
     with _progress() as progress:
-        unused = import_pipeline(
-            source, Path(args.output), components=args.components, dtype=args.dtype, progress=progress
+        unused = releases.import_pipeline(
+            source, Path(args.output), names=args.components, dtype=args.dtype, progress=progress
         )
     if unused:
         print(f"left out, as no part of the model loads them: {', '.join(map(str, unused))}")
@@ -82,13 +83,14 @@ def run_export(args: flags.FlagValues) -> None:
     checkpoint, base = Path(args.checkpoint), Path(args.base or args.checkpoint)
     if args.base and is_imported(checkpoint):
         raise UserError(f"{checkpoint} is an import, which is whole by itself: leave out --base")
-    parts = exporting.imported_parts(base) if args.base or is_imported(base) else []
+    parts = releases.imported_parts(base) if args.base or is_imported(base) else []
     if not is_imported(checkpoint):
         config = read_meta(checkpoint)["config"]
         if config.get("lora", {}).get("rank"):
             raise UserError(f"{checkpoint} holds a LoRA: use lora instead of export, or merge first and export that")
-        model = CogVideoXConfig(**config["model"])
-        trained = exporting.trained_transformer(item_path(checkpoint), model, parts)
+        backbone = backbone_of(config)
+        kind = backbone.parts["transformer"]
+        trained = exporting.trained_transformer(item_path(checkpoint), kind, backbone.config, parts)
         parts = [part for part in parts if part.name != trained.name] + [trained]
     with _progress() as progress:
         exporting.export(
@@ -108,7 +110,9 @@ def run_lora(args: flags.FlagValues) -> None:
         UserError: If the checkpoint has none, or the output exists.
     """
     factors, config, meta = trained_lora(args.checkpoint)
-    tensors = lora.lora_tensors(factors, config, CogVideoXConfig(**meta["config"]["model"]))
+    backbone = backbone_of(meta["config"])
+    rules = backbone.parts["transformer"].conversion.rules(backbone.config)
+    tensors = lora.lora_tensors(factors, config, rules)
     lora.save_lora(tensors, Path(args.output))
 
 

@@ -4,7 +4,7 @@ r"""Trains one stage; the same command again resumes it.
   python -m sr_jax.train --config configs/stage_one.py:tiny --workdir W1 --config.data.dir=DATA \
       --config.init.transformer=W0
   python -m sr_jax.train --config configs/stage_two.py:tiny --workdir W2 --config.data.dir=DATA \
-      --config.init.transformer=W0 --config.frozen.structure=W1 --config.frozen.identity=W1
+      --config.init.transformer=W0 --config.alignment.structure.module=W1 --config.alignment.identity.module=W1
 
 Any config value can be set as --config.name=value. On several machines start it once on each, with the same flags: TPU
 pods and Slurm steps are recognised, elsewhere --coordinator, --num_processes and --process_id say who is who (or

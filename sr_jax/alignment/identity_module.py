@@ -1,6 +1,7 @@
 """The identity alignment module: which face a latent shows, frame by frame (paper section 3.3)."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from sr_jax.models.flops import Flops
 from sr_jax.models.resnet import ResNet
 
 _EPSILON = 1e-12
@@ -73,3 +75,25 @@ class IdentityModule(nnx.Module):
         embedding = self.network(x.reshape(-1, *x.shape[2:])).reshape(*x.shape[:2], -1)
         # The constant keeps the gradient finite at an embedding of exactly 0.
         return embedding * jax.lax.rsqrt(jnp.sum(embedding**2, axis=-1, keepdims=True) + _EPSILON)
+
+
+def identity_flops(config: IdentityConfig, size: tuple[int, int, int]) -> Flops:
+    """The identity module on one clip.
+
+    Args:
+        config: Sizes.
+        size: T, H and W of the latent.
+    """
+    frames, height, width = size
+    channels = config.widths[0]
+    total = height * width * 9 * config.latent_channels * (2 if config.use_depth else 1) * channels
+    for stage, out in enumerate(config.widths):
+        for index in range(config.blocks_per_stage):
+            halves = stage > 0 and index == 0
+            if halves:
+                height, width = math.ceil(height / 2), math.ceil(width / 2)
+            total += height * width * (9 * channels * out + 9 * out * out)
+            if halves or channels != out:
+                total += height * width * channels * out
+            channels = out
+    return Flops(2 * frames * (total + channels * config.embedding_dim), 0)

@@ -1,7 +1,22 @@
-"""L_S, the structure alignment loss."""
+"""L_S: the depth latent that the frozen structure module reads in the predicted clean latent (paper section 3.2)."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from sr_jax.alignment.base import Context, Term, View
+from sr_jax.alignment.structure_module import StructureModule, structure_flops
+from sr_jax.backbones.base import Backbone, get_backbone
+from sr_jax.errors import UserError
+from sr_jax.models.functional import Functional, Params
+
+INPUTS = ("clean", "noisy")
+"""What `f_S` reads: the clean latent (the paper's choice), or the noisy one and its time (its ablation)."""
+TEXTS = ("none", "empty_prompt")
+"""What `f_S` gets as text."""
 
 
 def structure_loss(depth_latents: Float[Array, "b t h w c"], target: Float[Array, "b t h w c"]) -> Float[Array, "b"]:
@@ -15,3 +30,67 @@ def structure_loss(depth_latents: Float[Array, "b t h w c"], target: Float[Array
     """
     error = depth_latents.astype(jnp.float32) - target.astype(jnp.float32)
     return jnp.mean(jnp.square(error), axis=(1, 2, 3, 4))
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """`lambda_S` is its weight: 0.01 in the paper. Its output is the predicted depth latent `f_S(z0_hat)`.
+
+    Attributes:
+        module: `f_S`.
+        backbone: What `f_S` is a network of.
+        with_text: Whether `f_S` reads the empty prompt.
+        reads: One of `INPUTS`.
+    """
+
+    module: Functional
+    backbone: Backbone
+    with_text: bool
+    reads: str
+
+    fields: ClassVar[Mapping[str, str]] = {"depth_latent": "t h w c"}
+    taps = after = ()
+    trained: ClassVar[Mapping[str, Functional]] = {}
+
+    @property
+    def frozen(self) -> dict[str, Functional]:
+        """`f_S`."""
+        return {"structure": self.module}
+
+    def __call__(self, params: Params, frozen: Params, view: View, outputs: Mapping[str, Any]) -> Term:
+        """`mean((f_S(z0_hat) - d0)^2)`."""
+        inputs = (view.noisy, view.times) if self.reads == "noisy" else (view.clean,)
+        depth_latents = self.module.apply(frozen["structure"], *inputs)
+        value = structure_loss(depth_latents, view.batch["depth_latent"])
+        return Term(value, jnp.ones(value.shape, bool), depth_latents)
+
+    def flops(self, size: tuple[int, int, int]) -> int:
+        """Forwards, and backwards to the latents."""
+        return structure_flops(self.backbone, self.with_text, size).through
+
+
+def build(section: Mapping[str, Any], context: Context) -> Structure:
+    """The objective with the structure module that `context.module` trained."""
+    trained = context.module
+    backbone = get_backbone(trained["backbone"], trained["structure"])
+    text = trained["structure_text"]
+    module = structure_network(backbone, text, dtype=context.dtype, remat=context.remat)
+    return Structure(module, backbone, text == "empty_prompt", trained["structure_input"])
+
+
+def structure_network(backbone: Backbone, text: str, *, dtype: str = "float32", remat: str = "none") -> Functional:
+    """The structure module `f_S`.
+
+    Args:
+        backbone: Of a stage one config's `structure` section.
+        text: Its `structure_text`, one of `TEXTS`.
+        dtype: Compute type.
+        remat: What the backward pass of the blocks keeps, one of `remat.POLICIES`.
+
+    Raises:
+        UserError: For another `text`.
+    """
+    if text not in TEXTS:
+        raise UserError(f"config.structure_text is {text!r}: choose one of {'; '.join(TEXTS)}")
+    options = {"with_text": text == "empty_prompt", "dtype": jnp.dtype(dtype), "remat": remat}
+    return Functional(lambda rngs: StructureModule(backbone, rngs=rngs, **options))

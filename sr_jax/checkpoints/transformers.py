@@ -3,21 +3,18 @@
 What comes back are trees of `LazyArray`: the weights are read part by part where they are placed or saved.
 """
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 
-from sr_jax.backbones.cogvideox.config import CogVideoXConfig
-from sr_jax.backbones.cogvideox.position_table import fit_position_table
+from sr_jax.backbones.base import get_backbone
+from sr_jax.checkpoints.networks import backbone_of
+from sr_jax.checkpoints.reading import open_params
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
 from sr_jax.models.lora import LoraConfig, merge
 from sr_jax.parallel.lazy import on_host
-from sr_jax.training import checkpoints
-
-_SAMPLE_SIZE = ("sample_frames", "sample_height", "sample_width")
 
 
 def load_transformer(workdir: str | Path, *, step: int | None = None) -> tuple[Params, dict[str, Any]]:
@@ -32,7 +29,7 @@ def load_transformer(workdir: str | Path, *, step: int | None = None) -> tuple[P
     Raises:
         UserError: When it holds no (such) transformer, or the weights that its factors adapt are no longer there.
     """
-    params, meta = checkpoints.open_params(workdir, step=step)
+    params, meta = open_params(workdir, step=step)
     if "lora" in params:
         return _merged(workdir, params["lora"], meta), meta
     if "transformer" not in params:
@@ -48,22 +45,22 @@ def fitted_transformer(config: ml_collections.ConfigDict, *, step: int | None = 
         step: Which checkpoint; the newest when None.
 
     Raises:
-        UserError: When it has another architecture than `config.model`, or its learned position table does not fit
-            `config.model` as `config.init.position_table` asks for.
+        UserError: When it is of another backbone or architecture than `config.model`, or its learned position table
+            does not fit `config.model` as `config.init.position_table` asks for.
     """
     params, meta = load_transformer(config.init.transformer, step=step)
-    wanted = CogVideoXConfig(**config.model.to_dict())
-    model = CogVideoXConfig(**meta["config"]["model"])
-    params, model = fit_position_table(params, model, wanted.sample_size, config.init.position_table)
-    if model.patch_size_t is not None:
-        # No position of version 1.5 depends on the size of training, and copies of its released config differ in it.
-        model = dataclasses.replace(model, **{name: getattr(wanted, name) for name in _SAMPLE_SIZE})
-    for name, value in dataclasses.asdict(wanted).items():
-        if value != getattr(model, name):
-            raise UserError(
-                f"config.model.{name} is {value!r}, but the transformer in {config.init.transformer} has "
-                f"{getattr(model, name)!r}: use its model section, or another workdir"
-            )
+    if meta["config"]["backbone"] != config.backbone:
+        raise UserError(
+            f"config.backbone is {config.backbone!r}, but the transformer in {config.init.transformer} is a "
+            f"{meta['config']['backbone']!r}: use a config of that, or another workdir"
+        )
+    wanted = get_backbone(config.backbone, config.model.to_dict())
+    params, found = backbone_of(meta["config"]).fitted(params, wanted.latent_size, config.init.position_table)
+    for name, (ours, theirs) in wanted.differences(found).items():
+        raise UserError(
+            f"config.model.{name} is {ours!r}, but the transformer in {config.init.transformer} has {theirs!r}: use "
+            "its model section, or another workdir"
+        )
     return params
 
 
@@ -73,7 +70,7 @@ def trained_lora(workdir: str | Path) -> tuple[Params, LoraConfig, dict[str, Any
     Raises:
         UserError: When the run trained none.
     """
-    params, meta = checkpoints.open_params(workdir)
+    params, meta = open_params(workdir)
     if "lora" not in params:
         raise UserError(f"{workdir} is a {meta['stage']} run without a LoRA: name one with config.lora.rank above 0")
     return on_host(params["lora"]), _lora_config(meta), meta

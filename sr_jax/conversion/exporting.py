@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from sr_jax.backbones.cogvideox.config import CogVideoXConfig
-from sr_jax.conversion.components import CONFIG_FILE, KINDS
+from sr_jax.conversion.components import CONFIG_FILE
 from sr_jax.conversion.imported import HEADER_SUFFIX, SOURCE_FOLDER, open_component, read_record
 from sr_jax.conversion.other_files import copy_files, files_below, total_size
 from sr_jax.conversion.output import new_folder, require_outside, require_space
+from sr_jax.conversion.parts import PartKind
 from sr_jax.conversion.rules import TensorRule, cast, name_list, their_shape, to_theirs
 from sr_jax.conversion.safetensors_file import StoredTensor, file_size, parse_header
 from sr_jax.conversion.shards import as_before, index_of, new_files
@@ -40,7 +40,8 @@ class Part:
     """One part of a pipeline, to export.
 
     Attributes:
-        name: Of its kind.
+        name: In the pipeline.
+        kind: What it is.
         folder: Where it goes, relative to the output.
         config: Our configuration.
         stored: Its parameters as `LazyArray`, by their paths of names.
@@ -49,6 +50,7 @@ class Part:
     """
 
     name: str
+    kind: PartKind
     folder: str
     config: Any
     stored: Mapping[tuple[str, ...], LazyArray]
@@ -57,7 +59,7 @@ class Part:
 
     def rules(self) -> list[TensorRule]:
         """Where each tensor comes from."""
-        return KINDS[self.name].conversion.rules(self.config)
+        return self.kind.conversion.rules(self.config)
 
     def tensors(self, dtype: np.dtype | None) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
         """Type and shape of each tensor to write: of `dtype`, or as it was in the files, or as it is stored.
@@ -90,12 +92,12 @@ class Part:
 
     def stored_names(self, rule: TensorRule) -> list[str]:
         """Every name under which the files have a tensor: its own where they do not tell."""
-        names = [rule.source, *(alias for alias, name in KINDS[self.name].aliases.items() if name == rule.source)]
+        names = [rule.source, *(alias for alias, name in self.kind.aliases.items() if name == rule.source)]
         return [name for name in names if name in self.before] or [rule.source]
 
 
-def imported_parts(folder: Path) -> list[Part]:
-    """The parts of an imported pipeline.
+def imported_parts(folder: Path, kinds: Mapping[str, PartKind]) -> list[Part]:
+    """The parts of an imported pipeline, whose family has `kinds`.
 
     Raises:
         UserError: If `folder` is no import.
@@ -103,18 +105,19 @@ def imported_parts(folder: Path) -> list[Part]:
     record = read_record(folder)
     parts = []
     for name, where in record.folders.items():
-        config, params = open_component(folder, name)
+        config, params = open_component(folder, name, kinds)
         kept = sorted((folder / SOURCE_FOLDER / where).glob(f"*{HEADER_SUFFIX}"))
         headers = {path.name.removesuffix(HEADER_SUFFIX): path.read_bytes() for path in kept}
-        parts.append(Part(name, where, config, _by_names(params), headers, unchanged=not record.dtype))
+        parts.append(Part(name, kinds[name], where, config, _by_names(params), headers, unchanged=not record.dtype))
     return parts
 
 
-def trained_transformer(item: Path, config: CogVideoXConfig, base: Sequence[Part] = ()) -> Part:
+def trained_transformer(item: Path, kind: PartKind, config: Any, base: Sequence[Part] = ()) -> Part:
     """The transformer of a training run's checkpoint.
 
     Args:
         item: `ema_params` or `params` of a checkpoint.
+        kind: What it is.
         config: Its configuration.
         base: Parts of the pipeline that it belongs to: it takes over the files of that transformer.
 
@@ -127,8 +130,8 @@ def trained_transformer(item: Path, config: CogVideoXConfig, base: Sequence[Part
     stored = _by_names(modules["transformer"])
     for part in base:
         if part.name == "transformer":
-            return Part("transformer", part.folder, config, stored, part.headers, unchanged=False)
-    return Part("transformer", "transformer", config, stored, {}, unchanged=False)
+            return Part("transformer", kind, part.folder, config, stored, part.headers, unchanged=False)
+    return Part("transformer", kind, "transformer", config, stored, {}, unchanged=False)
 
 
 def export(
@@ -172,13 +175,13 @@ def export(
 
 def _headers(part: Part, dtype: str, max_shard_bytes: int) -> dict[str, bytes]:
     tensors = part.tensors(jnp.dtype(dtype) if dtype else None)
-    return as_before(tensors, part.headers) or new_files(tensors, KINDS[part.name].weights, max_shard_bytes)
+    return as_before(tensors, part.headers) or new_files(tensors, part.kind.weights, max_shard_bytes)
 
 
 def _export_part(part: Part, folder: Path, headers: Mapping[str, bytes], on_bytes: Callable[[int], None]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _write_config(part, folder / CONFIG_FILE)
-    index = folder / index_name(KINDS[part.name].weights)
+    index = folder / index_name(part.kind.weights)
     if headers != part.headers:
         index.unlink(missing_ok=True)
         _correct_dtype(folder / CONFIG_FILE, headers)
@@ -190,7 +193,7 @@ def _export_part(part: Part, folder: Path, headers: Mapping[str, bytes], on_byte
 
 def _write_config(part: Part, path: Path) -> None:
     """Leaves the source's own file where it says the same."""
-    conversion = KINDS[part.name].conversion
+    conversion = part.kind.conversion
     if not path.is_file() or conversion.config_from_diffusers(json.loads(path.read_text())) != part.config:
         path.write_text(json.dumps(conversion.config_to_diffusers(part.config), indent=2, sort_keys=True) + "\n")
 

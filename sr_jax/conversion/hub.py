@@ -1,13 +1,13 @@
 """Models by folder or by their name on the Hugging Face hub."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import huggingface_hub
 
-from sr_jax.conversion.components import KINDS
 from sr_jax.conversion.importing import Source
+from sr_jax.conversion.parts import PartKind
 from sr_jax.errors import UserError
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -16,11 +16,12 @@ _WEIGHTS = (".safetensors", "-?????-of-?????.safetensors")
 _SMALL_FILES = ("*.json", "*.txt", "*.md", "*.model", "LICENSE")
 
 
-def locate(name: str, components: Sequence[str] = (), revision: str = "") -> Source:
+def locate(name: str, kinds: Mapping[str, PartKind], components: Sequence[str] = (), revision: str = "") -> Source:
     """The folder of a model; downloads it into the hub's cache when it is none of this machine's folders.
 
     Args:
         name: A folder, or a name such as "THUDM/CogVideoX-5b-I2V".
+        kinds: The parts of every family that is known.
         components: Which parts' weights are needed; all when empty.
         revision: Branch, tag or commit on the hub; the newest when empty.
 
@@ -32,10 +33,10 @@ def locate(name: str, components: Sequence[str] = (), revision: str = "") -> Sou
         return Source(folder, name)
     if not _HUB_NAME.fullmatch(name):
         raise UserError(f"no folder {name}, nor is it a hub name such as THUDM/CogVideoX-5b-I2V")
-    unknown = [part for part in components if part not in KINDS]
+    unknown = [part for part in components if part not in kinds]
     if unknown:
-        raise UserError(f"no model has the part {', '.join(unknown)}: choose among {', '.join(KINDS)}")
-    weights = [f"{part}/{KINDS[part].weights}{ending}" for part in components or KINDS for ending in _WEIGHTS]
+        raise UserError(f"no model has the part {', '.join(unknown)}: choose among {', '.join(kinds)}")
+    weights = [f"{part}/{kinds[part].weights}{ending}" for part in components or kinds for ending in _WEIGHTS]
     patterns = [*_SMALL_FILES, *weights]
     try:
         snapshot = Path(huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=patterns))

@@ -8,12 +8,14 @@ source/                every other file of the source, unchanged; of a weight fi
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from flax import traverse_util
 
-from sr_jax.conversion.components import CONFIG_FILE, KINDS, Kind, read_json
+from sr_jax.conversion.components import CONFIG_FILE, read_json
+from sr_jax.conversion.parts import PartKind
 from sr_jax.conversion.rules import name_list
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
@@ -69,12 +71,13 @@ def read_record(folder: Path) -> ImportRecord:
         raise UserError(f"{folder / RECORD_FILE} is of another version ({error}): import again") from error
 
 
-def open_component(folder: Path, name: str) -> tuple[Any, Params]:
+def open_component(folder: Path, name: str, kinds: Mapping[str, PartKind]) -> tuple[Any, Params]:
     """Our configuration of one part of an imported model, and its parameters as `LazyArray`.
 
     Args:
         folder: What an import wrote.
-        name: "transformer", "vae" or "text_encoder".
+        name: Of the part, such as "transformer".
+        kinds: Every part that its family has.
 
     Raises:
         UserError: If `folder` is no import, or has no such part; naming the parameters that do not fit its
@@ -83,7 +86,7 @@ def open_component(folder: Path, name: str) -> tuple[Any, Params]:
     folders = read_record(folder).folders
     if name not in folders:
         raise UserError(f"{folder} has no {name}, only {', '.join(folders)}: import it with --components")
-    kind: Kind = KINDS[name]
+    kind = kinds[name]
     config = kind.conversion.config_from_diffusers(read_json(folder / SOURCE_FOLDER / folders[name] / CONFIG_FILE))
     item = folder / STEP_FOLDER / kind.item
     stored = traverse_util.flatten_dict(open_item(item)[name])

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,17 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 import sr_jax
-from sr_jax.backbones.cogvideox.scheduler_config import config_from_diffusers as schedule_from_diffusers
 from sr_jax.conversion.components import Component, find_components, read_json
 from sr_jax.conversion.imported import HEADER_SUFFIX, SOURCE_FOLDER, STEP_FOLDER, ImportRecord
 from sr_jax.conversion.other_files import copy_files, files_below, other_files, total_size
 from sr_jax.conversion.output import partial_folder, require_outside, require_space
+from sr_jax.conversion.parts import PartKind
 from sr_jax.conversion.streaming import lazy_params
 from sr_jax.errors import UserError
 from sr_jax.parallel.stored import save_item
 
 _PLAN_FILE = "plan.json"
 _SCHEDULER_CONFIG = Path("scheduler") / "scheduler_config.json"
-# What released models compute in; a config that trains or samples may say otherwise.
-_COMPUTE_DTYPE = "bfloat16"
 DTYPES = ("float32", "bfloat16", "float16")
 """What parameters can be converted to."""
 
@@ -47,6 +45,8 @@ class Source:
 def import_pipeline(
     source: Source,
     output: Path,
+    kinds: Mapping[str, PartKind],
+    describe: Callable[[Mapping[str, Any], Mapping[str, Any] | None], dict[str, Any]],
     *,
     components: Sequence[str] = (),
     dtype: str = "",
@@ -60,6 +60,9 @@ def import_pipeline(
     Args:
         source: What to import.
         output: Folder to write; must not exist.
+        kinds: Every part that its family has.
+        describe: From our configurations of the imported parts, and the scheduler's if there is one, to what a config
+            that trains or samples says of the model.
         components: Which parts; all when empty.
         dtype: One of `DTYPES` to convert to; as in the files when empty.
         progress: Called with the name and the size in bytes of a part before it is read; returns what to call with the
@@ -75,9 +78,13 @@ def import_pipeline(
         raise UserError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
     partial = partial_folder(output)
     require_outside(output, source.folder)
-    found = find_components(source.folder, components)
-    config = _config(source.folder, found)
-    kept, unused = other_files(source.folder, found)
+    found = find_components(source.folder, kinds, components)
+    scheduler = source.folder / _SCHEDULER_CONFIG
+    config = describe(
+        {component.name: component.config for component in found},
+        read_json(scheduler) if scheduler.is_file() else None,
+    )
+    kept, unused = other_files(source.folder, found, kinds)
     needed = sum(component.nbytes(dtype) for component in found) + total_size(source.folder, kept)
     if partial.is_dir():
         # What an interrupted run wrote is kept, or makes room.
@@ -146,21 +153,6 @@ def _copy_source(source: Path, target: Path, components: Sequence[Component], ke
     for component in components:
         for file, header in component.weights.headers.items():
             (target / component.folder / (file + HEADER_SUFFIX)).write_bytes(header)
-
-
-def _config(source: Path, components: Sequence[Component]) -> dict[str, Any]:
-    """What a config that trains or samples says of the model.
-
-    Raises:
-        UserError: If the scheduler is of another kind.
-    """
-    config: dict[str, Any] = {"dtype": _COMPUTE_DTYPE}
-    for component in components:
-        if component.name == "transformer":
-            config["model"] = dataclasses.asdict(component.config)
-    if (source / _SCHEDULER_CONFIG).is_file():
-        config["schedule"] = dataclasses.asdict(schedule_from_diffusers(read_json(source / _SCHEDULER_CONFIG)))
-    return config
 
 
 def _write_meta(

@@ -1,5 +1,6 @@
 """Low-rank factors as diffusers and PEFT keep them, and checkpoints with the factors merged in."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,6 @@ import numpy as np
 import orbax.checkpoint as ocp
 import safetensors.numpy
 
-from sr_jax.backbones.cogvideox import transformer_weights as transformer
-from sr_jax.backbones.cogvideox.config import CogVideoXConfig
 from sr_jax.conversion.output import new_folder
 from sr_jax.conversion.rules import TensorRule, to_theirs
 from sr_jax.models.functional import Params
@@ -19,8 +18,8 @@ WEIGHTS_FILE = "pytorch_lora_weights.safetensors"
 """What `load_lora_weights` looks for in a folder."""
 
 
-def lora_tensors(lora: Params, config: LoraConfig, model: CogVideoXConfig) -> dict[str, np.ndarray]:
-    """The factors under the names that `CogVideoXLoraLoaderMixin.load_lora_weights` of diffusers takes.
+def lora_tensors(lora: Params, config: LoraConfig, rules: Sequence[TensorRule]) -> dict[str, np.ndarray]:
+    """The factors under the names that `load_lora_weights` of diffusers' pipelines takes.
 
     `alpha / rank` is multiplied into `lora_B`: a file that names no alpha counts its product once, in every version of
     diffusers and in other programs, while not all of them read an alpha from a file's metadata.
@@ -28,7 +27,7 @@ def lora_tensors(lora: Params, config: LoraConfig, model: CogVideoXConfig) -> di
     Args:
         lora: The factors.
         config: What they were trained with.
-        model: The transformer that they adapt.
+        rules: Of the transformer that they adapt.
 
     Returns:
         `transformer.LAYER.lora_A.weight` `[rank, in]` and `transformer.LAYER.lora_B.weight` `[out, rank]`; of a
@@ -36,7 +35,7 @@ def lora_tensors(lora: Params, config: LoraConfig, model: CogVideoXConfig) -> di
     """
     layers = adapted_layers(lora)
     tensors = {}
-    for rule in transformer.rules(model):
+    for rule in rules:
         if rule.target[-1] == "kernel" and rule.target[:-1] in layers:
             a, b = (np.asarray(factor, np.float32) for factor in layers[rule.target[:-1]])
             name = f"transformer.{rule.source.removesuffix('.weight')}"

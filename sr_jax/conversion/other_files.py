@@ -1,10 +1,11 @@
 """The files of a diffusers folder that hold no weights of ours: an import keeps them, an export brings them back."""
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sr_jax.conversion.components import KINDS, PIPELINE_FILE, Component, component_folders, read_json
+from sr_jax.conversion.components import PIPELINE_FILE, Component, component_folders, read_json
+from sr_jax.conversion.parts import PartKind
 from sr_jax.conversion.weight_files import index_name, is_weights
 from sr_jax.errors import UserError
 
@@ -26,15 +27,18 @@ def _files(folder: Path, around: tuple[Path, ...]) -> Iterator[Path]:
             yield from _files(path, (*around, real))
 
 
-def other_files(source: Path, components: Sequence[Component]) -> tuple[list[Path], list[Path]]:
+def other_files(
+    source: Path, components: Sequence[Component], kinds: Mapping[str, PartKind]
+) -> tuple[list[Path], list[Path]]:
     """The files to keep beside the imported weights, and weight files that no part of the pipeline loads.
 
     The latter are variants and other formats of what is imported. Of parts that have weights but are not imported, no
-    file is among either; weights of parts that are not CogVideoX's are kept.
+    file is among either; weights of parts that are none of `kinds` are kept.
 
     Args:
         source: A folder that diffusers saved.
         components: What is imported of it.
+        kinds: Every part that its family has.
 
     Returns:
         Paths relative to `source`.
@@ -43,8 +47,8 @@ def other_files(source: Path, components: Sequence[Component]) -> tuple[list[Pat
         UserError: If a file to keep is a link that leads nowhere.
     """
     folders = {component.folder for component in components}
-    left_out = set(component_folders(source).values()) - folders
-    loaded_whole = _other_parts(source)
+    left_out = set(component_folders(source, kinds).values()) - folders
+    loaded_whole = _other_parts(source, kinds)
     weights = {Path(part.folder) / file for part in components for file in part.weights.headers}
     indices = {Path(part.folder) / index_name(part.kind.weights) for part in components}
     kept, unused = [], []
@@ -72,8 +76,8 @@ def total_size(folder: Path, paths: Iterable[Path]) -> int:
     return sum((folder / path).stat().st_size for path in paths)
 
 
-def _other_parts(source: Path) -> set[str]:
+def _other_parts(source: Path, kinds: Mapping[str, PartKind]) -> set[str]:
     """Folders of a pipeline's parts that are none of ours."""
     if not (source / PIPELINE_FILE).is_file():
         return set()
-    return {name for name, value in read_json(source / PIPELINE_FILE).items() if isinstance(value, list)} - KINDS.keys()
+    return {name for name, value in read_json(source / PIPELINE_FILE).items() if isinstance(value, list)} - kinds.keys()

@@ -10,7 +10,10 @@ import numpy as np
 import tqdm
 from jaxtyping import Array, Float
 
+from sr_jax.alignment.structure import structure_network
 from sr_jax.backbones import load_codec
+from sr_jax.checkpoints.networks import structure_backbone_of
+from sr_jax.checkpoints.reading import open_params
 from sr_jax.data.clips import read_index
 from sr_jax.errors import UserError
 from sr_jax.evaluation.metrics.structure import depth_reader
@@ -29,8 +32,6 @@ from sr_jax.media.video import read_video, write_video
 from sr_jax.parallel.batches import to_first_device
 from sr_jax.teachers.depth.colours import INFERNO, PUBLISHED_COLOURS
 from sr_jax.teachers.registry import load_face_teacher
-from sr_jax.training.builders import build_structure
-from sr_jax.training.checkpoints import open_params
 
 DEPTH_FOLDER = "depth"
 """Beside the results: the depth that the judge read in each generated clip, as coloured videos."""
@@ -72,7 +73,7 @@ def load_judges(config: ml_collections.ConfigDict) -> LoadedJudges:
     if provenance["teachers"]["face_recogniser"]["weight_hash"] == faces.recogniser.weight_hash:
         raise UserError("the judge of faces is the teacher that supervised: name another one as config.faces")
     trained = meta["config"]
-    module = build_structure(trained["structure"], trained["structure_text"], dtype=trained["dtype"])
+    module = structure_network(structure_backbone_of(trained), trained["structure_text"], dtype=trained["dtype"])
     structure = to_first_device(params["structure"])
 
     def read_structure(latents: Float[Array, "b t h w c"]) -> Float[Array, "b t h w c"]:

@@ -16,30 +16,24 @@ from jaxtyping import Float
 from PIL import Image
 
 from sr_jax.backbones import load_codec
+from sr_jax.backbones.base import ClipSize
 from sr_jax.backbones.codec import VideoCodec
-from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.backbones.releases import family_of
+from sr_jax.checkpoints.networks import backbone_of
 from sr_jax.checkpoints.transformers import load_transformer
 from sr_jax.conversion.imported import is_imported
 from sr_jax.data.builder import open_dataset, read_provenance
 from sr_jax.data.pipeline import eval_examples
 from sr_jax.data.records import Provenance
 from sr_jax.errors import UserError
-from sr_jax.generation.pipeline import (
-    ClipSize,
-    ImageToVideo,
-    fit_transformer,
-    make_pipeline,
-    released_clip_size,
-    sampling_settings,
-)
+from sr_jax.generation.pipeline import ImageToVideo, fit_transformer, make_pipeline, sampling_settings
 from sr_jax.generation.sampler import clip_key
 from sr_jax.media.video import write_video
 from sr_jax.models.precision import storage_type
 from sr_jax.teachers.base import TextTeacher
 from sr_jax.teachers.registry import load_text_teacher
 
-_IMPORTED_CODEC = "cogvideox"
-_SIZES = tuple(field.name for field in dataclasses.fields(ClipSize))
+_SIZES = ClipSize._fields
 SETTINGS_FILE = "sampling.json"
 """Beside the generated clips: what made them."""
 CODEC_HASH, FACES_HASH = "codec_hash", "face_recogniser_hash"
@@ -122,22 +116,23 @@ def load_generator(checkpoint: Path, config: ml_collections.ConfigDict, data_dir
     params, meta = load_transformer(checkpoint)
     trained = meta["config"]
     provenance = None if meta["stage"] == "import" else Provenance.from_json(json.dumps(meta["provenance"]))
-    codec, model = load_codec(_with_path(config.codec, checkpoint)), CogVideoXConfig(**trained["model"])
+    codec, backbone = load_codec(_with_path(config.codec, checkpoint)), backbone_of(trained)
     if provenance is not None:
         _require_same("codec", codec, provenance.codec, checkpoint)
-    size = released_clip_size(model, codec.spatial_compression_ratio)
+    backbone.process(trained["schedule"]).steps(settings.sampler, settings.num_inference_steps)
+    size = backbone.clip_size(codec.spatial_compression_ratio)
     for made in filter(None, (provenance, data)):
         size = _size_of(made, size)
-    size = dataclasses.replace(size, **{name: config.clip[name] for name in _SIZES if config.clip[name]})
+    size = size._replace(**{name: config.clip[name] for name in _SIZES if config.clip[name]})
     # Of all that is loaded, text teachers are the largest.
-    fit_transformer(params, model, codec, size, config.position_table)
+    fit_transformer(params, backbone, codec, size, config.position_table)
     text = load_text_teacher(_with_path(config.text, checkpoint))
     if provenance is not None:
         _require_same("text", text, provenance.teachers["text"], checkpoint)
     pipeline = make_pipeline(config, params, trained, codec, text, size)
     made_by = {"checkpoint": str(checkpoint), "stage": meta["stage"], "step": meta["step"], "seed": config.seed}
-    made_by |= dataclasses.asdict(settings) | {"frozen": trained.get("frozen", {})}
-    made_by |= {"clip": dataclasses.asdict(size), "position_table": config.position_table}
+    made_by |= dataclasses.asdict(settings) | {"frozen": _supervisors(trained)}
+    made_by |= {"clip": size._asdict(), "position_table": config.position_table}
     made_by["dtype"] = config.dtype or trained["dtype"]
     # What is in the codec's files is checked by its hash.
     made_by["codec"] = {name: value for name, value in config.codec.items() if name != "path"}
@@ -156,12 +151,18 @@ def _check(config: ml_collections.ConfigDict, checkpoint: Path) -> None:
     for kind in ("codec", "text"):
         if "dtype" in config[kind]:
             storage_type(f"{kind}.dtype", config[kind].dtype)
-    name, path = config.codec.get("name"), config.codec.get("path")
-    if is_imported(checkpoint) and name != _IMPORTED_CODEC and path == "":
-        raise UserError(
-            f"{checkpoint} is an import of released weights, and config.codec is {name!r}: use "
-            "--config configs/sample.py:cogvideox"
-        )
+    if is_imported(checkpoint):
+        name, family = config.codec.get("name"), family_of(checkpoint)[0]
+        if name != family and config.codec.get("path") == "":
+            raise UserError(
+                f"{checkpoint} is an import of released weights, and config.codec is {name!r}: use "
+                f"--config configs/sample.py:{family}"
+            )
+
+
+def _supervisors(trained: Mapping[str, Any]) -> dict[str, str]:
+    """The workdirs of the modules that supervised, by objective."""
+    return {name: section.get("module", "") for name, section in trained.get("alignment", {}).items()}
 
 
 def _size_of(made: Provenance, preferred: ClipSize) -> ClipSize:

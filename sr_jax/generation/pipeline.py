@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 from PIL import Image
 
+from sr_jax.backbones.base import POSITION_TABLES, Backbone, ClipSize, padded_size
 from sr_jax.backbones.codec import VideoCodec
-from sr_jax.backbones.cogvideox.config import RELEASED, CogVideoXConfig
-from sr_jax.backbones.cogvideox.position_table import CHOICES, fit_position_table
+from sr_jax.checkpoints.networks import backbone_of, transformer_network
 from sr_jax.errors import UserError
 from sr_jax.generation.images import FITS, fit_image, rgb_pixels
 from sr_jax.generation.sampler import Sampler, SamplingSettings, clip_key, make_sampler
@@ -22,23 +22,9 @@ from sr_jax.models.functional import Params
 from sr_jax.models.precision import storage_type
 from sr_jax.parallel.batches import to_first_device
 from sr_jax.teachers.base import TextTeacher
-from sr_jax.training.builders import build_schedule, build_transformer
 
 # `fold_in` of this makes the key of the image's latents from the key of a clip, which `split` turns into the others.
 _IMAGE_KEY = 2
-# Latent rows and columns in copies of version 1.5's released config, where they bound a table of angles; no clips of
-# 2400 x 2400 pixels were trained on.
-_NO_SIZE = (300, 300)
-
-
-@dataclasses.dataclass(frozen=True)
-class ClipSize:
-    """What a clip measures: `num_frames` of `height` x `width` pixels, `fps` of them a second."""
-
-    num_frames: int
-    height: int
-    width: int
-    fps: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +95,7 @@ def make_pipeline(
     Args:
         config: Of `configs/sample.py`.
         params: The transformer's weights, arrays of any kind.
-        trained: The config of the checkpoint: `model`, `schedule` and `dtype` count.
+        trained: The config of the checkpoint: `backbone`, `model`, `schedule` and `dtype` count.
         codec: Encodes images and decodes latents.
         text: Embeds prompts.
         clip: Size of the videos.
@@ -118,32 +104,29 @@ def make_pipeline(
         UserError: When the transformer is none for image to video, does not fit the codec or the clips' size, the codec
             does not fit that size, or `config` names an option that does not exist.
     """
-    settings = sampling_settings(config)
-    params, model = fit_transformer(params, CogVideoXConfig(**trained["model"]), codec, clip, config.position_table)
-    sampler = make_sampler(
-        build_transformer(dataclasses.asdict(model), dtype=config.dtype or trained["dtype"]),
-        build_schedule(trained["schedule"]),
-        settings,
-        latent_frames=codec.latent_frames(clip.num_frames),
-        temporal_patch=model.patch[0],
-    )
+    settings, process = sampling_settings(config), backbone_of(trained).process(trained["schedule"])
+    params, backbone = fit_transformer(params, backbone_of(trained), codec, clip, config.position_table)
+    network = transformer_network(backbone, dtype=config.dtype or trained["dtype"])
+    num_frames = codec.latent_frames(clip.num_frames)
+    sampler = make_sampler(backbone, network, process, settings, num_frames=num_frames)
     return ImageToVideo(sampler, to_first_device(params), codec, text, clip, config.image_fit)
 
 
 def fit_transformer(
-    params: Params, model: CogVideoXConfig, codec: VideoCodec, clip: ClipSize, position_table: str
-) -> tuple[Params, CogVideoXConfig]:
-    """Makes a transformer fit clips of a size, with `position_table` as in `fit_position_table`.
+    params: Params, backbone: Backbone, codec: VideoCodec, clip: ClipSize, position_table: str
+) -> tuple[Params, Backbone]:
+    """Makes a transformer fit clips of a size, with `position_table` as in `Backbone.fitted`.
 
     Raises:
         UserError: When the transformer is none for image to video, or does not fit the codec or the clips' size.
     """
-    if (model.in_channels, model.out_channels) != (2 * codec.latent_channels, codec.latent_channels):
+    if not backbone.takes_image or backbone.latent_channels != codec.latent_channels:
         raise UserError(
-            f"the transformer turns {model.in_channels} channels into {model.out_channels}: from images to videos with "
-            f"this codec it takes one from {2 * codec.latent_channels} to {codec.latent_channels}"
+            f"the transformer makes latents of {backbone.latent_channels} channels from "
+            f"{'an image' if backbone.takes_image else 'no image'} and text: from images to videos with this codec it "
+            f"takes one that makes {codec.latent_channels} from an image"
         )
-    return fit_position_table(params, model, latent_size(clip, codec, model), position_table)
+    return backbone.fitted(params, latent_size(clip, codec, backbone), position_table)
 
 
 def sampling_settings(config: ml_collections.ConfigDict) -> SamplingSettings:
@@ -152,7 +135,7 @@ def sampling_settings(config: ml_collections.ConfigDict) -> SamplingSettings:
     Raises:
         UserError: For an option that does not exist.
     """
-    for name, choices in (("image_fit", FITS), ("position_table", CHOICES)):
+    for name, choices in (("image_fit", FITS), ("position_table", POSITION_TABLES)):
         if config[name] not in choices:
             raise UserError(f"config.{name} is {config[name]!r}: choose one of {', '.join(choices)}")
     if config.dtype:
@@ -162,36 +145,21 @@ def sampling_settings(config: ml_collections.ConfigDict) -> SamplingSettings:
     )
 
 
-def released_clip_size(model: CogVideoXConfig, spatial_compression_ratio: int) -> ClipSize:
-    """The size of clips that a transformer's config names, which the released ones were trained on last.
-
-    Where a config of version 1.5 names none, only how far its angles go, it is the released size of that version.
-    """
-    if model.patch_size_t is not None and (model.sample_height, model.sample_width) == _NO_SIZE:
-        model = RELEASED["1_5_5b_i2v"]
-    return ClipSize(
-        model.sample_frames,
-        model.sample_height * spatial_compression_ratio,
-        model.sample_width * spatial_compression_ratio,
-        fps=8.0 if model.patch_size_t is None else 16.0,
-    )
-
-
-def latent_size(clip: ClipSize, codec: VideoCodec, model: CogVideoXConfig) -> tuple[int, int, int]:
+def latent_size(clip: ClipSize, codec: VideoCodec, backbone: Backbone) -> tuple[int, int, int]:
     """T, H and W of the latents that the transformer makes, whole patches: frames that are cut off again count.
 
     Raises:
         UserError: When codec or transformer do not fit the clip's size, naming one that they do.
     """
     ratio, frames = codec.spatial_compression_ratio, codec.latent_frames(clip.num_frames)
-    unit, sides = ratio * model.patch_size, (clip.height, clip.width)
-    if any(side % unit for side in sides):
-        height, width = (max(round(side / unit), 1) * unit for side in sides)
+    units, sides = [ratio * n for n in backbone.patch[1:]], (clip.height, clip.width)
+    if any(side % unit for side, unit in zip(sides, units)):
+        height, width = (max(round(side / unit), 1) * unit for side, unit in zip(sides, units))
         raise UserError(
             f"clips of {clip.height}x{clip.width} pixels do not fit codec and transformer: use {height}x{width}, or "
-            f"other multiples of {unit}"
+            f"other multiples of {' and '.join(map(str, dict.fromkeys(units)))}"
         )
-    return frames + -frames % model.patch[0], clip.height // ratio, clip.width // ratio
+    return padded_size((frames, clip.height // ratio, clip.width // ratio), backbone.patch)
 
 
 def _require_one_prompt(prompt: str) -> None:

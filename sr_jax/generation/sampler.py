@@ -1,21 +1,17 @@
 """Image-to-video sampling: from a first frame's latent and a prompt to clean video latents."""
 
 import dataclasses
+import functools
 import zlib
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from sr_jax.diffusion.guidance import (
-    NUM_TRAIN_TIMESTEPS,
-    check_dynamic_guidance,
-    classifier_free,
-    guidance_scale_at,
-)
-from sr_jax.diffusion.process import NoiseSchedule
-from sr_jax.diffusion.samplers import check_sampler, sample, trailing_timesteps
+from sr_jax.backbones.base import Backbone, Inputs
+from sr_jax.diffusion.guidance import check_dynamic_guidance, classifier_free, guidance_scales
+from sr_jax.diffusion.process import Process
+from sr_jax.diffusion.samplers import sample
 from sr_jax.models.functional import Functional, Params
 
 
@@ -24,10 +20,10 @@ class SamplingSettings:
     """How to sample.
 
     Attributes:
-        sampler: "ddim" or "dpm".
+        sampler: One of the process's: "ddim" or "dpm" of CogVideoX.
         num_inference_steps: Steps of the sampler.
         guidance_scale: Strength of classifier-free guidance; 1 or less is none, dynamic or not.
-        dynamic_guidance: "none", "released" or "cosine" (see `diffusion.guidance.guidance_scale_at`).
+        dynamic_guidance: "none", "released" or "cosine" (see `diffusion.guidance.guidance_scales`).
     """
 
     sampler: str
@@ -36,13 +32,11 @@ class SamplingSettings:
     dynamic_guidance: str
 
     def __post_init__(self) -> None:
-        """Checks the names and the number of steps.
+        """Checks the kind of guidance; sampler and steps are the process's to check.
 
         Raises:
-            UserError: For an unknown sampler or kind of dynamic guidance, or an impossible number of steps.
+            UserError: For an unknown kind of dynamic guidance.
         """
-        check_sampler(self.sampler)
-        trailing_timesteps(NUM_TRAIN_TIMESTEPS, self.num_inference_steps)
         check_dynamic_guidance(self.dynamic_guidance)
 
     @property
@@ -60,31 +54,32 @@ clean latents."""
 
 
 def make_sampler(
-    transformer: Functional,
-    schedule: NoiseSchedule,
-    settings: SamplingSettings,
-    *,
-    latent_frames: int,
-    temporal_patch: int = 1,
+    backbone: Backbone, network: Functional, process: Process, settings: SamplingSettings, *, num_frames: int
 ) -> Sampler:
-    """Builds the compiled sampler of one batch size (CogVideoX I2V: diffusers `CogVideoXImageToVideoPipeline`).
+    """Builds the compiled sampler of one batch size (diffusers: `CogVideoXImageToVideoPipeline`).
 
-    The condition is the image latent on frame 0 and zeros on the other frames, concatenated on the channels after the
-    noisy latents. Guidance keeps the image on its unconditional side. Latents stay float32 between the steps.
+    Guidance keeps the image on its unconditional side. Latents stay float32 between the steps.
 
-    Where T is no multiple of the temporal patch (1.5), frames are added in front, so that the image is the condition of
-    the first added one; they are cut off at the end. So do the released pipelines.
+    Where T is no whole number of patches (1.5), frames are added in front, so that the image is the condition of the
+    first added one; they are cut off at the end. So do the released pipelines.
 
     Each clip has its own key for all its noise, so what it becomes does not depend on the batch it is in.
 
     Args:
-        transformer: Takes latents and condition `[B, T, h, w, 2C]`, text `[B, L, D]`, timesteps `[B]`; gives velocity.
-        schedule: The noise schedule it was trained with.
+        backbone: What reads the image.
+        network: Its transformer.
+        process: What it was trained to predict.
         settings: How to sample.
-        latent_frames: T.
-        temporal_patch: Latent frames in a patch of the transformer.
+        num_frames: T, of the latents.
+
+    Raises:
+        UserError: For an unknown sampler or an impossible number of steps.
     """
-    added_frames = -latent_frames % temporal_patch
+    added_frames = -num_frames % backbone.patch[0]
+    steps = process.steps(settings.sampler, settings.num_inference_steps)
+    scales = guidance_scales(
+        steps.times, settings.dynamic_guidance, settings.guidance_scale, noise_time=process.noise_time
+    )
 
     def sample_clip(
         params: Params,
@@ -93,36 +88,26 @@ def make_sampler(
         text: Float[Array, "l d"],
         no_text: Float[Array, "l d"],
     ) -> Float[Array, "t h w c"]:
-        condition = image_condition(image[None], added_frames + latent_frames)
+        apply = functools.partial(network.apply, params)
+        condition = backbone.condition(image[None], added_frames + num_frames)
 
-        def denoise(zt: Array, timesteps: Array, conditioning: tuple[Array, Array]) -> Array:
-            image_latents, text_embedding = conditioning
-            inputs = jnp.concatenate([zt, image_latents], axis=-1)
-            return transformer.apply(params, inputs, text_embedding, timesteps)
-
-        def scale_at(timesteps: Array) -> Array:
-            scale, kind = settings.guidance_scale, settings.dynamic_guidance
-            return guidance_scale_at(timesteps, kind, scale, settings.num_inference_steps)
+        def denoise(zt: Array, times: Array, conditioning: tuple[dict[str, Array], Array]) -> Array:
+            conditions, text_embedding = conditioning
+            return backbone.predict(apply, Inputs(zt, times, text_embedding, conditions)).prediction
 
         wanted = (condition, text[None])
         if settings.guided:
-            velocity = classifier_free(denoise, wanted, (condition, no_text[None]), scale_at)
+            predict = classifier_free(denoise, wanted, (condition, no_text[None]), scales)
         else:
 
-            def velocity(zt: Array, timesteps: Array) -> Array:
-                return denoise(zt, timesteps, wanted)
+            def predict(zt: Array, times: Array, index: Array) -> Array:
+                return denoise(zt, times, wanted)
 
         start_key, steps_key = jax.random.split(key)
-        noise = jax.random.normal(start_key, condition.shape)
-        steps = {"num_inference_steps": settings.num_inference_steps, "sampler": settings.sampler}
-        return sample(velocity, schedule, noise, steps_key, **steps)[0, added_frames:]
+        noise = jax.random.normal(start_key, (1, added_frames + num_frames, *image.shape[1:]))
+        return sample(predict, process, steps, noise, steps_key)[0, added_frames:]
 
     return jax.jit(jax.vmap(sample_clip, in_axes=(None, 0, 0, 0, None)))
-
-
-def image_condition(image: Float[Array, "b 1 h w c"], latent_frames: int) -> Float[Array, "b {latent_frames} h w c"]:
-    """The image latent on frame 0, zeros on the others."""
-    return jnp.pad(image, ((0, 0), (0, latent_frames - 1), (0, 0), (0, 0), (0, 0)))
 
 
 def clip_key(seed: int, clip_id: str) -> Key[Array, ""]:

@@ -1,13 +1,14 @@
 """Plans one run: compiles its real train step for a topology, and measures the compiled program."""
 
 import dataclasses
+import math
 import time
 from typing import Any
 
 import jax
 import ml_collections
 
-from sr_jax.data.records import RecordSpec
+from sr_jax.checkpoints.networks import backbone_of, structure_backbone_of
 from sr_jax.parallel import mesh as meshes
 from sr_jax.planning import hlo
 from sr_jax.planning.collectives import Traffic, collectives
@@ -18,7 +19,7 @@ from sr_jax.planning.topologies import Topology
 from sr_jax.planning.traffic import main_memory_bytes
 from sr_jax.training import builders
 from sr_jax.training.program import abstract_batch, build_program, record_spec
-from sr_jax.training.work import Work, clip_work
+from sr_jax.training.stages import Work
 
 NOISY_IMAGES = 4
 """Draws of the noisy first frame that a record is taken to hold (the default of `configs/prepare.py`)."""
@@ -33,6 +34,8 @@ class Plan:
         num_devices: Its devices.
         mesh: Devices along each axis of the mesh.
         clips: Clips of one step.
+        frozen: Names of the networks that the loss reads and never changes.
+        num_heads: Attention heads that every network has a multiple of: what the `tensor` axis can split.
         work: Of one clip.
         hardware_flops: Of one step, the recomputed ones included.
         memory: Of one device; all that is known of a program that was refused for want of it.
@@ -49,6 +52,8 @@ class Plan:
     num_devices: int
     mesh: dict[str, int]
     clips: int
+    frozen: tuple[str, ...]
+    num_heads: int
     work: Work
     hardware_flops: int
     memory: Memory
@@ -81,12 +86,13 @@ def plan(config: ml_collections.ConfigDict, topology: Topology) -> Plan:
     Raises:
         UserError: For a config that no run could be started with on these devices.
     """
-    frozen = planned_frozen_configs(config)
+    fields = config.to_dict()
     mesh = meshes.make_mesh(config.mesh.to_dict(), topology.devices)
     meshes.check_batch_size(config.batch_size, mesh, config.accumulate_steps)
-    program = build_program(config, mesh, builders.build_stage(config, frozen))
-    records = record_spec(config, noisy_images=NOISY_IMAGES)
-    batch = abstract_batch(records, config.batch_size, mesh)
+    stage = builders.build_stage(config, described_stage_one(config))
+    program = build_program(config, mesh, stage)
+    records = record_spec(config, stage, noisy_images=NOISY_IMAGES)
+    batch = abstract_batch(records, stage, config.batch_size, mesh)
     start, cpu_start = time.perf_counter(), time.process_time()
     traced = program.train_step.trace(program.state, program.frozen, batch)
     try:
@@ -102,7 +108,9 @@ def plan(config: ml_collections.ConfigDict, topology: Topology) -> Plan:
         "num_devices": mesh.size,
         "mesh": dict(mesh.shape),
         "clips": config.batch_size,
-        "work": _work(config, frozen, records),
+        "frozen": tuple(name for name, frozen in stage.frozen.items() if frozen.is_network),
+        "num_heads": math.gcd(backbone_of(fields).num_heads, structure_backbone_of(fields).num_heads),
+        "work": stage.work(records.latent_shape[:3], records.text_shape[0]),
         "hardware_flops": count_flops(traced.jaxpr),
         "memory": memory,
         "capacity": topology.capacity,
@@ -114,17 +122,12 @@ def plan(config: ml_collections.ConfigDict, topology: Topology) -> Plan:
     return Plan(**found, compiled=True, **_measured(compiled, found, topology))
 
 
-def planned_frozen_configs(config: ml_collections.ConfigDict) -> dict[str, dict[str, Any]]:
-    """As `builders.frozen_configs`; a module without a workdir is the one that `config` itself describes.
+def described_stage_one(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The stage one of objectives that name no workdir: their modules are those that `config` itself describes.
 
     Such a structure module reads the empty prompt, as those of the released sizes do: 226 tokens more than without.
     """
-    described = config.to_dict() | {"structure_input": "clean", "structure_text": "empty_prompt"}
-    return builders.frozen_configs(config, described)
-
-
-def _work(config: ml_collections.ConfigDict, frozen: dict[str, Any], records: RecordSpec) -> Work:
-    return clip_work(config, frozen, records.latent_shape[:3], records.text_shape[0])
+    return config.to_dict() | {"structure_input": "clean", "structure_text": "empty_prompt"}
 
 
 def _measured(compiled: jax.stages.Compiled, found: dict[str, Any], topology: Topology) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The nearest change of a config that fits: the memory levers in turn, each on top of those that helped."""
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,7 +8,6 @@ import ml_collections
 from sr_jax.errors import UserError
 from sr_jax.models.remat import POLICIES
 from sr_jax.planning.planner import Plan
-from sr_jax.training.builders import uses_frozen_modules
 
 Change = dict[str, Any]
 """Config fields by flat name, and their new values."""
@@ -73,7 +71,7 @@ def _changed(config: ml_collections.ConfigDict, change: Change) -> ml_collection
 
 def _frozen_storage(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
     """Frozen weights in half of the bytes; a run that computes in bfloat16 rounds most of them in any case."""
-    if config.frozen_dtype == "float32" and (uses_frozen_modules(config) or config.lora.rank):
+    if config.frozen_dtype == "float32" and found.frozen:
         yield {"frozen_dtype": "bfloat16"}
 
 
@@ -109,8 +107,7 @@ def _context(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]
 def _tensor(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
     """Some of the heads and hidden units to a device: of those that share a clip's tokens, or else fewer clips."""
     context, tensor = found.mesh["context"], found.mesh["tensor"]
-    heads = math.gcd(config.model.num_attention_heads, config.structure.num_attention_heads)
-    for split in _divisors(heads):
+    for split in _divisors(found.num_heads):
         if not tensor < split <= _MOST_TENSOR or split % tensor:
             continue
         ways = split // tensor

@@ -14,6 +14,7 @@ from clu import parameter_overview
 from flax import traverse_util
 from jax.sharding import Mesh
 
+from sr_jax.checkpoints.reading import exists, read_meta
 from sr_jax.data import builder, pipeline
 from sr_jax.data.records import Provenance
 from sr_jax.errors import PreemptedError, UserError
@@ -22,12 +23,13 @@ from sr_jax.parallel import mesh as meshes
 from sr_jax.parallel import processes
 from sr_jax.parallel.batches import local_rows, place, to_global
 from sr_jax.parallel.table import sharding_table
-from sr_jax.training import builders, checkpoints, workdirs
+from sr_jax.training import builders, workdirs
 from sr_jax.training.checkpoints import Checkpoints
 from sr_jax.training.logs import MetricLog
 from sr_jax.training.profiles import StepProfile
 from sr_jax.training.program import Program, abstract_batch, build_program, shardings
 from sr_jax.training.speed import Speedometer
+from sr_jax.training.stages import Stage
 from sr_jax.training.state import TrainState
 from sr_jax.training.window import MetricWindow
 
@@ -71,7 +73,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
 
     if jax.process_index() == 0:
         _describe(program)
-    window = MetricWindow(Speedometer(config, builders.frozen_configs(config), mesh.devices.flatten().tolist()))
+    window = MetricWindow(Speedometer(program.stage, mesh.devices.flatten().tolist()))
     profile = StepProfile(workdir, **config.profile)
     log = MetricLog(workdir, first_step=first_step, num_steps=last_step, enabled=jax.process_index() == 0)
     with processes.stop_requests() as stop:
@@ -120,7 +122,7 @@ def make_state(program: Program, loaded: Params, seed: int) -> TrainState:
 
     Args:
         program: The run's program.
-        loaded: What does not start fresh (`builders.load_initial`), on the mesh.
+        loaded: What does not start fresh (`stage.start`), on the mesh.
         seed: Seed of the run.
     """
 
@@ -142,8 +144,8 @@ def _in_types_of(abstract: Params, params: Params) -> Params:
     return jax.tree.map(lambda described, x: x.astype(described.dtype), abstract, params)
 
 
-def make_data(config: ml_collections.ConfigDict, mesh: Mesh) -> grain.DatasetIterator:
-    """This process's rows of the batches.
+def make_data(config: ml_collections.ConfigDict, mesh: Mesh, stage: Stage) -> grain.DatasetIterator:
+    """This process's rows of the batches, with the fields that the stage reads.
 
     Raises:
         UserError: When the global batch cannot be split over the mesh's batch axes.
@@ -155,15 +157,17 @@ def make_data(config: ml_collections.ConfigDict, mesh: Mesh) -> grain.DatasetIte
         batch_size=config.batch_size,
         seed=config.seed,
         rows=local_rows(config.batch_size, mesh),
+        fields=tuple(stage.fields),
     )
 
 
-def checked_provenance(config: ml_collections.ConfigDict, workdir: Path) -> Provenance:
+def checked_provenance(config: ml_collections.ConfigDict, workdir: Path, stage: Stage) -> Provenance:
     """What made the dataset, once it is known to fit the config and every checkpoint that the run starts from.
 
     Args:
         config: See `configs/`.
         workdir: Of the run, which may have a checkpoint to go on from.
+        stage: Of the run.
 
     Raises:
         UserError: Naming the first field that differs.
@@ -176,11 +180,12 @@ def checked_provenance(config: ml_collections.ConfigDict, workdir: Path) -> Prov
             f"the dataset in {config.data.dir} was made with the codec {provenance.codec['name']!r}, "
             f"config.data.codec asks for {config.data.codec!r}: prepare the videos with that codec"
         )
-    sources = [*builders.frozen_workdirs(config).values(), *filter(None, [config.init.transformer])]
-    if checkpoints.exists(workdir):
+    sources = [frozen.source for frozen in stage.frozen.values() if frozen.source]
+    sources += filter(None, [config.init.transformer])
+    if exists(workdir):
         sources.append(workdir)
     for source in sources:
-        meta = checkpoints.read_meta(source)
+        meta = read_meta(source)
         # Released weights were trained on no dataset of this kind.
         if meta["stage"] == "import":
             continue
@@ -201,7 +206,7 @@ class _Inputs:
         program: Its program.
         data: This process's batches.
         frozen: What the loss reads (`builders.load_frozen`), on the mesh.
-        loaded: What does not start fresh (`builders.load_initial`), on the mesh; `{}` when the run resumes.
+        loaded: What does not start fresh (`stage.start`), on the mesh; `{}` when the run resumes.
         meta: What its checkpoints say about themselves.
     """
 
@@ -214,12 +219,12 @@ class _Inputs:
 
 def _checked_inputs(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[jax.Device] | None) -> _Inputs:
     mesh = meshes.make_mesh(config.mesh.to_dict(), devices)
-    provenance = checked_provenance(config, workdir)
     stage = builders.build_stage(config)
-    data = make_data(config, mesh)
+    provenance = checked_provenance(config, workdir, stage)
+    data = make_data(config, mesh, stage)
     num_clips = builder.count_clips(config.data.dir, config.data.split)
-    frozen_steps = builders.frozen_steps(config)
-    resumes = checkpoints.exists(workdir)
+    frozen_steps = builders.frozen_steps(stage)
+    resumes = exists(workdir)
     if resumes:
         _require_same_sources(workdir, frozen_steps, num_clips)
     meta = {
@@ -232,13 +237,13 @@ def _checked_inputs(config: ml_collections.ConfigDict, workdir: Path, devices: S
     program = build_program(config, mesh, stage)
     _require_fitting_records(config, program)
     # Read here, so that weights that are damaged or gone are told before anything is written.
-    frozen = place(_in_types_of(program.frozen, builders.load_frozen(config)), shardings(program.frozen))
-    loaded = {} if resumes else _on_mesh(program, builders.load_initial(config, stage))
+    frozen = place(_in_types_of(program.frozen, builders.load_frozen(stage)), shardings(program.frozen))
+    loaded = {} if resumes else _on_mesh(program, stage.start())
     return _Inputs(program, data, frozen, loaded, meta)
 
 
 def _require_same_sources(workdir: Path, frozen_steps: dict[str, int], num_clips: list[int]) -> None:
-    started = checkpoints.read_meta(workdir)
+    started = read_meta(workdir)
     for name, step in frozen_steps.items():
         if step != started["frozen_steps"][name]:
             raise UserError(
@@ -257,7 +262,7 @@ def _require_fitting_records(config: ml_collections.ConfigDict, program: Program
     """Traces the step for every size of clip that the dataset has: what does not fit is told before anything runs."""
     for folder in builder.open_sizes(config.data.dir, config.data.split):
         spec = builder.read_spec(folder)
-        batch = abstract_batch(spec, config.batch_size, program.mesh)
+        batch = abstract_batch(spec, program.stage, config.batch_size, program.mesh)
         frozen = program.frozen
         if "empty_prompt" in frozen:
             # Captions may be shorter than the longest that the model takes; the empty one is as long as they are.

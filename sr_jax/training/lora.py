@@ -5,26 +5,50 @@ import dataclasses
 import jax
 import ml_collections
 
+from sr_jax.checkpoints.transformers import fitted_transformer
 from sr_jax.errors import UserError
-from sr_jax.models.functional import Params
+from sr_jax.models.functional import Functional, Params
 from sr_jax.models.lora import AdaptedFunctional, LoraConfig, join
-from sr_jax.training.stages import Denoising
+from sr_jax.training.denoising import Denoising
+from sr_jax.training.stages import Frozen, Work
 from sr_jax.training.state import Batch, Metrics
 
 
 @dataclasses.dataclass(frozen=True)
 class LoraStage:
-    """A stage of which only the transformer's low-rank factors are trained, averaged and saved.
+    """A stage of whose transformer only low-rank factors are trained, averaged and saved.
 
     The average is of each factor; the product of the averages is what sampling and export use.
 
     Attributes:
-        modules: `{"lora": ...}`, whose parameters are the factors.
+        adapted: The transformer, whose parameters are the factors.
         stage: The stage itself; its transformer is the same adapted one.
+        base: The transformer's own weights.
     """
 
-    modules: dict[str, AdaptedFunctional]
+    adapted: AdaptedFunctional
     stage: Denoising
+    base: Frozen
+
+    @property
+    def modules(self) -> dict[str, Functional]:
+        """The factors, `lora`, and what the objectives train."""
+        others = {name: module for name, module in self.stage.modules.items() if name != "transformer"}
+        return {"lora": self.adapted} | others
+
+    @property
+    def frozen(self) -> dict[str, Frozen]:
+        """The stage's, and the weights that the factors adapt."""
+        return {**self.stage.frozen, "transformer": self.base}
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The stage's own."""
+        return self.stage.fields
+
+    def start(self) -> Params:
+        """All starts fresh."""
+        return {}
 
     def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Batch:
         """The stage's own."""
@@ -33,20 +57,34 @@ class LoraStage:
     def loss(self, params: Params, frozen: Params, drawn: Batch) -> tuple[jax.Array, Metrics]:
         """The stage's loss with the factors `params["lora"]` beside the weights `frozen["transformer"]`."""
         transformer = join(frozen["transformer"], params["lora"])
-        return self.stage.loss({"transformer": transformer}, frozen, drawn)
+        return self.stage.loss(params | {"transformer": transformer}, frozen, drawn)
+
+    def work(self, size: tuple[int, int, int], text_length: int) -> Work:
+        """The stage's, without gradients of the transformer's own weights.
+
+        The products of the factors are left out: at rank 64 they are 1% of the transformer's.
+        """
+        return self.stage.work(size, text_length, trains_transformer=False)
 
 
-def lora_config(config: ml_collections.ConfigDict) -> LoraConfig | None:
-    """What `config.lora` asks for; None when its rank is 0.
+def with_lora(stage: Denoising, config: ml_collections.ConfigDict) -> LoraStage:
+    """The stage that trains low-rank factors in the place of the transformer, as `config.lora` asks for.
 
     Raises:
-        UserError: For a rank below 0, or in a stage that trains no transformer.
+        UserError: For a rank below 0, or targets that name no layer.
     """
     lora = config.lora
-    if lora.rank == 0:
-        return None
     if lora.rank < 0:
         raise UserError(f"config.lora.rank is {lora.rank}: 0 trains the whole model, 1 or more that much of it")
-    if config.stage == "stage_one":
-        raise UserError(f"config.lora.rank is {lora.rank}, but stage one trains no transformer: set it to 0")
-    return LoraConfig(lora.rank, lora.alpha, tuple(lora.targets))
+    adapted = AdaptedFunctional(stage.transformer, LoraConfig(lora.rank, lora.alpha, tuple(lora.targets)))
+
+    def read() -> Params:
+        if not config.init.transformer:
+            raise UserError(
+                f"config.init.transformer is empty: with config.lora.rank={lora.rank}, name the workdir of a trained "
+                "transformer, or an import of released weights"
+            )
+        return fitted_transformer(config)
+
+    base = Frozen(adapted.frozen, read, config.init.transformer)
+    return LoraStage(adapted, dataclasses.replace(stage, transformer=adapted), base)

@@ -14,16 +14,15 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.checkpoints.networks import backbone_of
 from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.data.records import RecordSpec
 from sr_jax.models import precision
 from sr_jax.models.functional import Params
 from sr_jax.parallel import mesh as meshes
 from sr_jax.parallel import sharding
-from sr_jax.training.lora import LoraStage
 from sr_jax.training.optimizers import make_optimizer
-from sr_jax.training.stages import Denoising, Stage
+from sr_jax.training.stages import Frozen, Stage
 from sr_jax.training.state import TrainState, make_train_step
 
 
@@ -38,7 +37,7 @@ class Program:
         stage: What is trained, and its loss.
         optimizer: The update rule.
         state: The training state.
-        frozen: What the loss reads and never changes: the structure of `builders.load_frozen`.
+        frozen: What the loss reads and never changes, as `builders.load_frozen` reads it.
         train_step: `(state, frozen, batch) -> (state, metrics)`, jitted; it donates the state.
     """
 
@@ -61,7 +60,7 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, stage: Stage) -
     optimizer = make_optimizer(config.optimizer, config.num_train_steps)
     param_dtype = precision.storage_type("param_dtype", config.param_dtype)
     state = _abstract_state(stage, optimizer, mesh, rules, param_dtype)
-    frozen = _abstract_frozen(config, stage, mesh, rules)
+    frozen = _abstract_frozen(stage, mesh, rules, precision.storage_type("frozen_dtype", config.frozen_dtype))
     step = make_train_step(
         stage,
         optimizer,
@@ -83,32 +82,31 @@ def shardings(abstract: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.sharding, abstract)
 
 
-def record_spec(config: ml_collections.ConfigDict, *, noisy_images: int) -> RecordSpec:
-    """The sizes of the records that `config` trains on, when they are those that its model names.
+def record_spec(config: ml_collections.ConfigDict, stage: Stage, *, noisy_images: int) -> RecordSpec:
+    """The records that `config` trains on, when their sizes are those that its model names.
 
     Args:
         config: See `configs/`.
+        stage: What it describes, which may read fields that not every dataset has.
         noisy_images: K, how many draws of the noisy first frame a record holds.
     """
-    model = CogVideoXConfig(**config.model.to_dict())
-    frames, height, width = model.sample_size
-    tokens, text_width = model.max_text_seq_length, model.text_embed_dim
-    latent = {"t": frames, "h": height, "w": width, "c": model.out_channels}
+    backbone = backbone_of(config.to_dict())
+    (frames, height, width), (tokens, text_width) = backbone.latent_size, backbone.text_shape
+    latent = {"t": frames, "h": height, "w": width, "c": backbone.latent_channels}
     others = {"k": noisy_images + 1, "e": config.identity.embedding_dim, "l": tokens, "d": text_width}
-    return RecordSpec(CORE_FIELDS, latent | others)
+    return RecordSpec(CORE_FIELDS | stage.fields, latent | others)
 
 
-def abstract_batch(spec: RecordSpec, batch_size: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-    """The global batch of records of `spec`, as the step takes it.
+def abstract_batch(spec: RecordSpec, stage: Stage, batch_size: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    """The global batch of records of `spec`, as the stage's step takes it: the fields that it reads, in float16.
 
     Raises:
         UserError: When the batch cannot be split over the mesh's batch axes.
     """
     meshes.check_batch_size(batch_size, mesh)
-    where = meshes.batch_sharding(mesh)
+    where, shapes = meshes.batch_sharding(mesh), spec.array_shapes()
     return {
-        name: jax.ShapeDtypeStruct((batch_size, *shape), jnp.float32, sharding=where)
-        for name, shape in spec.array_shapes().items()
+        name: jax.ShapeDtypeStruct((batch_size, *shapes[name]), jnp.float16, sharding=where) for name in stage.fields
     }
 
 
@@ -125,24 +123,13 @@ def _abstract_state(
     )
 
 
-def _abstract_frozen(
-    config: ml_collections.ConfigDict, stage: Stage, mesh: Mesh, rules: sharding.ShardingRules
-) -> Params:
-    denoising = stage.stage if isinstance(stage, LoraStage) else stage
-    if not isinstance(denoising, Denoising):
-        return {}
-    modules = {}
-    if denoising.alignment is not None:
-        aligning = {"structure": denoising.alignment.structure, "identity": denoising.alignment.identity}
-        modules |= {name: module.abstract for name, module in aligning.items() if module is not None}
-    if isinstance(stage, LoraStage):
-        modules["transformer"] = stage.modules["lora"].frozen
-    dtype = precision.storage_type("frozen_dtype", config.frozen_dtype)
-    frozen = {name: _abstract_params(module, mesh, rules, dtype) for name, module in modules.items()}
-    if denoising.text_dropout:
-        shape = (config.model.max_text_seq_length, config.model.text_embed_dim)
-        frozen["empty_prompt"] = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=meshes.replicated(mesh))
-    return frozen
+def _abstract_frozen(stage: Stage, mesh: Mesh, rules: sharding.ShardingRules, dtype: jnp.dtype) -> Params:
+    def described(frozen: Frozen) -> Any:
+        if frozen.is_network:
+            return _abstract_params(frozen.abstract, mesh, rules, dtype)
+        return _place(frozen.abstract, meshes.replicated(mesh))
+
+    return {name: described(frozen) for name, frozen in stage.frozen.items()}
 
 
 def _abstract_params(module: nnx.State, mesh: Mesh, rules: sharding.ShardingRules, dtype: jnp.dtype) -> Params:

@@ -2,30 +2,25 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
-import ml_collections
 
 from sr_jax.parallel.chips import find_chip
+from sr_jax.training.stages import Stage, Work
 from sr_jax.training.state import Batch
-from sr_jax.training.work import Work, clip_work
 
 
 class Speedometer:
     """Adds up the work of steps between two readings.
 
     Args:
-        config: Of the run.
-        frozen: As `builders.frozen_configs`.
+        stage: Of the run.
         devices: That it runs on. When no peak of their chip is published, there is no MFU, which is said once.
     """
 
-    def __init__(
-        self, config: ml_collections.ConfigDict, frozen: Mapping[str, Mapping[str, Any]], devices: Sequence[jax.Device]
-    ):
-        self._config, self._frozen = config, frozen
+    def __init__(self, stage: Stage, devices: Sequence[jax.Device]):
+        self._stage = stage
         self._num_devices = len(devices)
         self._chip = find_chip(devices[0].device_kind)
         if self._chip is None and jax.process_index() == 0:
@@ -38,10 +33,10 @@ class Speedometer:
     def add(self, batch: Batch) -> None:
         """Counts a step on this global batch."""
         clips, *size, _ = batch["latent_mean"].shape
-        text_length = batch["text_embedding"].shape[1]
+        text_length = batch["text_embedding"].shape[1] if "text_embedding" in batch else 0
         key = (*size, text_length)
         if key not in self._works:
-            self._works[key] = clip_work(self._config, self._frozen, tuple(size), text_length)
+            self._works[key] = self._stage.work(tuple(size), text_length)
         self._steps += 1
         self._clips += clips
         self._tokens += clips * self._works[key].tokens

@@ -79,7 +79,8 @@ def make_train_step(
 
     def train_step(state: TrainState, frozen: Params, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        drawn = stage.draw(frozen, batch, key)
+        # Records are stored, sent and held in float16.
+        drawn = stage.draw(frozen, precision.to_float32(batch), key)
         gradients, metrics = _gradients(stage, state.params, frozen, drawn, accumulate_steps)
         old_params, old_ema = precision.to_float32((state.params, state.ema_params))
         updates, opt_state = optimizer.update(gradients, state.opt_state, old_params)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from sr_jax.checkpoints.upgrade import upgraded
 from sr_jax.errors import UserError
 from sr_jax.parallel import processes
 
@@ -40,7 +41,7 @@ def check_config(config: ml_collections.ConfigDict, workdir: Path) -> None:
         if workdir.is_dir() and any(found.name != _PARTIAL for found in workdir.iterdir()):
             raise UserError(f"{workdir} is not empty and no training run: name a new or empty folder as --workdir")
         return
-    started, now = _flatten(json.loads(path.read_text())), _flatten(json.loads(config.to_json()))
+    started, now = _flatten(upgraded(json.loads(path.read_text()))), _flatten(json.loads(config.to_json()))
     may_change = {*_MAY_CHANGE} | ({"num_train_steps"} if config.optimizer.schedule == "constant" else set())
     for name in sorted(started.keys() | now.keys()):
         if name.partition(".")[0] not in may_change and started.get(name) != now.get(name):

@@ -12,10 +12,10 @@ from diffusers import CogVideoXTransformer3DModel
 
 from configs import base, stage_one
 from sr_jax import command_line, convert
+from sr_jax.checkpoints.reading import read_meta
 from sr_jax.checkpoints.transformers import load_transformer
 from sr_jax.errors import UserError
 from sr_jax.training import builders
-from sr_jax.training.checkpoints import read_meta
 from sr_jax.training.loop import train
 from tests.conversion.folders import VARIANTS, contents, stored_tensors
 from tests.data.synthetic import write_synthetic_dataset
@@ -89,7 +89,7 @@ def config(dataset, imported):
 
 def starting_params(config):
     stage = builders.build_stage(config)
-    return builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
+    return builders.initial_params(stage, stage.start(), jax.random.key(0))
 
 
 def test_training_starts_from_an_import(config, pipeline):
@@ -123,7 +123,7 @@ def test_a_trained_transformer_goes_to_diffusers(config, pipeline, imported, tmp
     rng = np.random.default_rng(0)
     latents = rng.standard_normal((1, *model_config.sample_size, 8), np.float32)
     text, timesteps = rng.standard_normal((1, 5, 10), np.float32), np.array([70], np.int32)
-    module = builders.build_transformer(config.model.to_dict())
+    module = transformer_network(backbone_of(config.to_dict()))
     params = load_params(tmp_path / "run")[0]["transformer"]
     ours = np.asarray(jax.jit(module.apply)(params, *map(jnp.asarray, (latents, text, timesteps))))
     theirs, untrained = (

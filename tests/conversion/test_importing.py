@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from huggingface_hub.utils import filter_repo_objects
 
+from sr_jax.checkpoints.reading import read_meta
 from sr_jax.conversion import importing
 from sr_jax.conversion.components import find_components
 from sr_jax.conversion.hub import locate
@@ -15,7 +16,6 @@ from sr_jax.conversion.importing import Source, import_pipeline
 from sr_jax.conversion.other_files import other_files, total_size
 from sr_jax.conversion.safetensors_file import build_header
 from sr_jax.errors import UserError
-from sr_jax.training.checkpoints import read_meta
 from tests.conversion.folders import contents
 
 

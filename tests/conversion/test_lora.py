@@ -13,6 +13,7 @@ import torch
 from configs import base
 from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
 from sr_jax.checkpoints import transformers
+from sr_jax.checkpoints.reading import read_meta
 from sr_jax.conversion.importing import Source, import_pipeline
 from sr_jax.conversion.lora import WEIGHTS_FILE, lora_tensors, save_lora
 from sr_jax.errors import UserError
@@ -22,7 +23,6 @@ from sr_jax.models.functional import Functional
 from sr_jax.models.lora import AdaptedFunctional, LoraConfig, join, merge
 from sr_jax.parallel.batches import to_first_device
 from sr_jax.parallel.lazy import on_host
-from sr_jax.training.checkpoints import read_meta
 from sr_jax.training.loop import train
 from tests.conversion.folders import VARIANTS, contents, save_pipeline, stored_tensors
 from tests.conversion.test_convert import run

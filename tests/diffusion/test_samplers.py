@@ -6,8 +6,8 @@ import torch
 from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler
 from diffusers.schedulers import scheduling_dpm_cogvideox
 
-from sr_jax.diffusion.process import NoiseSchedule, ScheduleConfig
 from sr_jax.diffusion.samplers import ddim_steps, dpm_steps, sample, trailing_timesteps
+from sr_jax.diffusion.v_prediction import ScheduleConfig, VPrediction
 from sr_jax.errors import UserError
 
 OPTIONS = {
@@ -50,7 +50,7 @@ def test_ddim_trajectory_matches_diffusers(scale, steps):
     z = torch.from_numpy(np.array(noise))
     for t in scheduler.timesteps:
         z = scheduler.step(velocity(torch, z, t.float()), t, z, return_dict=False)[0]
-    schedule = NoiseSchedule(ScheduleConfig(snr_shift_scale=scale))
+    schedule = VPrediction(ScheduleConfig(snr_shift_scale=scale))
     got = our_sample(schedule, noise, key, num_inference_steps=steps, sampler="ddim")
     assert relative_error(got, z.numpy()) < 1e-5
 
@@ -68,7 +68,7 @@ def test_dpm_trajectory_matches_diffusers(scale, steps, monkeypatch):
         prediction = velocity(torch, z, t.float())
         z, clean_before = scheduler.step(prediction, clean_before, t, before, z, return_dict=False)
         before = t
-    schedule = NoiseSchedule(ScheduleConfig(snr_shift_scale=scale))
+    schedule = VPrediction(ScheduleConfig(snr_shift_scale=scale))
     got = our_sample(schedule, noise, key, num_inference_steps=steps, sampler="dpm")
     assert relative_error(got, z.numpy()) < 1e-5
 
@@ -83,7 +83,7 @@ def test_every_one_of_fifty_steps_matches_diffusers(name, scale, monkeypatch):
     }[name]
     scheduler = scheduler(**OPTIONS, snr_shift_scale=scale)
     scheduler.set_timesteps(50)
-    schedule = NoiseSchedule(ScheduleConfig(snr_shift_scale=scale))
+    schedule = VPrediction(ScheduleConfig(snr_shift_scale=scale))
     steps, rng = table(schedule, 50), np.random.default_rng(0)
     z, clean_before = rng.standard_normal(SHAPE, np.float32), np.zeros(SHAPE, np.float32)
     their_clean, before = None, None
@@ -108,7 +108,7 @@ def test_every_one_of_fifty_steps_matches_diffusers(name, scale, monkeypatch):
 @pytest.mark.parametrize("table", [ddim_steps, dpm_steps])
 def test_every_factor_is_finite_and_a_step_below_zero_returns_the_clean_prediction(table, steps):
     for zero_snr in (True, False):
-        result = table(NoiseSchedule(ScheduleConfig(rescale_betas_zero_snr=zero_snr)), steps)
+        result = table(VPrediction(ScheduleConfig(rescale_betas_zero_snr=zero_snr)), steps)
         factors = np.stack([result.keep, result.clean, result.previous, result.noise])
         assert factors.shape == (4, steps) and np.isfinite(factors).all()
         assert result.previous[0] == 0
@@ -119,7 +119,7 @@ def test_every_factor_is_finite_and_a_step_below_zero_returns_the_clean_predicti
 @pytest.mark.parametrize("table", [ddim_steps, dpm_steps])
 def test_a_perfect_prediction_stays_on_the_marginal(table):
     """With the true clean latent predicted, a step leaves signal and noise as large as the schedule wants them."""
-    schedule = NoiseSchedule()
+    schedule = VPrediction()
     steps = table(schedule, 40)
     alpha = schedule.alphas_cumprod[steps.timesteps]
     alpha_next = np.append(alpha[1:], 1.0)
@@ -144,7 +144,7 @@ def test_fifty_steps_are_the_released_ones():
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpm"])
 def test_a_network_that_knows_the_answer_gives_it_from_any_noise(sampler):
-    schedule = NoiseSchedule()
+    schedule = VPrediction()
     answer = jax.random.normal(jax.random.key(0), SHAPE)
     signal, spread = (
         jnp.asarray(np.sqrt(a), jnp.float32) for a in (schedule.alphas_cumprod, 1 - schedule.alphas_cumprod)
@@ -162,7 +162,7 @@ def test_noise_follows_the_key_for_dpm_alone():
     noise, key = noise_and_key()
     other = jax.random.key(12)
     runs = {
-        (name, i): our_sample(NoiseSchedule(), noise, k, num_inference_steps=5, sampler=name)
+        (name, i): our_sample(VPrediction(), noise, k, num_inference_steps=5, sampler=name)
         for name in ("ddim", "dpm")
         for i, k in enumerate((key, other))
     }
@@ -173,7 +173,7 @@ def test_noise_follows_the_key_for_dpm_alone():
 def test_bad_settings_are_refused():
     noise, key = noise_and_key()
     with pytest.raises(UserError, match="unknown sampler 'euler': choose one of ddim, dpm"):
-        our_sample(NoiseSchedule(), noise, key, num_inference_steps=5, sampler="euler")
+        our_sample(VPrediction(), noise, key, num_inference_steps=5, sampler="euler")
     for steps in (0, 1001):
         with pytest.raises(UserError, match=f"must be 1 to 1000, not {steps}"):
-            our_sample(NoiseSchedule(), noise, key, num_inference_steps=steps)
+            our_sample(VPrediction(), noise, key, num_inference_steps=steps)

@@ -7,7 +7,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from sr_jax.diffusion.process import NoiseSchedule
+from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.evaluation import judging
 from sr_jax.evaluation.metrics.structure import depth_reader
 from sr_jax.evaluation.results import write_results
@@ -46,7 +46,7 @@ def make_generator(*, strength: float = 0.1, checkpoint: str = "w2", seed: int =
     made_by = {"checkpoint": checkpoint, "stage": "stage_two", "step": 7, "seed": seed, "frozen": {"structure": "w1"}}
     made_by |= {"sampler": "ddim", "num_inference_steps": 2, "guidance_scale": 1.0, "dynamic_guidance": "none"}
     pipeline = ImageToVideo(
-        sampler=make_sampler(network, NoiseSchedule(), settings, latent_frames=1 + (FRAMES - 1) // 4),
+        sampler=make_sampler(network, VPrediction(), settings, latent_frames=1 + (FRAMES - 1) // 4),
         params={"strength": np.float32(strength)},
         codec=PatchCodec(),
         text=LetterText(),

@@ -22,7 +22,7 @@ from PIL import Image
 from configs import sample
 from sr_jax.backbones.cogvideox.config import RELEASED
 from sr_jax.conversion.importing import Source, import_pipeline
-from sr_jax.diffusion.process import NoiseSchedule
+from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.errors import UserError
 from sr_jax.generation import generator as generation
 from sr_jax.generation.pipeline import ClipSize, make_pipeline, released_clip_size
@@ -147,7 +147,7 @@ def test_training_conditions_on_the_image_as_the_pipeline_of_diffusers_does(fold
     batch |= {"text_embedding": jnp.zeros((1, TOKENS, 10)), "depth_latent": jnp.zeros(shape)}
     batch |= {"face_embedding": jnp.zeros((1, 3, 8)), "face_mask": jnp.ones((1, 3))}
     transformer = Watched(HEIGHT // 4, WIDTH // 4, 4)
-    stage = Denoising({"transformer": transformer}, NoiseSchedule(), 0.0, 0.0, True, temporal_patch, None)
+    stage = Denoising({"transformer": transformer}, VPrediction(), 0.0, 0.0, True, temporal_patch, None)
     batch_loss(stage)({"transformer": {}}, {}, batch, jax.random.key(0))
     got, wanted = transformer.inputs[0, ..., 4:], wanted[0].detach().permute(0, 2, 3, 1).numpy()
     assert relative_error(got, wanted) < 1e-5

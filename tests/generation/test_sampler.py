@@ -6,7 +6,7 @@ import pytest
 import torch
 from flax import nnx
 
-from sr_jax.diffusion.process import NoiseSchedule
+from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.generation.sampler import SamplingSettings, clip_key, make_sampler
 from sr_jax.models.functional import Functional
 
@@ -73,7 +73,7 @@ def _reference(setup, row: int, *, steps: int, scale) -> np.ndarray:
 def test_matches_the_pipeline_of_diffusers(setup, guidance, dynamic, scale):
     network, params, keys, images, texts, no_text = setup
     settings = SamplingSettings("ddim", 10, guidance, dynamic)
-    sampler = make_sampler(network, NoiseSchedule(), settings, latent_frames=T)
+    sampler = make_sampler(network, VPrediction(), settings, latent_frames=T)
     latents = sampler(params, keys, images, texts, no_text)
     assert latents.shape == (2, T, H, W, C)
     for row in range(2):
@@ -82,7 +82,7 @@ def test_matches_the_pipeline_of_diffusers(setup, guidance, dynamic, scale):
 
 def test_a_clip_does_not_depend_on_its_batch(setup):
     network, params, keys, images, texts, no_text = setup
-    sampler = make_sampler(network, NoiseSchedule(), SamplingSettings("dpm", 5, 2.0, "none"), latent_frames=T)
+    sampler = make_sampler(network, VPrediction(), SamplingSettings("dpm", 5, 2.0, "none"), latent_frames=T)
     both = sampler(params, keys, images, texts, no_text)
     swapped = sampler(params, keys[::-1], images[::-1], texts[::-1], no_text)
     np.testing.assert_allclose(swapped[::-1], both, rtol=1e-5, atol=1e-5)
@@ -100,7 +100,7 @@ def test_without_guidance_the_network_sees_one_clip(setup):
 
     for guidance, dynamic in ((1.0, "none"), (1.0, "released"), (0.5, "none"), (1.5, "none")):
         settings = SamplingSettings("ddim", 4, guidance, dynamic)
-        sampler = make_sampler(Functional(lambda rngs: Watched(rngs)), NoiseSchedule(), settings, latent_frames=T)
+        sampler = make_sampler(Functional(lambda rngs: Watched(rngs)), VPrediction(), settings, latent_frames=T)
         seen.clear()
         sampler(params, keys, images, texts, no_text)
         assert set(seen) == {1 if guidance <= 1.0 else 2}

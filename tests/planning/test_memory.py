@@ -16,7 +16,9 @@ def program_and_batch(tiny):
     config = tiny("base")
     mesh = make_mesh({"fsdp": 2}, jax.devices()[:2])
     program = build_program(config, mesh, builders.build_stage(config))
-    return program, abstract_batch(record_spec(config, noisy_images=2), config.batch_size, mesh)
+    return program, abstract_batch(
+        record_spec(config, program.stage, noisy_images=2), program.stage, config.batch_size, mesh
+    )
 
 
 def test_kinds(program_and_batch):

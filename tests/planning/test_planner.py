@@ -11,10 +11,11 @@ from sr_jax.parallel.chips import TPU_V5E
 from sr_jax.planning import report
 from sr_jax.planning.collectives import Traffic
 from sr_jax.planning.memory import Memory
-from sr_jax.planning.planner import Plan, plan, planned_frozen_configs
+from sr_jax.planning.planner import Plan, described_stage_one, plan
 from sr_jax.planning.roofline import roofline
 from sr_jax.planning.topologies import Topology, get_topology
-from sr_jax.training.work import Work
+from sr_jax.training.builders import build_stage
+from sr_jax.training.stages import Work
 
 _GIB = 2**30
 
@@ -67,12 +68,15 @@ def test_configs_that_no_run_could_start_with(tiny, overrides, message):
 
 
 def test_frozen_modules_are_those_that_the_config_describes(tiny):
-    config = tiny("stage_two")
-    described = planned_frozen_configs(config)
-    assert described.keys() == {"structure", "identity"}
-    assert described["structure"]["structure"] == config.structure.to_dict()
-    assert planned_frozen_configs(tiny("base")) == {}
-    assert planned_frozen_configs(tiny("stage_two", identity_weight=0.0)).keys() == {"structure"}
+    def frozen(config):
+        return {
+            name for name, part in build_stage(config, described_stage_one(config)).frozen.items() if part.is_network
+        }
+
+    assert frozen(tiny("stage_two")) == {"structure", "identity"}
+    assert frozen(tiny("base")) == frozen(tiny("stage_one")) == set()
+    assert frozen(tiny("stage_two", **{"alignment.identity.weight": 0.0})) == {"structure"}
+    assert described_stage_one(tiny("stage_two"))["structure"] == tiny("stage_two").structure.to_dict()
 
 
 @pytest.fixture

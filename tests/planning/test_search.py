@@ -9,7 +9,7 @@ from sr_jax.errors import UserError
 from sr_jax.planning.memory import Memory
 from sr_jax.planning.planner import Plan
 from sr_jax.planning.search import flags, search
-from sr_jax.training.work import Work
+from sr_jax.training.stages import Work
 
 _ACTIVATIONS = {"none": 100, "save_matmuls": 80, "save_attention": 60, "block": 20, "offload": 10}
 
@@ -17,9 +17,7 @@ _ACTIVATIONS = {"none": 100, "save_matmuls": 80, "save_attention": 60, "block": 
 def _config(**fields):
     config = ml_collections.ConfigDict(
         {
-            "stage": "stage_two", "structure_weight": 0.01, "identity_weight": 1.0, "lora": {"rank": 0},
-            "model": {"num_attention_heads": 4}, "structure": {"num_attention_heads": 4},
-            "remat": "none", "accumulate_steps": 1, "batch_size": 8,
+                        "remat": "none", "accumulate_steps": 1, "batch_size": 8,
             "mesh": {"data": 2, "fsdp": 2, "context": 1, "tensor": 1},
             "optimizer": {"name": "adamw", "state_dtype": "float32"},
             "param_dtype": "float32", "frozen_dtype": "float32",
@@ -33,7 +31,7 @@ def _stored(size, dtype):
     return size if dtype == "float32" else -(-size // 2)
 
 
-def _planner(capacity, tried, most_context=2):
+def _planner(capacity, tried, most_context=2, frozen=("structure",), num_heads=4):
     """Eight clips' activations, 64 of parameters, as much optimizer state and half as much that is frozen."""
 
     def plan(config):
@@ -52,7 +50,24 @@ def _planner(capacity, tried, most_context=2):
             # As if `tensor` split the tokens and their channels.
             temporaries=int(clips * _ACTIVATIONS[config.remat] / mesh["context"] / mesh["tensor"] ** 2),
         )
-        return Plan("t", 4, mesh, config.batch_size, Work(1, 1), 1, memory, capacity, True, 0.0, 0.0, None, None, None)
+        return Plan(
+            "t",
+            4,
+            mesh,
+            config.batch_size,
+            frozen,
+            num_heads,
+            Work(1, 1),
+            1,
+            memory,
+            capacity,
+            True,
+            0.0,
+            0.0,
+            None,
+            None,
+            None,
+        )
 
     return plan
 
@@ -102,9 +117,6 @@ def test_heads_are_split_over_devices_that_had_clips_of_their_own():
     ("fields", "lever"),
     [
         ({"frozen_dtype": "bfloat16"}, "frozen_dtype"),
-        ({"stage": "base"}, "frozen_dtype"),
-        ({"structure_weight": 0.0, "identity_weight": 0.0}, "frozen_dtype"),
-        ({"structure.num_attention_heads": 3}, "mesh.tensor"),
         ({"optimizer.name": "adafactor"}, "optimizer.name"),
         ({"param_dtype": "bfloat16"}, "param_dtype"),
     ],
@@ -120,10 +132,12 @@ def test_what_a_config_has_not_or_has_already_is_no_lever(fields, lever):
     assert tried(_config(**fields)) == []
 
 
-def test_frozen_weights_under_low_rank_factors_are_a_lever():
-    planner = _planner(272, [])
-    config = _config(**{"stage": "base", "lora.rank": 4})
-    assert search(config, planner(config), planner, lambda line: None)[0] == _FROZEN
+@pytest.mark.parametrize(("options", "lever"), [({"frozen": ()}, "frozen_dtype"), ({"num_heads": 1}, "mesh.tensor")])
+def test_what_a_run_has_not_is_no_lever(options, lever):
+    lines = []
+    planner = _planner(1, [], **options)
+    search(_config(), planner(_config()), planner, lines.append)
+    assert lines and not [line for line in lines if f"--config.{lever}=" in line]
 
 
 def test_when_nothing_fits_the_least_is_said():

@@ -67,5 +67,9 @@ def stage_one_run(tiny, one_device, base_run):
 @pytest.fixture(scope="session")
 def stage_two(tiny, base_run, stage_one_run):
     """A function that makes the config of a stage two on both runs."""
-    named = {"init.transformer": base_run, "frozen.structure": stage_one_run, "frozen.identity": stage_one_run}
+    named = {
+        "init.transformer": base_run,
+        "alignment.structure.module": stage_one_run,
+        "alignment.identity.module": stage_one_run,
+    }
     return lambda **overrides: tiny("stage_two", **{name: str(path) for name, path in named.items()}, **overrides)

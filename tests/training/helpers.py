@@ -3,8 +3,11 @@
 import jax
 import numpy as np
 
+from sr_jax.checkpoints.reading import open_params
 from sr_jax.parallel.lazy import on_host
-from sr_jax.training.checkpoints import open_params
+
+PLAIN = {"alignment.structure.weight": 0.0, "alignment.identity.weight": 0.0}
+"""What makes a stage two plain fine-tuning."""
 
 
 def load_params(workdir, **which):

@@ -7,18 +7,29 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sr_jax.alignment.identity import Identity
+from sr_jax.alignment.identity_module import IdentityConfig
+from sr_jax.alignment.structure import Structure
 from sr_jax.alignment.structure_module import StructureModule, with_empty_prompt
-from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D, pad_frames
-from sr_jax.diffusion.process import NoiseSchedule
+from sr_jax.backbones.base import pad_frames
+from sr_jax.backbones.cogvideox.backbone import CogVideoX
+from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
+from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
-from sr_jax.training import stages
+from sr_jax.training.denoising import Denoising, Weighted
 from tests.models.diffusers_twin import ROPE, ROPE_1_5
 from tests.training.helpers import batch_loss
-from tests.training.watched import Watched
+from tests.training.watched import Watched, WatchedTransformer
 
 CHANNELS = 3
-STAGE = stages.Denoising({}, NoiseSchedule(), 0.0, 0.0, True, 1, None)
+
+
+class Clean(VPrediction):
+    """Every timestep is 0."""
+
+    def sample_times(self, batch_size, key):
+        return jnp.zeros(batch_size, jnp.int32)
 
 
 @pytest.fixture
@@ -39,14 +50,19 @@ def batch():
 
 
 @pytest.fixture
-def run(batch, monkeypatch):
+def run(batch):
     """Runs the loss at timestep 0; returns what the transformer and the frozen modules are given."""
-    monkeypatch.setattr(stages, "sample_timesteps", lambda size, *_: jnp.zeros(size, jnp.int32))
 
-    def run(**changes):
-        transformer, structure, identity = Watched(2, 2, CHANNELS), Watched(2, 2, CHANNELS), Watched(7)
-        alignment = stages.Alignment(1.0, 1.0, structure, "noisy", identity)
-        stage = dataclasses.replace(STAGE, modules={"transformer": transformer}, alignment=alignment, **changes)
+    def run(*, temporal_patch=1, image_to_video=True):
+        transformer = WatchedTransformer(2, 2, CHANNELS)
+        structure, identity = Watched(2, 2, CHANNELS), Watched(7)
+        channels = {"in_channels": (1 + image_to_video) * CHANNELS, "out_channels": CHANNELS}
+        backbone = CogVideoX(dataclasses.replace(ROPE, patch_size_t=temporal_patch, **channels))
+        objectives = {
+            "structure": Weighted(1.0, Structure(structure, backbone, False, "noisy")),
+            "identity": Weighted(1.0, Identity(identity, IdentityConfig(use_depth=False))),
+        }
+        stage = Denoising(backbone, transformer, Clean(), objectives, {}, 0.0, 0.0, dict)
         batch_loss(stage)({"transformer": {}}, {"structure": {}, "identity": {}}, batch, jax.random.key(1))
         return transformer.inputs, structure.inputs, identity.inputs
 
@@ -91,7 +107,7 @@ def test_padding_does_nothing_to_whole_patches(batch):
 @pytest.mark.parametrize("frames", [3, 4])
 def test_the_structure_module_takes_any_number_of_frames(frames):
     config = dataclasses.replace(ROPE_1_5, num_layers=1)
-    module = Functional(lambda rngs: StructureModule(config, rngs=rngs))
+    module = Functional(lambda rngs: StructureModule(CogVideoX(config), rngs=rngs))
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda x: 0.3 * rng.standard_normal(x.shape, np.float32), module.abstract_params())
     latents = jnp.asarray(rng.standard_normal((2, frames, 4, 6, 4), np.float32))
@@ -103,16 +119,15 @@ def test_the_structure_module_takes_any_number_of_frames(frames):
 
 def test_the_structure_modules_text_is_the_empty_prompt():
     config = dataclasses.replace(ROPE, num_layers=1)
-    module = Functional(lambda rngs: StructureModule(config, rngs=rngs, with_text=True))
+    module = Functional(lambda rngs: StructureModule(CogVideoX(config), rngs=rngs, with_text=True))
     transformer = Functional(lambda rngs: CogVideoXTransformer3D(config, rngs=rngs))
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda x: 0.3 * rng.standard_normal(x.shape, np.float32), module.abstract_params())
     text = rng.standard_normal((5, 10), np.float32)
     params = with_empty_prompt(params, text)
     latents = jnp.asarray(rng.standard_normal((2, 3, 4, 6, 4), np.float32))
-    expected = transformer.apply(
-        params["transformer"], latents, jnp.asarray(np.stack([text, text])), jnp.zeros(2, jnp.int32)
-    )
+    texts, times = jnp.asarray(np.stack([text, text])), jnp.zeros(2, jnp.int32)
+    expected, _ = transformer.apply(params["transformer"], latents, texts, times)
     np.testing.assert_array_equal(module.apply(params, latents), expected)
     with pytest.raises(UserError, match=r"\(4, 10\), but the structure module takes text of \(5, 10\)"):
         with_empty_prompt(params, text[1:])

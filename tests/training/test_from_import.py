@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from configs import stage_one, stage_two
+from sr_jax.checkpoints.reading import read_meta
 from sr_jax.conversion.importing import Source, import_pipeline
 from sr_jax.data.builder import read_empty_prompt
 from sr_jax.errors import UserError
-from sr_jax.training.checkpoints import read_meta
 from sr_jax.training.loop import train
 from tests.conversion.folders import save_pipeline
 from tests.data.synthetic import write_synthetic_dataset

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sr_jax.checkpoints.reading import read_meta
 from sr_jax.errors import UserError
-from sr_jax.training.checkpoints import read_meta
 from sr_jax.training.logs import read_metrics
 from sr_jax.training.loop import train
 from sr_jax.training.state import average
@@ -187,7 +187,7 @@ def test_what_has_diverged_is_not_saved(tiny, one_device, tmp_path, monkeypatch,
         ("base", {"dtype": "float16"}, "config.dtype is 'float16': choose float32 or bfloat16"),
         ("base", {"lora.rank": 1}, "config.init.transformer is empty: with config.lora.rank=1"),
         ("stage_one", {"structure_input": "dirty"}, "choose one of clean; noisy"),
-        ("stage_two", {}, "config.frozen.structure is empty"),
+        ("stage_two", {}, "config.alignment.structure.module is empty"),
     ],
 )
 def test_bad_input_leaves_nothing_behind(tiny, one_device, tmp_path, stage, overrides, message):

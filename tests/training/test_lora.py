@@ -8,7 +8,8 @@ import safetensors.torch
 import torch
 from jax.sharding import PartitionSpec as P
 
-from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.checkpoints.networks import backbone_of, transformer_network
+from sr_jax.checkpoints.reading import read_meta
 from sr_jax.checkpoints.transformers import load_transformer
 from sr_jax.conversion.lora import WEIGHTS_FILE
 from sr_jax.data.pipeline import train_batches
@@ -17,14 +18,13 @@ from sr_jax.models.lora import LoraConfig, join, merge
 from sr_jax.parallel.lazy import on_host
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.training import builders
-from sr_jax.training.checkpoints import read_meta
 from sr_jax.training.loop import train
 from sr_jax.training.optimizers import make_optimizer
 from sr_jax.training.program import build_program
 from sr_jax.training.state import TrainState, make_train_step
 from tests.conversion.test_convert import run
 from tests.models.diffusers_twin import diffusers_model, our_params, run_diffusers
-from tests.training.helpers import assert_close, assert_same_bits, batch_loss, load_params
+from tests.training.helpers import PLAIN, assert_close, assert_same_bits, batch_loss, load_params
 
 LORA = {"lora.rank": 2, "lora.alpha": 4.0, "optimizer.learning_rate": 0.03}
 CONFIG = LoraConfig(2, 4.0, ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out"))
@@ -44,16 +44,17 @@ def batch(dataset):
 
 
 def without_alignment(stage_two, **overrides):
-    return stage_two(structure_weight=0.0, identity_weight=0.0, **LORA, **overrides)
+    return stage_two(**PLAIN, **LORA, **overrides)
 
 
 def test_fresh_factors_have_the_loss_of_the_frozen_transformer(stage_two, batch):
     config = stage_two(**LORA)
-    stage, frozen = builders.build_stage(config), on_host(builders.load_frozen(config))
-    params = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
+    stage = builders.build_stage(config)
+    frozen = on_host(builders.load_frozen(stage))
+    params = builders.initial_params(stage, stage.start(), jax.random.key(0))
     whole = stage_two()
     plain = builders.build_stage(whole)
-    started = builders.initial_params(plain, builders.load_initial(whole, plain), jax.random.key(0))
+    started = builders.initial_params(plain, plain.start(), jax.random.key(0))
     assert_same_bits(frozen["transformer"], started["transformer"])
     ours, theirs = (
         jax.jit(batch_loss(s))(p, frozen, batch, jax.random.key(5))[1] for s, p in ((stage, params), (plain, started))
@@ -65,9 +66,10 @@ def test_fresh_factors_have_the_loss_of_the_frozen_transformer(stage_two, batch)
 
 def test_a_step_changes_the_factors_and_nothing_else(stage_two, batch):
     config = without_alignment(stage_two)
-    stage, frozen = builders.build_stage(config), on_host(builders.load_frozen(config))
+    stage = builders.build_stage(config)
+    frozen = on_host(builders.load_frozen(stage))
     optimizer = make_optimizer(config.optimizer, 4)
-    params = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
+    params = builders.initial_params(stage, stage.start(), jax.random.key(0))
     state = TrainState.create(params, optimizer)
     before = jax.tree.map(np.copy, frozen)
     step = jax.jit(make_train_step(stage, optimizer, ema_decay=0.5, seed=0))
@@ -127,8 +129,8 @@ def test_on_a_mesh_it_trains_the_same(lora_run, stage_two, tmp_path):
 def test_factors_of_stage_two_change_the_model_of_diffusers_as_ours(lora_run, tmp_path):
     """On random weights: those of four steps predict almost nothing yet."""
     run("lora", "--checkpoint", lora_run, "--output", tmp_path / "lora")
-    model_section = read_meta(lora_run)["config"]["model"]
-    config, module = CogVideoXConfig(**model_section), builders.build_transformer(model_section)
+    backbone = backbone_of(read_meta(lora_run)["config"])
+    config, module = backbone.config, transformer_network(backbone)
     rng = np.random.default_rng(0)
     latents = rng.standard_normal((2, *config.sample_size, config.in_channels), np.float32)
     text = rng.standard_normal((2, config.max_text_seq_length, config.text_embed_dim), np.float32)
@@ -138,7 +140,7 @@ def test_factors_of_stage_two_change_the_model_of_diffusers_as_ours(lora_run, tm
     params = jax.tree.map(np.copy, our_params(theirs.state_dict(), config))
     merged = on_host(merge(params, load_params(lora_run)[0]["lora"], CONFIG))
     apply = jax.jit(module.apply)
-    change = np.asarray(apply(merged, *inputs) - apply(params, *inputs))
+    change = np.asarray(apply(merged, *inputs)[0] - apply(params, *inputs)[0])
     with torch.no_grad():
         before = run_diffusers(theirs, config, *map(torch.from_numpy, inputs))
         theirs.load_lora_adapter(safetensors.torch.load_file(tmp_path / "lora" / WEIGHTS_FILE), prefix="transformer")
@@ -151,7 +153,7 @@ def test_what_is_frozen_is_split_over_a_mesh_as_if_it_were_trained(stage_two):
     config = stage_two(**LORA)
     mesh = make_mesh({"fsdp": 2, "tensor": 2}, jax.devices()[:4])
     frozen = build_program(config, mesh, builders.build_stage(config)).frozen
-    assert jax.tree.structure(frozen) == jax.tree.structure(builders.load_frozen(config))
+    assert jax.tree.structure(frozen) == jax.tree.structure(builders.load_frozen(builders.build_stage(config)))
     for transformer in (frozen["transformer"], frozen["structure"]["transformer"]):
         kernel = transformer["transformer_blocks"]["ff"]["proj_in"]["kernel"]
         assert kernel.sharding.spec == P(None, "fsdp", "tensor")
@@ -159,7 +161,7 @@ def test_what_is_frozen_is_split_over_a_mesh_as_if_it_were_trained(stage_two):
 
 def test_plain_fine_tuning_and_another_optimizer(stage_two, one_device, tmp_path):
     config = without_alignment(stage_two, **{"optimizer.name": "muon"})
-    config.frozen.structure = config.frozen.identity = ""
+    config.alignment.structure.module = config.alignment.identity.module = ""
     state = train(config, tmp_path / "run", one_device)
     assert set(state.params) == {"lora"}
     assert np.any(state.params["lora"]["transformer_blocks"]["attn1"]["to_q"]["lora_b"])
@@ -168,7 +170,7 @@ def test_plain_fine_tuning_and_another_optimizer(stage_two, one_device, tmp_path
 def test_a_run_starts_from_an_adapted_transformer(lora_run, tiny):
     config = tiny("base", **{"init.transformer": str(lora_run)})
     stage = builders.build_stage(config)
-    started = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
+    started = builders.initial_params(stage, stage.start(), jax.random.key(0))
     assert_same_bits(jax.device_get(started["transformer"]), on_host(load_transformer(lora_run)[0]))
 
 
@@ -206,7 +208,7 @@ def test_bad_options_are_refused(tiny, stage, overrides, words):
 def test_factors_of_another_model_are_refused(stage_two):
     config = stage_two(**LORA, **{"model.num_layers": 3})
     with pytest.raises(UserError, match=r"config\.model\.num_layers is 3"):
-        builders.load_frozen(config)
+        builders.load_frozen(builders.build_stage(config))
 
 
 def test_the_whole_is_one_tree(lora_run, base_run):

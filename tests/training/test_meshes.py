@@ -70,7 +70,7 @@ def run_step(tiny):
         config = tiny("stage_two", **smooth | overrides)
         mesh = meshes.make_mesh(sizes, jax.devices()[: int(np.prod(list(sizes.values())))])
         program = build_program(config, mesh, builders.build_stage(config, stage_one))
-        batch = abstract_batch(record_spec(config, noisy_images=2), BATCH, mesh)
+        batch = abstract_batch(record_spec(config, program.stage, noisy_images=2), program.stage, BATCH, mesh)
         state = TrainState.create(draw(program.state.params), program.optimizer)
         described = (program.state, program.frozen, batch)
         arguments = jax.device_put((state, draw(program.frozen), draw(batch)), shardings(described))

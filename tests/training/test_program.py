@@ -40,33 +40,35 @@ def test_the_state_is_as_described(tiny, mesh, stage):
 
 def test_the_batch_is_as_described(tiny, mesh):
     config = tiny("base")
-    batch = to_global(next(make_data(config, mesh)), config.batch_size, mesh)
-    described = abstract_batch(record_spec(config, noisy_images=2), config.batch_size, mesh)
+    stage = builders.build_stage(config)
+    batch = to_global(next(make_data(config, mesh, stage)), config.batch_size, mesh)
+    described = abstract_batch(record_spec(config, stage, noisy_images=2), stage, config.batch_size, mesh)
     assert _described(described) == _described(batch)
 
 
 def test_the_step_of_stage_two_is_described_without_any_workdir(tiny, stage_two, mesh):
     described = tiny("stage_two")
-    configs = dict.fromkeys(("structure", "identity"), tiny("stage_one").to_dict())
-    ours = build_program(described, mesh, builders.build_stage(described, configs))
+    ours = build_program(described, mesh, builders.build_stage(described, tiny("stage_one").to_dict()))
     config = stage_two()
     theirs = build_program(config, mesh, builders.build_stage(config))
     assert _described(ours.frozen) == _described(theirs.frozen)
-    batch = abstract_batch(record_spec(described, noisy_images=2), described.batch_size, mesh)
+    batch = abstract_batch(record_spec(described, ours.stage, noisy_images=2), ours.stage, described.batch_size, mesh)
     lowered = [p.train_step.lower(p.state, p.frozen, batch).as_text() for p in (ours, theirs)]
     assert lowered[0] == lowered[1]
 
 
 def test_a_batch_that_cannot_be_split(tiny, mesh):
+    config = tiny("base")
+    stage = builders.build_stage(config)
     with pytest.raises(UserError, match=r"config\.batch_size is 6: it must be a multiple of data x fsdp = 4"):
-        abstract_batch(record_spec(tiny("base"), noisy_images=2), 6, mesh)
+        abstract_batch(record_spec(config, stage, noisy_images=2), stage, 6, mesh)
 
 
 @pytest.fixture(scope="module")
 def split_program(tiny):
     """Stage two with its frozen modules, on a mesh that splits all that can be split."""
     config = tiny("stage_two")
-    stage = builders.build_stage(config, dict.fromkeys(("structure", "identity"), tiny("stage_one").to_dict()))
+    stage = builders.build_stage(config, tiny("stage_one").to_dict())
     return build_program(config, make_mesh({"fsdp": 2, "context": 2, "tensor": 2}), stage)
 
 

@@ -28,12 +28,9 @@ def count(tree) -> int:
 @pytest.mark.parametrize("stage", ["base", "stage_one", "stage_two"])
 def test_every_size_of_every_stage_has_a_loss(stage, size):
     config = make_config(stage, size)
-    frozen = dict.fromkeys(
-        ("structure", "identity") if stage == "stage_two" else (), stage_one.get_config(size).to_dict()
-    )
     mesh = make_mesh({"data": 1, "fsdp": 8})
-    program = build_program(config, mesh, builders.build_stage(config, frozen))
-    batch = abstract_batch(record_spec(config, noisy_images=2), config.batch_size, mesh)
+    program = build_program(config, mesh, builders.build_stage(config, stage_one.get_config(size).to_dict()))
+    batch = abstract_batch(record_spec(config, program.stage, noisy_images=2), program.stage, config.batch_size, mesh)
     params = program.state.params
     loss, metrics = jax.eval_shape(batch_loss(program.stage), params, program.frozen, batch, jax.random.key(0))
     assert (loss.shape, loss.dtype) == ((), jnp.float32)

@@ -12,7 +12,7 @@ from sr_jax.errors import UserError
 from sr_jax.parallel.lazy import on_host
 from sr_jax.training import builders
 from sr_jax.training.loop import train
-from tests.training.helpers import assert_same_bits, batch_loss, load_params
+from tests.training.helpers import PLAIN, assert_same_bits, batch_loss, load_params
 
 
 def _digest(folder):
@@ -29,11 +29,11 @@ def stage_and_params(stage_two):
     """Stage two with parameters away from the zero-initialised projections, and its frozen parameters."""
     config = stage_two()
     stage = builders.build_stage(config)
-    params = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
+    params = builders.initial_params(stage, stage.start(), jax.random.key(0))
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     params = jax.tree.unflatten(structure, [x + 0.05 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys)])
-    return stage, params, on_host(builders.load_frozen(config))
+    return stage, params, on_host(builders.load_frozen(builders.build_stage(config)))
 
 
 def test_the_frozen_modules_stay_as_they_are(stage_two, stage_one_run, one_device, tmp_path):
@@ -98,16 +98,16 @@ def test_clips_without_a_face_add_nothing(stage_and_params, batch):
 
 
 def test_without_weights_it_is_plain_fine_tuning_bit_for_bit(stage_two, tiny, base_run, one_device, tmp_path):
-    control = train(stage_two(structure_weight=0.0, identity_weight=0.0), tmp_path / "control", one_device)
+    control = train(stage_two(**PLAIN), tmp_path / "control", one_device)
     plain = train(tiny("base", **{"init.transformer": str(base_run)}), tmp_path / "plain", one_device)
     assert_same_bits(control, plain)
 
 
 def test_without_weights_the_frozen_modules_are_not_there(stage_two):
-    config = stage_two(structure_weight=0.0, identity_weight=0.0)
-    config.frozen.structure = config.frozen.identity = ""
-    assert builders.load_frozen(config).keys() == {"empty_prompt"}
-    assert builders.build_stage(config).alignment is None
+    config = stage_two(**PLAIN)
+    config.alignment.structure.module = config.alignment.identity.module = ""
+    assert builders.load_frozen(builders.build_stage(config)).keys() == {"empty_prompt"}
+    assert not builders.build_stage(config).objectives
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +122,10 @@ def single_runs(tiny, base_run, one_device, tmp_path_factory):
 
 @pytest.mark.parametrize(("alone", "other"), [("structure", "identity"), ("identity", "structure")])
 def test_one_module_alone_is_enough_for_its_loss(tiny, single_runs, batch, alone, other):
-    config = tiny("stage_two", **{f"{other}_weight": 0.0, f"frozen.{alone}": single_runs[alone]})
-    stage, frozen = builders.build_stage(config), on_host(builders.load_frozen(config))
-    assert frozen.keys() == {alone, "empty_prompt"} and builders.frozen_steps(config) == {alone: 0}
+    config = tiny("stage_two", **{f"alignment.{other}.weight": 0.0, f"alignment.{alone}.module": single_runs[alone]})
+    stage = builders.build_stage(config)
+    frozen = on_host(builders.load_frozen(stage))
+    assert frozen.keys() == {alone, "empty_prompt"} and builders.frozen_steps(stage) == {alone: 0}
     params = builders.initial_params(stage, {}, jax.random.key(0))
     _, metrics = jax.jit(batch_loss(stage))(params, frozen, batch, jax.random.key(3))
     assert f"loss/{alone}" in metrics and f"loss/{other}" not in metrics
@@ -132,9 +133,9 @@ def test_one_module_alone_is_enough_for_its_loss(tiny, single_runs, batch, alone
 
 def test_workdirs_without_the_module_are_told(stage_two, base_run, single_runs, one_device, tmp_path):
     for overrides in (
-        {"frozen.structure": str(base_run)},
-        {"frozen.identity": single_runs["structure"]},
-        {"frozen.structure": single_runs["identity"], "structure_weight": 0.0},
+        {"alignment.structure.module": str(base_run)},
+        {"alignment.identity.module": single_runs["structure"]},
+        {"alignment.structure.module": single_runs["identity"], "alignment.structure.weight": 0.0},
     ):
         config = stage_two()
         config.update_from_flattened_dict(overrides)
@@ -144,8 +145,10 @@ def test_workdirs_without_the_module_are_told(stage_two, base_run, single_runs, 
 
 
 def test_one_weight_alone(stage_two, batch):
-    config = stage_two(structure_weight=0.0)
+    config = stage_two(**{"alignment.structure.weight": 0.0})
     stage = builders.build_stage(config)
-    params = builders.initial_params(stage, builders.load_initial(config, stage), jax.random.key(0))
-    _, metrics = jax.jit(batch_loss(stage))(params, on_host(builders.load_frozen(config)), batch, jax.random.key(3))
+    params = builders.initial_params(stage, stage.start(), jax.random.key(0))
+    _, metrics = jax.jit(batch_loss(stage))(
+        params, on_host(builders.load_frozen(builders.build_stage(config))), batch, jax.random.key(3)
+    )
     assert "loss/identity" in metrics and "loss/structure" not in metrics

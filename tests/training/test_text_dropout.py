@@ -4,40 +4,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
+from sr_jax.backbones.cogvideox.backbone import CogVideoX
+from sr_jax.backbones.cogvideox.config import CogVideoXConfig
 from sr_jax.data.builder import read_empty_prompt
 from sr_jax.data.pipeline import train_batches
-from sr_jax.diffusion.process import NoiseSchedule
-from sr_jax.models.functional import Functional
+from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.training import builders
-from sr_jax.training.stages import Denoising, drop
+from sr_jax.training.denoising import Denoising
+from sr_jax.training.stages import drop
 from tests.data.synthetic import empty_prompt, record_spec
+from tests.training.conftest import LATENT_CHANNELS as CHANNELS
 from tests.training.helpers import batch_loss
-
-
-class Watched(Functional):
-    """A transformer that keeps the text it is given."""
-
-    def __init__(self):
-        super().__init__(lambda rngs: nnx.Linear(1, 1, rngs=rngs))
-
-    def apply(self, params, inputs, text, timesteps):
-        self.text = np.asarray(text)
-        return jnp.zeros((*inputs.shape[:-1], inputs.shape[-1] // 2))
+from tests.training.watched import WatchedTransformer
 
 
 def texts_seen(dataset, probability: float, frozen: dict) -> tuple[np.ndarray, np.ndarray]:
     """The captions of a batch, and what the transformer gets for them."""
     batch = {name: jnp.asarray(value) for name, value in next(train_batches(dataset, batch_size=6, seed=0)).items()}
-    transformer = Watched()
-    stage = Denoising({"transformer": transformer}, NoiseSchedule(), 0.0, probability, True, 1, None)
+    backbone = CogVideoX(CogVideoXConfig(in_channels=2 * CHANNELS, out_channels=CHANNELS))
+    transformer = WatchedTransformer(*batch["latent_mean"].shape[2:])
+    stage = Denoising(backbone, transformer, VPrediction(), {}, {}, 0.0, probability, dict)
     batch_loss(stage)({"transformer": {}}, frozen, batch, jax.random.key(5))
     return np.asarray(batch["text_embedding"]), transformer.text
 
 
 def test_dropped_captions_are_the_datasets_empty_prompt(dataset, tiny):
-    frozen = builders.load_frozen(tiny("base"))
+    frozen = builders.load_frozen(builders.build_stage(tiny("base")))
     empty = empty_prompt(record_spec()).astype(np.float16)
     np.testing.assert_array_equal(frozen["empty_prompt"], empty)
     assert np.abs(empty).max() > 1
@@ -49,13 +42,13 @@ def test_dropped_captions_are_the_datasets_empty_prompt(dataset, tiny):
 
 
 def test_without_text_dropout_the_empty_prompt_is_not_read(dataset, tiny):
-    assert builders.load_frozen(tiny("base", text_dropout=0.0, **{"data.dir": "nowhere"})) == {}
+    assert builders.load_frozen(builders.build_stage(tiny("base", text_dropout=0.0, **{"data.dir": "nowhere"}))) == {}
     captions, seen = texts_seen(dataset, 0.0, {})
     np.testing.assert_array_equal(seen, captions)
 
 
 def test_stage_one_reads_no_text(tiny):
-    assert builders.load_frozen(tiny("stage_one", **{"data.dir": "nowhere"})) == {}
+    assert builders.load_frozen(builders.build_stage(tiny("stage_one", **{"data.dir": "nowhere"}))) == {}
 
 
 @pytest.mark.parametrize("instead", [0.0, 7.0])

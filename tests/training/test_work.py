@@ -10,13 +10,12 @@ import pytest
 from sr_jax.parallel.chips import TPU_V5E, find_chip
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.planning.operations import count_flops
-from sr_jax.planning.planner import planned_frozen_configs
+from sr_jax.planning.planner import described_stage_one
 from sr_jax.training import builders
 from sr_jax.training.logs import read_metrics
 from sr_jax.training.loop import train
 from sr_jax.training.program import abstract_batch, build_program, record_spec
 from sr_jax.training.speed import Speedometer
-from sr_jax.training.work import clip_work
 
 _LARGER = {
     "num_attention_heads": 4, "attention_head_dim": 32, "num_layers": 6, "sample_frames": 13, "sample_height": 12,
@@ -39,30 +38,29 @@ def _larger(tiny, stage, **overrides):
         ("stage_one", {}),
         ("stage_one", {"structure_text": "empty_prompt", "train_modules": ("structure",)}),
         ("stage_two", {}),
-        ("stage_two", {"structure_weight": 0.0}),
-        ("stage_two", {"structure_weight": 0.0, "identity_weight": 0.0}),
+        ("stage_two", {"alignment.structure.weight": 0.0}),
+        ("stage_two", {"alignment.structure.weight": 0.0, "alignment.identity.weight": 0.0}),
         ("stage_two", {"lora.rank": 1}),
     ],
 )
 def test_work_is_what_the_step_computes(tiny, stage, overrides):
     config = _larger(tiny, stage, **overrides)
-    frozen = planned_frozen_configs(config)
     mesh = make_mesh({"data": 1}, jax.devices()[:1])
-    program = build_program(config, mesh, builders.build_stage(config, frozen))
-    records = record_spec(config, noisy_images=1)
-    batch = abstract_batch(records, config.batch_size, mesh)
+    program = build_program(config, mesh, builders.build_stage(config, described_stage_one(config)))
+    records = record_spec(config, program.stage, noisy_images=1)
+    batch = abstract_batch(records, program.stage, config.batch_size, mesh)
     counted = count_flops(program.train_step.trace(program.state, program.frozen, batch).jaxpr)
-    work = clip_work(config, frozen, records.latent_shape[:3], records.text_shape[0])
+    work = program.stage.work(records.latent_shape[:3], records.text_shape[0])
     assert config.batch_size * work.flops == pytest.approx(counted, rel=0.02)
 
 
 def test_tokens(tiny):
     config = tiny("base")
     # 2 latent frames of 2x2 patches, and 4 tokens of text.
-    assert clip_work(config, {}, (2, 4, 4), 4).tokens == 12
+    assert builders.build_stage(config).work((2, 4, 4), 4).tokens == 12
     config.model.patch_size_t = 2
     # 3 frames are padded to 4, of which a patch takes 2.
-    assert clip_work(config, {}, (3, 4, 4), 4).tokens == 12
+    assert builders.build_stage(config).work((3, 4, 4), 4).tokens == 12
 
 
 def _batch(*sizes):
@@ -70,17 +68,17 @@ def _batch(*sizes):
 
 
 def test_speed_on_a_known_chip(tiny, monkeypatch):
-    config = tiny("base")
+    stage = builders.build_stage(tiny("base"))
     clock = iter([100.0, 104.0])
     monkeypatch.setattr("sr_jax.training.speed.find_chip", lambda kind: TPU_V5E)
     monkeypatch.setattr("sr_jax.training.speed.time", SimpleNamespace(monotonic=lambda: next(clock)))
-    speedometer = Speedometer(config, {}, jax.devices()[:4])
+    speedometer = Speedometer(stage, jax.devices()[:4])
     speedometer.add(_batch(2, 4, 4))
     assert speedometer.read() == {}
     # Clips of two sizes.
     speedometer.add(_batch(2, 4, 4))
     speedometer.add(_batch(2, 4, 8))
-    works = [clip_work(config, {}, size, 4) for size in ((2, 4, 4), (2, 4, 8))]
+    works = [stage.work(size, 4) for size in ((2, 4, 4), (2, 4, 8))]
     assert [work.tokens for work in works] == [12, 20]
     flops = 8 * sum(work.flops for work in works) / 4.0 / 4
     assert speedometer.read() == {
@@ -101,7 +99,7 @@ def test_chips_by_the_names_that_jax_gives_them(kind, tflops):
 
 def test_without_a_known_peak_there_is_no_mfu_and_one_message(tiny, caplog):
     with caplog.at_level(logging.INFO):
-        speedometer = Speedometer(tiny("base"), {}, jax.devices()[:1])
+        speedometer = Speedometer(builders.build_stage(tiny("base")), jax.devices()[:1])
     assert [record.message for record in caplog.records] == [
         "no MFU in the log: no published peak of a device of the kind 'cpu' is known here"
     ]

@@ -1,4 +1,4 @@
-"""A stand-in for a module that keeps what it is given."""
+"""Stand-ins for networks that keep what they are given."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,3 +17,11 @@ class Watched(Functional):
     def apply(self, params, inputs, *_):
         self.inputs = np.asarray(inputs)
         return jnp.zeros((*inputs.shape[:2], *self.out_shape))
+
+
+class WatchedTransformer(Watched):
+    """The same, called as a backbone calls its transformer; it keeps the captions too."""
+
+    def apply(self, params, inputs, text, times, taps=()):
+        self.text = np.asarray(text)
+        return super().apply(params, inputs), {}

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from sr_jax.backbones.codec import VideoCodec
+from sr_jax.backbones.cogvideox.parts import PARTS
 from sr_jax.backbones.cogvideox.vae import CogVideoXVAE
 from sr_jax.backbones.cogvideox.vae_network import CogVideoXVAEConfig
 from sr_jax.backbones.cogvideox.vae_tiling import Tiling
@@ -43,13 +44,13 @@ def load_cogvideox_vae(folder: Path, *, dtype: DTypeLike = jnp.float32, tiled: b
     Raises:
         UserError: If the folder holds no such autoencoder, or its weights are missing or damaged.
     """
-    config, params = open_component(folder, _COMPONENT) if is_imported(folder) else _from_diffusers(folder)
+    config, params = open_component(folder, _COMPONENT, PARTS) if is_imported(folder) else _from_diffusers(folder)
     params = to_first_device(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params))
     tiling = Tiling(config.sample_height // 2, config.sample_width // 2) if tiled else None
     return CogVideoXVAE(config, params, dtype=dtype, tiling=tiling)
 
 
 def _from_diffusers(folder: Path) -> tuple[CogVideoXVAEConfig, Params]:
-    [component] = find_components(folder, [_COMPONENT])
+    [component] = find_components(folder, PARTS, [_COMPONENT])
     abstract = component.kind.functional(component.config).abstract_params()
     return component.config, lazy_params(component.weights, component.rules, abstract)

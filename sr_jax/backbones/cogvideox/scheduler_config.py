@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from sr_jax.diffusion.process import ScheduleConfig
+from sr_jax.diffusion.v_prediction import ScheduleConfig
 from sr_jax.errors import UserError
 
 _CLASSES = {"ddim": "CogVideoXDDIMScheduler", "dpm": "CogVideoXDPMScheduler"}

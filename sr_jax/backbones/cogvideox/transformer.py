@@ -28,15 +28,6 @@ from sr_jax.parallel import activations
 _OFS = 2.0
 
 
-def pad_frames(latents: Float[Array, "b t h w c"], multiple: int) -> Float[Array, "b t_padded h w c"]:
-    """Repeats the first latent frame in front until the frames are a multiple of the temporal patch (1.5).
-
-    Released trainers pad so; released pipelines cut as many frames off the front of what they generate.
-    """
-    added = -latents.shape[1] % multiple
-    return jnp.concatenate([latents[:, :1]] * added + [latents], axis=1)
-
-
 class PatchEmbed(nnx.Module):
     """Tokens of text and latent patches, with their absolute positions if any (diffusers: `CogVideoXPatchEmbed`).
 
@@ -206,7 +197,8 @@ class CogVideoXTransformer3D(nnx.Module):
         hidden_states: Float[Array, "b t h w c"],
         encoder_hidden_states: Float[Array, "b l e"],
         timesteps: Int[Array, "b"],
-    ) -> Float[Array, "b t h w c_out"]:
+        taps: tuple[int, ...] = (),
+    ) -> tuple[Float[Array, "b t h w c_out"], dict[int, Float[Array, "b t y x d"]]]:
         """Runs the transformer.
 
         Args:
@@ -214,12 +206,13 @@ class CogVideoXTransformer3D(nnx.Module):
                 multiples of the patch.
             encoder_hidden_states: Text embedding; L may be 0.
             timesteps: Training timesteps, 0 to 999.
+            taps: Blocks, from 1, behind which the hidden states are wanted.
 
         Returns:
-            The prediction, in the compute type.
+            The prediction, and the video tokens behind each tap, in the compute type.
 
         Raises:
-            UserError: If the latent's size or channels do not fit the configuration.
+            UserError: If the latent's size or channels do not fit the configuration, or it has no such block.
         """
         config = self.config
         size = hidden_states.shape[1:4]
@@ -228,6 +221,8 @@ class CogVideoXTransformer3D(nnx.Module):
                 f"latents {hidden_states.shape} [B, T, H, W, C] do not fit the transformer: it takes "
                 f"{config.in_channels} channels and multiples of {config.patch} (T, H, W)"
             )
+        if any(not 1 <= tap <= config.num_layers for tap in taps):
+            raise UserError(f"blocks {taps} cannot all be tapped: the transformer has blocks 1 to {config.num_layers}")
         # Latents are small, and whole on every device that has their sample.
         hidden_states = activations.constrain(hidden_states, "batch", None, None, None, None)
         time = self.time_embedding(timesteps)
@@ -238,23 +233,46 @@ class CogVideoXTransformer3D(nnx.Module):
         # Padding, where the mesh does not divide the tokens: attention ignores it, and it is cut off again below.
         length = num_tokens + -num_tokens % activations.ways("stream")
         x = self.patch_embed(hidden_states, encoder_hidden_states, length)
-        x = self._run_blocks(x, time, text_length, num_tokens, self._rope(size, text_length, length))
+        rope = self._rope(size, text_length, length)
+        x, tapped = self._run_blocks(x, time, text_length, num_tokens, rope, taps)
         # On all tokens, though those of text are not wanted: a mesh cuts narrow tokens at less cost than wide ones.
         x = self.proj_out(self.norm_out(self.norm_final(x), time))
         x = activations.constrain(x, "batch", None, None)[:, text_length:num_tokens]
-        x = layers.unpatchify(x, config.patch, size)
-        return activations.constrain(x, "batch", None, None, None, None)
+        x = activations.constrain(layers.unpatchify(x, config.patch, size), "batch", None, None, None, None)
+        grid = (len(x), *config.tokens(size), config.width)
+        return x, {tap: tokens[:, text_length:num_tokens].reshape(grid) for tap, tokens in zip(taps, tapped)}
 
     def _run_blocks(
-        self, x: Array, time: Array, text_length: int, num_tokens: int, rope: tuple[Array, Array] | None
-    ) -> Array:
+        self,
+        x: Array,
+        time: Array,
+        text_length: int,
+        num_tokens: int,
+        rope: tuple[Array, Array] | None,
+        taps: tuple[int, ...],
+    ) -> tuple[Array, Array | tuple[()]]:
+        """The joint sequence behind all blocks, and behind each tap."""
         is_text = layers.text_mask(text_length, x.shape[1] - text_length)
 
         def run(x: Array, block: CogVideoXBlock) -> Array:
             return block(x, time, is_text, rope, num_tokens)
 
         run = rematerialise(run, self.remat)
-        return nnx.scan(run, in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)(x, self.transformer_blocks)
+        if not taps:
+            return nnx.scan(run, in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)(x, self.transformer_blocks), ()
+
+        # Taps leave the one scan whole, in a buffer that it carries: cutting it in two would copy slices of the stacked
+        # weights. They are written outside what is rematerialised, and a select keeps nothing for the backward pass.
+        def run_and_keep(carry: tuple[Array, Array, Array], block: CogVideoXBlock) -> tuple[Array, Array, Array]:
+            x, done, kept = carry
+            x, done = run(x, block), done + 1
+            here = (done == jnp.asarray(taps)).reshape(-1, 1, 1, 1)
+            return x, done, activations.constrain(jnp.where(here, x, kept), None, "batch", "stream", None)
+
+        start = (x, jnp.zeros((), jnp.int32), jnp.zeros((len(taps), *x.shape), x.dtype))
+        scan = nnx.scan(run_and_keep, in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+        x, _, kept = scan(start, self.transformer_blocks)
+        return x, kept
 
     def _rope(self, size: tuple[int, int, int], text_length: int, length: int) -> tuple[Array, Array] | None:
         config = self.config

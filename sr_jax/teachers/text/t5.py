@@ -11,7 +11,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
-from sr_jax.conversion.imported import SOURCE_FOLDER, open_component, read_record
+from sr_jax.backbones.releases import open_component
+from sr_jax.conversion.imported import SOURCE_FOLDER, read_record
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
 from sr_jax.models.t5 import T5Encoder

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from sr_jax.backbones.cogvideox import scheduler_config as schedule
-from sr_jax.diffusion.process import NoiseSchedule, ScheduleConfig
 from sr_jax.diffusion.samplers import trailing_timesteps
+from sr_jax.diffusion.v_prediction import ScheduleConfig, VPrediction
 from sr_jax.errors import UserError
 
 # Nothing is the default.
@@ -21,7 +21,7 @@ def test_a_schedule_goes_out_and_comes_back(tmp_path, config, sampler):
     (tmp_path / "scheduler_config.json").write_text(json.dumps(schedule.config_to_diffusers(config, sampler)))
     class_name = json.loads((tmp_path / "scheduler_config.json").read_text())["_class_name"]
     theirs = getattr(diffusers, class_name).from_pretrained(tmp_path)
-    np.testing.assert_allclose(NoiseSchedule(config).alphas_cumprod, theirs.alphas_cumprod.numpy(), atol=1e-12)
+    np.testing.assert_allclose(VPrediction(config).alphas_cumprod, theirs.alphas_cumprod.numpy(), atol=1e-12)
     assert (theirs.config.prediction_type, float(theirs.final_alpha_cumprod)) == ("v_prediction", 1.0)
     theirs.set_timesteps(30)
     np.testing.assert_array_equal(trailing_timesteps(config.num_train_timesteps, 30), theirs.timesteps.numpy())

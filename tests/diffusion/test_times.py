@@ -4,14 +4,20 @@ import jax
 import numpy as np
 import pytest
 
-from sr_jax.training.stages import sample_timesteps
+from sr_jax.diffusion.v_prediction import ScheduleConfig, VPrediction
 
 KEYS = jax.random.split(jax.random.key(3), 4000)
 
 
 @pytest.mark.parametrize(("batch_size", "num_train_timesteps"), [(1, 1000), (3, 1000), (8, 1000), (5, 20)])
 def test_each_is_uniform_and_the_batch_is_spread_evenly(batch_size: int, num_train_timesteps: int):
-    draw = jax.jit(jax.vmap(lambda key: sample_timesteps(batch_size, num_train_timesteps, key)))
+    draw = jax.jit(
+        jax.vmap(
+            lambda key: VPrediction(ScheduleConfig(num_train_timesteps=num_train_timesteps)).sample_times(
+                batch_size, key
+            )
+        )
+    )
     timesteps = np.asarray(draw(KEYS))
 
     assert timesteps.min() == 0 and timesteps.max() == num_train_timesteps - 1
@@ -25,5 +31,5 @@ def test_each_is_uniform_and_the_batch_is_spread_evenly(batch_size: int, num_tra
 
 
 def test_keys_give_different_timesteps():
-    draws = {tuple(np.asarray(sample_timesteps(4, 1000, key)).tolist()) for key in KEYS[:20]}
+    draws = {tuple(np.asarray(VPrediction().sample_times(4, key)).tolist()) for key in KEYS[:20]}
     assert len(draws) > 15

@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers import CogVideoXDDIMScheduler
 
-from sr_jax.diffusion.process import NoiseSchedule, ScheduleConfig
+from sr_jax.diffusion.v_prediction import ScheduleConfig, VPrediction
 
 RELEASED = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
 
@@ -15,12 +15,12 @@ RELEASED = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "
 def test_table_matches_diffusers(scale, zero_snr):
     options = RELEASED | {"snr_shift_scale": scale, "rescale_betas_zero_snr": zero_snr}
     expected = CogVideoXDDIMScheduler(**options).alphas_cumprod.numpy()
-    got = NoiseSchedule(ScheduleConfig(snr_shift_scale=scale, rescale_betas_zero_snr=zero_snr)).alphas_cumprod
+    got = VPrediction(ScheduleConfig(snr_shift_scale=scale, rescale_betas_zero_snr=zero_snr)).alphas_cumprod
     np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_released_constants_and_zero_terminal_snr():
-    alphas = NoiseSchedule().alphas_cumprod
+    alphas = VPrediction().alphas_cumprod
     timesteps = [0, 100, 250, 500, 750, 900]
     np.testing.assert_allclose(alphas[timesteps], [0.99915, 0.88676, 0.65246, 0.24102, 0.0328, 0.00296], atol=5e-6)
     assert alphas[999] == 0 and np.all(np.diff(alphas) < 0)
@@ -30,7 +30,7 @@ def test_noise_and_velocity_match_diffusers():
     rng = np.random.default_rng(0)
     z0, noise = rng.standard_normal((2, 4, 3, 2, 2, 5)).astype(np.float32)
     timesteps = np.array([0, 123, 600, 999])
-    scheduler, schedule = CogVideoXDDIMScheduler(**RELEASED, snr_shift_scale=1.0), NoiseSchedule()
+    scheduler, schedule = CogVideoXDDIMScheduler(**RELEASED, snr_shift_scale=1.0), VPrediction()
     for ours, theirs in ((schedule.add_noise, scheduler.add_noise), (schedule.velocity, scheduler.get_velocity)):
         expected = theirs(*map(torch.from_numpy, (z0, noise, timesteps))).numpy()
         # diffusers rounds the table to float32 before `1 - a`, which costs digits at timestep 0.
@@ -39,8 +39,8 @@ def test_noise_and_velocity_match_diffusers():
 
 def test_clean_and_noise_are_recovered_from_the_velocity():
     z0, noise = jax.random.normal(jax.random.key(0), (2, 1000, 1, 1, 1, 3))
-    timesteps, schedule = jnp.arange(1000), NoiseSchedule()
-    zt, v = schedule.add_noise(z0, noise, timesteps), schedule.velocity(z0, noise, timesteps)
+    timesteps, schedule = jnp.arange(1000), VPrediction()
+    zt, v = schedule.add_noise(z0, noise, timesteps), schedule.target(z0, noise, timesteps)
     np.testing.assert_allclose(schedule.predict_clean(zt, v, timesteps), z0, atol=2e-6)
     np.testing.assert_allclose(schedule.predict_noise(zt, v, timesteps), noise, atol=2e-6)
     # At zero SNR the noisy latent is the noise, and the clean latent is minus the velocity.
@@ -50,4 +50,4 @@ def test_clean_and_noise_are_recovered_from_the_velocity():
 
 def test_results_are_float32_for_bfloat16_latents():
     z = jnp.ones((2, 1, 1, 1, 1), jnp.bfloat16)
-    assert NoiseSchedule().add_noise(z, z, jnp.array([0, 500])).dtype == jnp.float32
+    assert VPrediction().add_noise(z, z, jnp.array([0, 500])).dtype == jnp.float32

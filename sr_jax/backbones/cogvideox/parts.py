@@ -1,0 +1,17 @@
+"""The parts of a CogVideoX pipeline that have weights, by the names of their folders."""
+
+from sr_jax.backbones.cogvideox import transformer_weights, vae_weights
+from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
+from sr_jax.backbones.cogvideox.vae_network import Autoencoder
+from sr_jax.conversion import t5
+from sr_jax.conversion.parts import DIFFUSERS_WEIGHTS, PartKind
+from sr_jax.models.t5 import T5Encoder
+
+PARTS = {
+    # Its item is the one that training and sampling load from a workdir.
+    "transformer": PartKind(
+        transformer_weights.CLASS_NAME, transformer_weights, CogVideoXTransformer3D, DIFFUSERS_WEIGHTS, "ema_params"
+    ),
+    "vae": PartKind("AutoencoderKLCogVideoX", vae_weights, Autoencoder, DIFFUSERS_WEIGHTS, "vae"),
+    "text_encoder": PartKind("T5EncoderModel", t5, T5Encoder, "model", "text_encoder", t5.ALIASES),
+}

@@ -1,0 +1,24 @@
+"""Configs of earlier versions in today's terms, so that what was trained with them is read."""
+
+from typing import Any
+
+from sr_jax.backbones.base import family_with_fields
+
+_ALIGNMENT = ("structure", "identity")
+
+
+def upgraded(config: dict[str, Any]) -> dict[str, Any]:
+    """A training config, from the JSON beside a checkpoint, as this version writes it.
+
+    Before backbones had names there was one for each set of fields of `model`; before objectives had sections, stage
+    two had `structure_weight`, `identity_weight` and the workdirs `frozen.structure` and `frozen.identity`.
+    """
+    config = dict(config)
+    if "model" in config and "backbone" not in config:
+        config["backbone"] = family_with_fields(config["model"])
+    if "frozen" in config:
+        modules = config.pop("frozen")
+        config["alignment"] = {
+            name: {"weight": config.pop(f"{name}_weight"), "module": modules[name]} for name in _ALIGNMENT
+        }
+    return config

@@ -1,0 +1,146 @@
+"""Stage one: the two alignment modules learn to read latents; they never see pixels (paper sections 3.2 and 3.3)."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from sr_jax.alignment.base import Term
+from sr_jax.alignment.identity import identity_config, identity_loss, identity_network
+from sr_jax.alignment.identity_module import IdentityConfig, identity_flops
+from sr_jax.alignment.structure import INPUTS, structure_loss, structure_network
+from sr_jax.alignment.structure_module import structure_flops, with_empty_prompt
+from sr_jax.backbones.base import Backbone, padded_size
+from sr_jax.checkpoints.networks import backbone_of, structure_backbone_of
+from sr_jax.checkpoints.transformers import load_transformer
+from sr_jax.data.builder import read_empty_prompt
+from sr_jax.diffusion.process import Process
+from sr_jax.errors import UserError
+from sr_jax.models.functional import Functional, Params
+from sr_jax.training.stages import Frozen, Work, sample_posterior, total_and_metrics
+from sr_jax.training.state import Batch, Metrics
+
+MODULES = ("structure", "identity")
+"""What `train_modules` names: both, or one of them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignmentModules:
+    """Trains `f_S` and `f_ID`, or one of them.
+
+    Attributes:
+        modules: `{"structure": f_S, "identity": f_ID}`, or one of them.
+        backbone: What `f_S` is a network of.
+        with_text: Whether `f_S` reads the empty prompt.
+        identity: Sizes of `f_ID`, which takes `d0` too when `use_depth` (the paper's choice).
+        process: For the noisy variant of `f_S`.
+        structure_input: "clean" gives `z0` to `f_S` (the paper's choice), "noisy" gives `zt` and its timestep.
+        start: Reads the parameters that do not start fresh.
+    """
+
+    modules: dict[str, Functional]
+    backbone: Backbone
+    with_text: bool
+    identity: IdentityConfig
+    process: Process
+    structure_input: str
+    start: Callable[[], Params]
+
+    frozen: ClassVar[Mapping[str, Frozen]] = {}
+    fields: ClassVar[Mapping[str, str]] = {
+        "latent_mean": "t h w c",
+        "latent_std": "t h w c",
+        "depth_latent": "t h w c",
+        "face_embedding": "t e",
+        "face_mask": "t",
+    }
+
+    def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Batch:
+        """Latents, and for the noisy variant of `f_S` their times and noise."""
+        posterior_key, noise_key, time_key = jax.random.split(key, 3)
+        latents = sample_posterior(batch["latent_mean"], batch["latent_std"], posterior_key)
+        drawn = {"latents": latents}
+        if "structure" in self.modules and self.structure_input == "noisy":
+            drawn["times"] = self.process.sample_times(len(latents), time_key)
+            drawn["noise"] = jax.random.normal(noise_key, latents.shape)
+        return drawn | {name: batch[name] for name in ("depth_latent", "face_embedding", "face_mask")}
+
+    def loss(self, params: Params, frozen: Params, drawn: Batch) -> tuple[jax.Array, Metrics]:
+        """`mean((f_S(z0) - d0)^2)` plus the masked L1 of `f_ID(z0, d0)` to `f`, averaged over the batch."""
+        latents, times = drawn["latents"], drawn.get("times")
+        terms = {}
+        if "structure" in self.modules:
+            inputs = latents if times is None else self.process.add_noise(latents, drawn["noise"], times)
+            depth_latents = self.modules["structure"].apply(params["structure"], inputs, times)
+            value = structure_loss(depth_latents, drawn["depth_latent"])
+            terms["structure"] = (1.0, Term(value, jnp.ones(value.shape, bool)))
+        if "identity" in self.modules:
+            condition = drawn["depth_latent"] if self.identity.use_depth else None
+            embeddings = self.modules["identity"].apply(params["identity"], latents, condition)
+            value = identity_loss(embeddings, drawn["face_embedding"], drawn["face_mask"])
+            terms["identity"] = (1.0, Term(value, jnp.any(drawn["face_mask"] > 0, axis=-1)))
+        return total_and_metrics(terms, self.process, times)
+
+    def work(self, size: tuple[int, int, int], text_length: int) -> Work:
+        """Forward and backward pass of the modules that are trained; captions are not read."""
+        flops = {
+            "structure": structure_flops(self.backbone, self.with_text, size),
+            "identity": identity_flops(self.identity, size),
+        }
+        tokens = math.prod(self.backbone.tokens(padded_size(size, self.backbone.patch)))
+        tokens += self.backbone.text_shape[0] if self.with_text else 0
+        return Work(sum(flops[name].training for name in self.modules), tokens)
+
+
+def build_alignment_modules(config: ml_collections.ConfigDict) -> AlignmentModules:
+    """The stage one that `config` describes.
+
+    Its structure module starts from evenly spaced blocks of the transformer that `config.init.transformer` names, and
+    with text holds the dataset's empty prompt.
+
+    Raises:
+        UserError: For an option that is none of its values.
+    """
+    if config.lora.rank:
+        raise UserError(f"config.lora.rank is {config.lora.rank}, but stage one trains no transformer: set it to 0")
+    named = tuple(name for name in MODULES if name in config.train_modules)
+    if not named or sorted(named) != sorted(config.train_modules):
+        raise UserError(
+            f"config.train_modules is {','.join(config.train_modules)!r}: choose one of structure; identity; "
+            "structure,identity"
+        )
+    if config.structure_input not in INPUTS:
+        raise UserError(f"config.structure_input is {config.structure_input!r}: choose one of {'; '.join(INPUTS)}")
+    fields = config.to_dict()
+    backbone, identity = structure_backbone_of(fields), identity_config(fields["identity"])
+    networks = {
+        "structure": structure_network(backbone, config.structure_text, dtype=config.dtype, remat=config.remat),
+        "identity": identity_network(identity, dtype=config.dtype),
+    }
+    with_text = config.structure_text == "empty_prompt"
+
+    def start() -> Params:
+        if "structure" not in named:
+            return {}
+        wanted, loaded = networks["structure"].abstract_params(), {}
+        if with_text:
+            loaded["empty_prompt"] = with_empty_prompt(wanted, read_empty_prompt(config.data.dir))["empty_prompt"]
+        if config.init.transformer:
+            params, meta = load_transformer(config.init.transformer)
+            source = backbone_of(meta["config"])
+            loaded["transformer"] = backbone.pruned_params(wanted["transformer"], params, source)
+        return {"structure": loaded}
+
+    return AlignmentModules(
+        modules={name: networks[name] for name in named},
+        backbone=backbone,
+        with_text=with_text,
+        identity=identity,
+        process=backbone.process(fields["schedule"]),
+        structure_input=config.structure_input,
+        start=start,
+    )

@@ -1,0 +1,237 @@
+"""Base run, plain fine-tuning and stage two: the transformer learns to denoise, with any alignment objectives."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from sr_jax.alignment.base import Context, Objective, Term, View, build_objective
+from sr_jax.backbones.base import Backbone, Inputs, noisy_first_frame, pad_frames, padded_size
+from sr_jax.checkpoints.networks import backbone_of, transformer_network
+from sr_jax.checkpoints.reading import open_params, read_meta
+from sr_jax.checkpoints.transformers import fitted_transformer
+from sr_jax.data.builder import read_empty_prompt
+from sr_jax.diffusion.denoising_loss import denoising_loss
+from sr_jax.diffusion.process import Process
+from sr_jax.errors import UserError
+from sr_jax.models.functional import Functional, Params
+from sr_jax.training.stages import Frozen, Work, drop, sample_posterior, total_and_metrics
+from sr_jax.training.state import Batch, Metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Weighted:
+    """An objective and its weight; with a weight of 0 it is there for what another one reads of it."""
+
+    weight: float
+    objective: Objective
+
+
+@dataclasses.dataclass(frozen=True)
+class Denoising:
+    """Trains the transformer; with `structure` and `identity` as objectives it is SemanticREPA's stage two.
+
+    Attributes:
+        backbone: Of the transformer.
+        transformer: The network.
+        process: What it learns to predict.
+        objectives: By name, each behind those whose outputs it reads; without any the step is compiled without them.
+        frozen: The objectives' frozen networks, and with text dropout the `empty_prompt` `[L, D]`.
+        image_dropout: Probability that a sample's image condition is zeroed.
+        text_dropout: Probability that a sample's caption becomes the empty one (the unconditional side of guidance).
+        start: Reads the parameters that do not start fresh.
+    """
+
+    backbone: Backbone
+    transformer: Functional
+    process: Process
+    objectives: Mapping[str, Weighted]
+    frozen: Mapping[str, Frozen]
+    image_dropout: float
+    text_dropout: float
+    start: Callable[[], Params]
+
+    @property
+    def modules(self) -> dict[str, Functional]:
+        """The transformer, and what the objectives train beside it."""
+        return {"transformer": self.transformer} | {
+            _projector(name, part): module
+            for name, weighted in self.objectives.items()
+            for part, module in weighted.objective.trained.items()
+        }
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Latents and captions, the image where the transformer takes one, and what the objectives read."""
+        fields = {"latent_mean": "t h w c", "latent_std": "t h w c", "text_embedding": "l d"}
+        if self.backbone.takes_image:
+            fields["image_latents"] = "k 1 h w c"
+        return fields | self._aligned_fields
+
+    @property
+    def _aligned_fields(self) -> dict[str, str]:
+        return {name: axes for item in self.objectives.values() for name, axes in item.objective.fields.items()}
+
+    def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Batch:
+        """Latents, times, noise, condition and dropouts; noise is of whole patches."""
+        keys = iter(jax.random.split(key, 6))
+        latents = sample_posterior(batch["latent_mean"], batch["latent_std"], next(keys))
+        padded = jax.eval_shape(lambda x: pad_frames(x, self.backbone.patch[0]), latents).shape
+        times = self.process.sample_times(len(latents), next(keys))
+        noise = jax.random.normal(next(keys), padded)
+        image_key, dropout_key = next(keys), next(keys)
+        image = noisy_first_frame(batch["image_latents"], image_key) if self.backbone.takes_image else None
+        condition = self.backbone.condition(image, padded[1])
+        text = batch["text_embedding"]
+        if self.text_dropout:
+            text = drop(text, self.text_dropout, next(keys), instead=jnp.asarray(frozen["empty_prompt"]))
+        return {
+            "latents": latents,
+            "times": times,
+            "noise": noise,
+            "text": text,
+            "condition": {name: drop(x, self.image_dropout, dropout_key) for name, x in condition.items()},
+            "records": {name: batch[name] for name in self._aligned_fields},
+        }
+
+    def loss(self, params: Params, frozen: Params, drawn: Batch) -> tuple[jax.Array, Metrics]:
+        """`L_t + lambda_S L_S + lambda_ID L_ID`, averaged over the batch; every part also by range of times."""
+        times, noise, num_frames = drawn["times"], drawn["noise"], drawn["latents"].shape[1]
+        latents = pad_frames(drawn["latents"], self.backbone.patch[0])
+        noisy = self.process.add_noise(latents, noise, times)
+        network = functools.partial(self.transformer.apply, params["transformer"])
+        inputs = Inputs(noisy, times, drawn["text"], drawn["condition"])
+        prediction, hidden = self.backbone.predict(network, inputs, self._taps)
+        target, given = self.process.target(latents, noise, times), self.backbone.given_frames
+        value = denoising_loss(prediction[:, given:], target[:, given:])
+        terms = {"denoising": (1.0, Term(value, jnp.ones(value.shape, bool)))}
+        if self.objectives:
+            clean = self.process.predict_clean(noisy, prediction, times)
+            clean = jnp.concatenate([latents[:, :given], clean[:, given:]], axis=1) if given else clean
+            # Without the frames that were added in front.
+            clean, noisy, noise = (x[:, -num_frames:] for x in (clean, noisy, noise))
+            terms |= self._aligned(params, frozen, View(clean, noisy, times, noise, hidden, drawn["records"]))
+        return total_and_metrics(terms, self.process, times)
+
+    def work(self, size: tuple[int, int, int], text_length: int, *, trains_transformer: bool = True) -> Work:
+        """The transformer's forward and backward pass, and what the objectives add.
+
+        Args:
+            size: T, H and W of the latents.
+            text_length: Text tokens of a caption.
+            trains_transformer: Whether its weights get gradients.
+        """
+        padded = padded_size(size, self.backbone.patch)
+        flops = self.backbone.flops(padded, text_length)
+        aligning = sum(weighted.objective.flops(size) for weighted in self.objectives.values())
+        tokens = math.prod(self.backbone.tokens(padded)) + text_length
+        return Work((flops.training if trains_transformer else flops.through) + aligning, tokens)
+
+    @property
+    def _taps(self) -> tuple[int, ...]:
+        return tuple(sorted({tap for weighted in self.objectives.values() for tap in weighted.objective.taps}))
+
+    def _aligned(self, params: Params, frozen: Params, view: View) -> dict[str, tuple[float, Term]]:
+        terms, outputs = {}, {}
+        for name, weighted in self.objectives.items():
+            objective = weighted.objective
+            trained = {part: params[_projector(name, part)] for part in objective.trained}
+            term = objective(trained, frozen, view, {other: outputs[other] for other in objective.after})
+            outputs[name] = term.output
+            if weighted.weight:
+                terms[name] = (weighted.weight, term)
+        return terms
+
+
+def build_denoising(config: ml_collections.ConfigDict, instead: Mapping[str, Any] | None = None) -> Denoising:
+    """The base run or stage two that `config` describes.
+
+    Args:
+        config: See `configs/`. Objectives with a weight of 0 are left out, but those that others read.
+        instead: Config of stage one for objectives that name no workdir of their own; None: that is an error.
+
+    Raises:
+        UserError: For an option that is none of its values, or a workdir that is not there or lacks what is needed.
+    """
+    fields = config.to_dict()
+    backbone = backbone_of(fields)
+    objectives = _build_objectives(fields, backbone, instead)
+    frozen = {}
+    for name, weighted in objectives.items():
+        workdir = fields["alignment"][name].get("module", "")
+        for part, network in weighted.objective.frozen.items():
+            frozen[part] = Frozen(network.abstract, functools.partial(_read_module, workdir, part), workdir)
+    if config.text_dropout:
+        shape = jax.ShapeDtypeStruct(backbone.text_shape, jnp.float32)
+        frozen["empty_prompt"] = Frozen(shape, lambda: read_empty_prompt(config.data.dir))
+
+    def start() -> Params:
+        return {"transformer": fitted_transformer(config)} if config.init.transformer else {}
+
+    return Denoising(
+        backbone=backbone,
+        transformer=transformer_network(backbone, dtype=config.dtype, remat=config.remat),
+        process=backbone.process(fields["schedule"]),
+        objectives=objectives,
+        frozen=frozen,
+        image_dropout=config.image_dropout,
+        text_dropout=config.text_dropout,
+        start=start,
+    )
+
+
+def _build_objectives(
+    fields: Mapping[str, Any], backbone: Backbone, instead: Mapping[str, Any] | None
+) -> dict[str, Weighted]:
+    sections, built = fields.get("alignment", {}), {}
+
+    def add(name: str, needed_by: str) -> None:
+        if name in built:
+            return
+        if name not in sections:
+            raise UserError(f"config.alignment.{needed_by} reads what {name} gives, which config.alignment lacks")
+        section = sections[name]
+        context = Context(backbone, fields["dtype"], fields["remat"], _module_config(name, section, instead))
+        objective = build_objective(name, section, context)
+        for other in objective.after:
+            add(other, name)
+        built[name] = Weighted(section["weight"], objective)
+
+    for name, section in sections.items():
+        if section["weight"]:
+            add(name, name)
+    return built
+
+
+def _module_config(name: str, section: Mapping[str, Any], instead: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Config of the run whose networks an objective reads; `{}` for one that reads none."""
+    if "module" not in section:
+        return {}
+    if section["module"]:
+        config = read_meta(section["module"])["config"]
+        if name not in config.get("train_modules", ()):
+            raise UserError(
+                f"config.alignment.{name}.module={section['module']} holds no {name} module: name the workdir of a "
+                "stage one that trained one"
+            )
+        return config
+    if instead is None:
+        raise UserError(
+            f"config.alignment.{name}.module is empty: name the workdir of a finished stage one, or set the weights of "
+            "config.alignment to 0 for plain fine-tuning"
+        )
+    return instead
+
+
+def _read_module(workdir: str, name: str) -> Params:
+    return open_params(workdir)[0][name]
+
+
+def _projector(objective: str, part: str) -> str:
+    """The name of a trained network among all parameters."""
+    return f"{objective}_{part}"
