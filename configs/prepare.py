@@ -28,7 +28,8 @@ from configs.sections import (
 # `threshold` of shots: 0 is the detector's default, 3 for `adaptive` and 27 for `content`.
 _CENTRE = {
     "shots": {"name": "none", "threshold": 0.0, "least_seconds": 0.5},
-    # Videos that are clips already, one person in the middle of each.
+    # Videos that are clips already, one person in the middle of each. People can be found by "face", or by something
+    # that is named as "sr_jax.demo.silhouette:load_finder".
     "person": {"name": "none", "zoom": 0.0, "anchor": 0.5, "looks_per_second": 2.0, "path": ""},
     "drop": {"no_person": False, "several_people": False, "least_motion": 0.0},
     # Made for this, so a bad one is a mistake to be told of at once.
@@ -92,6 +93,11 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     # more. The default is the caption of a video without any; empty: every video must have one.
     config.captions = ""
     config.default_prompt = ""
+    # Teachers of further fields beside depth, faces and text: `{NAME: {"name": "package.module:function", ...}}`. The
+    # function is called with the section and gives a `FeatureTeacher` (sr_jax/teachers/base.py).
+    config.features = {}
+    # Whether records hold where the face is.
+    config.face_boxes = False
     # Draws of the noisy first frame.
     config.noisy_images = 4
     config.seed = 0

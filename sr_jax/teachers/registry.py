@@ -9,7 +9,7 @@ import dataclasses
 from sr_jax import registry, sections
 from sr_jax.errors import UserError
 from sr_jax.sections import Section
-from sr_jax.teachers.base import FACE_CHOICES, DepthTeacher, FaceDetector, FaceTeacher, TextTeacher
+from sr_jax.teachers.base import FACE_CHOICES, DepthTeacher, FaceDetector, FaceTeacher, FeatureTeacher, TextTeacher
 from sr_jax.teachers.depth.colours import DepthColours
 
 
@@ -58,6 +58,19 @@ def load_detector(section: Section) -> FaceDetector:
     name = section.get("detector", "centerface")
     found = registry.find("face detector", name, package="sr_jax.teachers.faces", attribute="open_detector")
     return found(section.get("detector_path", ""))
+
+
+def load_feature_teacher(name: str, section: Section) -> FeatureTeacher:
+    """Loads a teacher of further fields; one of this project is a module of `sr_jax.teachers` that defines `load`.
+
+    Args:
+        name: What the config calls it.
+        section: Its section of `config.features`.
+
+    Raises:
+        UserError: For an unknown name, or what it lacks to be loaded.
+    """
+    return sections.load(section, f"features.{name}", "feature teacher", package="sr_jax.teachers")
 
 
 def load_text_teacher(section: Section) -> TextTeacher:

@@ -22,7 +22,7 @@ def load(section: Section) -> DepthTeacher:
     return PrecomputedDepth(section.get("kind", "disparity"))
 
 
-class PrecomputedDepth:
+class PrecomputedDepth(DepthTeacher):
     """Reads the depth that lies beside a video; see `files`.
 
     Attributes:
@@ -43,7 +43,7 @@ class PrecomputedDepth:
         """
         if kind not in KINDS:
             raise UserError(f"depth.kind is {kind!r}: it must be disparity or depth")
-        self.kind = kind
+        self.kind, self.settings = kind, {"kind": kind}
 
     def __call__(self, frames: UInt8[np.ndarray, "f h w 3"], fps: float, path: Path) -> Float[np.ndarray, "f h w"]:
         """Returns the disparity of all frames of the video at `path`, as float32.
@@ -57,11 +57,11 @@ class PrecomputedDepth:
             UserError: If the depth file is missing, unreadable, of another length or size, or holds impossible values.
         """
         del fps
-        values = np.stack(list(self.frames(path)))
+        values = np.stack(list(self.beside(path)))
         self._compare(path, len(values), values.shape[1:], len(frames), frames.shape[1:3])
         return values
 
-    def frames(self, path: Path) -> Iterator[Float[np.ndarray, "h w"]]:
+    def beside(self, path: Path) -> Iterator[Float[np.ndarray, "h w"]]:
         """The disparity of the video at `path` one frame at a time, at least one.
 
         Raises:
@@ -76,7 +76,7 @@ class PrecomputedDepth:
             UserError: As `__call__`.
         """
         count, size = 0, (0, 0)
-        for frame in self.frames(path):
+        for frame in self.beside(path):
             count, size = count + 1, frame.shape
         self._compare(path, count, size, info.num_frames, (info.height, info.width))
 

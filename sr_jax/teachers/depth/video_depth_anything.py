@@ -70,7 +70,7 @@ def load(section: Section) -> DepthTeacher:
     )
 
 
-class VideoDepthAnythingTeacher:
+class VideoDepthAnythingTeacher(DepthTeacher):
     """`DepthTeacher` by Video Depth Anything, in windows of 32 frames.
 
     Attributes:

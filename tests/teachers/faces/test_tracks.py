@@ -53,7 +53,7 @@ def test_no_face_gives_exact_zeros_and_a_zero_mask():
 def test_clips_do_not_mix(count, frames, ratio, latents):
     clips = np.random.default_rng(0).integers(1, 255, (count, frames, 8, 8, 3)).astype(np.uint8)
     clips[-1] = 0
-    embeddings, masks = face_tracks(clips, Brightness(), Brightness(), ratio)
+    embeddings, masks, _ = face_tracks(clips, Brightness(), Brightness(), ratio)
     assert embeddings.shape == (count, latents, 3)
     for clip, embedding, mask in zip(clips, embeddings, masks):
         one, one_mask = face_track(clip, Brightness(), Brightness(), ratio)
@@ -100,8 +100,37 @@ def test_the_track_stays_with_the_first_person_or_with_the_largest_face():
     np.testing.assert_array_equal(mask, [0, 1, 1, 1, 1])
     # Of several in the first frame the largest one counts; every clip has its own.
     clips = np.stack([two_halves((GREEN, RED), (RED, GREEN)), two_halves((RED, GREEN), (GREEN, RED))])
-    embeddings, _ = face_tracks(clips, people, people, 1, choice="first")
-    np.testing.assert_allclose(embeddings, [[red, red], [green, green]])
+    tracks = face_tracks(clips, people, people, 1, choice="first")
+    np.testing.assert_allclose(tracks.embeddings, [[red, red], [green, green]])
+    left, right = [0, 0, 3 / 8, 1], [4 / 8, 0, 1, 1]
+    np.testing.assert_allclose(tracks.boxes, [[right, left], [right, left]])
+    np.testing.assert_allclose(face_tracks(clips, people, people, 1).boxes, [[right] * 2] * 2)
+
+
+class Walker:
+    """Finds the one face of a frame where its only red pixel is, 2 pixels wide and 3 high."""
+
+    name, weight_hash, embedding_dim = "walker", "none", 1
+
+    def __call__(self, frames):
+        places = [np.argwhere(frame[..., 0] == 255) for frame in frames]
+        return [[face(x, y, x + 2.0, y + 3.0) for y, x in found] for found in places]
+
+    def embed(self, frames, faces):
+        found = np.array([each is not None for each in faces])
+        return found[:, None].astype(np.float32), found
+
+
+def test_boxes_are_means_over_the_frames_that_show_the_face_in_parts_of_the_clip():
+    clips = np.zeros((2, 9, 10, 20, 3), np.uint8)
+    # At (x, y) in frame 0; in two of the next four frames; in none of the last four.
+    for frame, (x, y) in {0: (4, 1), 2: (6, 2), 3: (8, 6)}.items():
+        clips[0, frame, y, x, 0] = 255
+    tracks = face_tracks(clips, Walker(), Walker(), 4)
+    np.testing.assert_allclose(tracks.boxes[0, 0], [4 / 20, 1 / 10, 6 / 20, 4 / 10], rtol=1e-6)
+    np.testing.assert_allclose(tracks.boxes[0, 1], [7 / 20, 4 / 10, 9 / 20, 7 / 10], rtol=1e-6)
+    assert not tracks.boxes[0, 2].any() and not tracks.boxes[1].any()
+    np.testing.assert_array_equal(tracks.mask, [[1, 1, 0], [0, 0, 0]])
 
 
 def test_a_clip_that_does_not_fit_the_ratio_is_refused():
