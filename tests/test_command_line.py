@@ -177,19 +177,22 @@ def test_run_leaves_defects_alone(flag_values, monkeypatch):
 
 def test_an_output_that_cannot_be_written_is_told_before_teachers_are_fitted(tmp_path):
     (tmp_path / "file").touch()
-    flag_values = importlib.import_module("sr_jax.demo.fit_teachers").FLAGS
+    module = importlib.import_module("sr_jax.demo.fit_teachers.__main__")
+    flag_values = module.FLAGS
     flag_values.unparse_flags()
     arguments = ["--config=configs/teachers.py:people", f"--videos={tmp_path}", f"--output={tmp_path / 'file' / 'new'}"]
     command_line.parse(flag_values, ["fit_teachers", *arguments])
     with pytest.raises(UserError, match=r"cannot write to .*file/new: .*file is not a folder"):
-        importlib.import_module("sr_jax.demo.fit_teachers").main(flag_values)
+        module.main(flag_values)
 
 
-@pytest.mark.parametrize(
-    "command", ["evaluate", "fit_teachers", "people", "prepare", "real_clips", "report", "sample", "train"]
-)
+_COMMANDS = ("evaluate", "prepare", "report", "sample", "train")
+_DEMO_COMMANDS = ("demo.fit_teachers", "demo.people", "demo.real_clips")
+
+
+@pytest.mark.parametrize("command", [*_COMMANDS, *_DEMO_COMMANDS])
 def test_help(command, capsys, monkeypatch):
-    module = importlib.import_module(f"sr_jax.{command}")
+    module = importlib.import_module(f"sr_jax.{command}{'.__main__' * (command in _DEMO_COMMANDS)}")
     monkeypatch.setattr(sys, "argv", [command, "--help"])
     with pytest.raises(SystemExit) as stop:
         command_line.run(module.main, module.FLAGS, module.__doc__)

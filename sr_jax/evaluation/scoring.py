@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from sr_jax.evaluation.metrics.psnr import psnr
 from sr_jax.evaluation.metrics.ssim import ssim
 from sr_jax.evaluation.metrics.structure import structure_error
 from sr_jax.media.video import read_video, to_uint8, to_unit_range
-from sr_jax.preparation.dataset import INDEX_FILE
 from sr_jax.teachers.base import FaceTeacher
 from sr_jax.teachers.depth.colours import invert_colour, normalise_disparity, read_disparity
 from sr_jax.teachers.depth.files import depth_path
@@ -76,19 +74,6 @@ class ClipScores:
     flow: Float[np.ndarray, "g d"]
     real_flow: Float[np.ndarray, "g d"]
     depth: Float[np.ndarray, "f h w"]
-
-
-def read_index(reference: Path) -> dict[str, dict[str, Any]]:
-    """The clips that `prepare` kept for a split: `index.jsonl` by clip id.
-
-    Raises:
-        UserError: When the folder has no index.
-    """
-    path = reference / INDEX_FILE
-    if not path.is_file():
-        raise UserError(f"no {path}: name a folder DATA/clips/SPLIT of a dataset prepared with keep_clips")
-    entries = [json.loads(line) for line in path.read_text().splitlines()]
-    return {entry["clip_id"]: entry for entry in entries}
 
 
 def generated_ids(generated: Path, index: Mapping[str, Any]) -> list[str]:

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sr_jax.backbones.codec import from_patches, latent_frames, to_patches
+from sr_jax.backbones.codec import latent_frames
 from sr_jax.backbones.cogvideox.backbone import CogVideoX
 from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.demo.linear_codec import from_patches, to_patches
 from sr_jax.media.video import write_video
 from sr_jax.teachers.base import Face, FaceTeacher
 

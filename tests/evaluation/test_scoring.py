@@ -5,6 +5,7 @@ import ml_collections
 import numpy as np
 import pytest
 
+from sr_jax.data.clips import read_index
 from sr_jax.errors import UserError
 from sr_jax.evaluation import judging
 from sr_jax.evaluation.metrics.identity import face_embeddings
@@ -12,7 +13,7 @@ from sr_jax.evaluation.metrics.motion import flow_features, motion_score, optica
 from sr_jax.evaluation.metrics.psnr import psnr
 from sr_jax.evaluation.results import read_results
 from sr_jax.evaluation.scores import CLIP_SCORES, ID_SCORE, PSNR
-from sr_jax.evaluation.scoring import Clip, generated_clips, generated_ids, read_index, score_clips
+from sr_jax.evaluation.scoring import Clip, generated_clips, generated_ids, score_clips
 from sr_jax.media.video import read_video, to_unit_range
 from sr_jax.models.functional import Functional
 from tests.evaluation.conftest import CLIPS, make_judges

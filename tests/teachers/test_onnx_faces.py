@@ -7,6 +7,7 @@ from onnx import TensorProto, helper
 from sr_jax.errors import UserError
 from sr_jax.teachers import registry
 from sr_jax.teachers.base import Face, FaceRecogniser
+from sr_jax.teachers.faces import centerface
 from sr_jax.teachers.faces.landmarks import ARCFACE_TEMPLATE, align, arcface_template
 from sr_jax.teachers.faces.onnx import load_onnx_recogniser
 from tests.conversion.iresnet_files import write_iresnet
@@ -48,7 +49,7 @@ def expected_embedding(path, frame, face):
 # The same file, by its own network in JAX and by onnxruntime, where its batch is fixed at 1.
 @pytest.mark.parametrize(("name", "teacher_name"), [("arcface", "arcface_r12"), ("onnx", "onnx_small_rgb_127.5_127.5")])
 def test_a_recogniser_embeds_the_aligned_face(arcface, monkeypatch, name, teacher_name):
-    monkeypatch.setitem(registry.DETECTORS, "centerface", lambda path: Blind())
+    monkeypatch.setattr(centerface, "open_detector", lambda path: Blind())
     recogniser = registry.load_face_teacher({"name": name, "path": str(arcface)}).recogniser
     assert isinstance(recogniser, FaceRecogniser)
     assert recogniser.name == teacher_name and recogniser.embedding_dim == 8

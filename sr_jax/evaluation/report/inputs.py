@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from sr_jax.data.builder import dataset_folders, open_dataset, read_provenance
+from sr_jax.data.clips import CLIPS_FOLDER, INDEX_FILE, read_index
 from sr_jax.data.records import Provenance
 from sr_jax.errors import UserError
 from sr_jax.evaluation.results import RESULTS_FILE, Results, read_results
-from sr_jax.evaluation.scoring import read_index
-from sr_jax.preparation.dataset import CLIPS_FOLDER, INDEX_FILE
 from sr_jax.training.logs import read_metrics
 
 

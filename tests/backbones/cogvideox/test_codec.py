@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import ml_collections
 import pytest
 
+from sr_jax.backbones import load_codec
 from sr_jax.backbones.cogvideox.codec import load_cogvideox_vae
 from sr_jax.backbones.cogvideox.vae_tiling import Tiling
 from sr_jax.backbones.releases import import_pipeline
 from sr_jax.conversion.importing import Source
 from sr_jax.errors import UserError
-from sr_jax.teachers import registry
 from tests.comparison import relative_error
 from tests.conversion.folders import save_vae
 from tests.models import tiny_vae
@@ -37,7 +37,7 @@ def imported(pipeline, tmp_path_factory):
 def codecs(pipeline, imported):
     """The codec from every kind of folder, with the options that are taken when none are given."""
     folders = [pipeline, pipeline / "vae", imported]
-    return [registry.load_codec({"name": "cogvideox", "path": str(folder)}) for folder in folders]
+    return [load_codec({"name": "cogvideox", "path": str(folder)}) for folder in folders]
 
 
 def test_every_kind_of_folder_gives_the_codec_of_diffusers(original, pipeline, codecs):
@@ -54,7 +54,7 @@ def test_parameters_are_float32_on_the_first_device(codecs):
 
 def test_options_of_a_config_are_read(pipeline, codecs):
     section = {"name": "cogvideox", "path": str(pipeline), "dtype": "bfloat16", "tiled": True}
-    tiled = registry.load_codec(ml_collections.ConfigDict(section))
+    tiled = load_codec(ml_collections.ConfigDict(section))
     assert (codecs[0].tiling, tiled.tiling) == (None, Tiling(24, 20))
     video = jnp.asarray(tiny_vae.video(1, 1, 8, 12))
     assert 1e-4 < relative_error(tiled.encode(video)[0], codecs[0].encode(video)[0]) < 5e-2
@@ -64,4 +64,4 @@ def test_a_folder_without_an_autoencoder_is_told(tmp_path):
     with pytest.raises(UserError, match="name a folder that diffusers saved"):
         load_cogvideox_vae(tmp_path)
     with pytest.raises(UserError, match="needs its weights"):
-        registry.load_codec({"name": "cogvideox", "path": ""})
+        load_codec({"name": "cogvideox", "path": ""})
