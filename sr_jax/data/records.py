@@ -138,7 +138,7 @@ class Provenance:
         if "sizes" in expected.clip and set(self.sizes) <= set(expected.sizes):
             passed_over += ["clip.height", "clip.width", "clip.sizes"]
         further = self.teachers.keys() - expected.teachers.keys()
-        passed_over += _flatten({"teachers": {name: self.teachers[name] for name in further}})
+        passed_over += flatten_dict({"teachers": {name: self.teachers[name] for name in further}}, sep=".")
         for flat in (here, there):
             for name in passed_over:
                 flat.pop(name, None)
