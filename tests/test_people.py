@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from configs.prepare import get_config
 from sr_jax import command_line, people
+from sr_jax.configs.prepare import get_config
 from sr_jax.data.people import sample_clip
 from sr_jax.data.video import read_video
 from sr_jax.errors import UserError

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs.prepare import get_config
 from sr_jax import prepare
+from sr_jax.configs.prepare import get_config
 from sr_jax.data.pipeline import eval_examples, train_batches
 from sr_jax.data.video import write_video
 from sr_jax.errors import UserError

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from configs import base, stage_one
 from sr_jax import command_line, convert
+from sr_jax.configs import base, stage_one
 from sr_jax.errors import UserError
 from sr_jax.training import builders
 from sr_jax.training.checkpoints import read_meta

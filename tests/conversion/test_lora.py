@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from configs import base
+from sr_jax.configs import base
 from sr_jax.conversion.importing import Source, import_pipeline
 from sr_jax.conversion.lora import WEIGHTS_FILE, lora_tensors, save_lora
 from sr_jax.conversion.safetensors_file import read_header

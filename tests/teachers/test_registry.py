@@ -2,7 +2,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from configs import evaluate, prepare, sample, teachers
+from sr_jax.configs import evaluate, prepare, sample, teachers
 from sr_jax.errors import UserError
 from sr_jax.models.codec_fit import fit_linear_codec
 from sr_jax.teachers import registry

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs.teachers import get_config
+from sr_jax.configs.teachers import get_config
 from sr_jax.errors import UserError
 from sr_jax.evaluation.teachers import codec_metrics, face_metrics
 from sr_jax.models.codec import LinearVideoCodec
