@@ -20,7 +20,9 @@ def test_imports_go_one_way(monkeypatch, tmp_path):
 
 def _docstrings(tree: ast.Module) -> set[ast.AST]:
     """Strings that stand alone: docstrings of modules, classes, functions and names."""
-    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)}
+    return {
+        node.value for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
 
 
 def _named(path: Path) -> list[str]:
