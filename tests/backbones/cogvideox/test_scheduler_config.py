@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from sr_jax.backbones.cogvideox import scheduler_config as schedule
-from sr_jax.diffusion.samplers import trailing_timesteps
-from sr_jax.diffusion.v_prediction import ScheduleConfig, VPrediction
+from sr_jax.diffusion.v_prediction import ScheduleConfig, VPrediction, trailing_timesteps
 from sr_jax.errors import UserError
 
 # Nothing is the default.
