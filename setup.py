@@ -13,6 +13,7 @@ CORE = [
     "importlib_resources>=6.4",  # tensorflow-datasets imports it and does not ask for it
     "jax>=0.10.2,<0.12",
     "jaxtyping>=0.3",
+    "jinja2>=3.1",
     "ml_collections>=1.0",
     "numpy>=2.0",
     "opencv-python-headless>=4.10",
@@ -57,6 +58,7 @@ setup(
     version="0.1.0",
     description="SemanticREPA in JAX: depth and face identity as supervision for image-to-video diffusion transformers",
     packages=find_packages(include=["sr_jax", "sr_jax.*"]),
+    package_data={"sr_jax.pages": ["templates/*.j2", "templates/report/*.j2"]},
     python_requires=">=3.11",
     install_requires=CORE,
     extras_require={

@@ -7,9 +7,11 @@ import ml_collections
 import numpy as np
 import pytest
 
+from configs.evaluate import get_config
 from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.evaluation import judging
-from sr_jax.evaluation.metrics.structure import depth_reader
+from sr_jax.evaluation.judges import Judges, depth_reader
+from sr_jax.evaluation.metrics.base import build_metrics
 from sr_jax.evaluation.results import write_results
 from sr_jax.generation.generator import Generator, generate_split
 from sr_jax.generation.pipeline import ClipSize, ImageToVideo
@@ -71,8 +73,13 @@ def make_judges(workdir: str = "wj") -> judging.LoadedJudges:
         "face_recogniser": {"name": "colour_recogniser", "weight_hash": "r1"},
         "codec": {"name": codec.name, "weight_hash": codec.weight_hash},
     }
-    loaded = judging.Judges(codec, depth_reader(lambda latents: latents, codec), colour_faces())
-    return judging.LoadedJudges(loaded, about, {}, Path(workdir))
+    judges = Judges(codec, depth_reader(lambda latents: latents, codec), colour_faces())
+    return judging.LoadedJudges(judges, about, {}, Path(workdir))
+
+
+def make_metrics() -> dict:
+    """The metrics of `configs/evaluate.py`."""
+    return build_metrics(get_config())
 
 
 @pytest.fixture(scope="session")
@@ -84,9 +91,8 @@ def runs(data, tmp_path_factory) -> dict[str, Path]:
         folders[name] = folder / name
         generator = make_generator(strength=strength, checkpoint=str(folder / f"w_{name}"))
         generate_split(generator, data, "test", folders[name], limit=None)
-        results = judging.judge_folder(
-            make_judges(), folders[name], data / "clips" / "test", folders[name] / "depth", batch_size=3
-        )
+        reference, depth = data / "clips" / "test", folders[name] / "depth"
+        results = judging.judge_folder(make_judges(), make_metrics(), folders[name], reference, depth, batch_size=3)
         write_results(results, folders[name] / "metrics.json")
     return folders
 
@@ -102,7 +108,8 @@ def workdirs(runs) -> dict[str, Path]:
         paths[name].mkdir(exist_ok=True)
         config = ml_collections.ConfigDict({"stage": "base", "batch_size": 8, "seed": 0})
         if weight is not None:
-            config.update({"stage": "stage_two", "structure_weight": weight, "identity_weight": weight})
+            section = {"weight": weight, "module": "w1"}
+            config.update({"stage": "stage_two", "alignment": {"structure": section, "identity": section}})
         (paths[name] / "config.json").write_text(config.to_json())
         lines = []
         for step in range(10, 101, 10):

@@ -49,6 +49,7 @@ def test_page_is_whole_and_loads_nothing(page):
 
 
 def test_page_says_what_the_files_say(page, runs):
+    page = " ".join(page.split())
     means = {name: json.loads((path / "metrics.json").read_text())["means"] for name, path in runs.items()}
     for values in means.values():
         assert f"{values['generated']['psnr']:.2f} dB" in page
@@ -57,11 +58,12 @@ def test_page_says_what_the_files_say(page, runs):
     assert "psnr 29.12, auc 0.98" in page
     assert "1 min 15 s" in page and "python -m sr_jax.train &lt;x&gt;" in page
     assert "Depth is a stand-in &amp; says so." in page
-    assert "identity_weight (0.5 against 0)" in page
+    assert "alignment.identity.weight (0.5 against 0)" in page
+    assert "weights of identity and structure 0.5 and 0.5" in page
     assert "3 clips show motions that are in the training split, 2 clips motions that are not" in page
     assert "Stage two: structure loss" in page and "Base run: denoising loss" in page
     assert "paired bootstrap over the 3 people" in page
-    assert page.count("The paper&#x27;s Table 1 finds") == page.count("better with SemanticREPA than with") == 1
+    assert page.count("The paper&#39;s Table 1 finds") == page.count("better with SemanticREPA than with") == 1
 
 
 def test_bad_input_is_refused(data, runs, workdirs, tmp_path):
@@ -168,7 +170,7 @@ def test_page_of_runs_without_faces_and_with_negative_similarities(data, runs, t
         write_results(results, tmp_path / name / "metrics.json")
     chosen = {"title": "", "notes": [], "data": data, "trainings": [], "fitted": [], "steps": None}
     inputs = read_inputs(**chosen, runs=[f"{name}={tmp_path / name}" for name in runs])
-    page = build_page(dataclasses.replace(inputs, training_people={7}))
+    page = " ".join(build_page(dataclasses.replace(inputs, training_people={7})).split())
     assert "not defined on two clips" in page
     assert "bootstrap over the 3 videos of the clips" in page and "people in the held-out clips" not in page
     assert "nan" not in re.sub(r'src="data:[^"]+"', "", page)
@@ -177,18 +179,24 @@ def test_page_of_runs_without_faces_and_with_negative_similarities(data, runs, t
 @pytest.mark.parametrize(
     ("ours", "theirs", "expected"),
     [
-        ((0.01, 1.0), (0.0, 0.0), True),
-        ((0.01, 0.0), (0.0, 0.0), True),
-        ((0.0, 0.0), (0.01, 1.0), False),
-        ((0.01, 1.0), (0.01, 0.0), False),
-        ((0.01, 1.0), None, False),
-        (None, (0.0, 0.0), False),
+        ({"structure": 0.01, "identity": 1.0}, {"structure": 0.0, "identity": 0.0}, True),
+        ({"structure": 0.01, "identity": 0.0}, {"structure": 0.0, "identity": 0.0}, True),
+        ({"structure": 0.01}, {}, True),
+        ({"structure": 0.0, "identity": 0.0}, {"structure": 0.01, "identity": 1.0}, False),
+        ({"structure": 0.01, "identity": 1.0}, {"structure": 0.01, "identity": 0.0}, False),
+        ({"structure": 0.01, "mine": 1.0}, {"structure": 0.0}, False),
+        ({"mine": 0.5}, {}, False),
+        ({"structure": 0.01, "identity": 1.0}, None, False),
+        (None, {"structure": 0.0, "identity": 0.0}, False),
     ],
 )
 def test_the_paper_is_quoted_for_its_losses_against_fine_tuning_alone(data, runs, ours, theirs, expected):
     chosen = {"title": "", "notes": [], "data": data, "trainings": [], "fitted": [], "steps": None}
     inputs = read_inputs(**chosen, runs=[f"{name}={path}" for name, path in runs.items()])
-    configs = [dict(zip(("structure_weight", "identity_weight"), weights or ())) for weights in (ours, theirs)]
+    configs = [
+        {"alignment": {name: {"weight": weight} for name, weight in weights.items()}} if weights is not None else {}
+        for weights in (ours, theirs)
+    ]
     trainings = [Training(run.name, run.style, config, []) for run, config in zip(inputs.runs, configs, strict=True)]
     assert adds_the_losses(dataclasses.replace(inputs, trainings=trainings), inputs.runs[0]) is expected
 
