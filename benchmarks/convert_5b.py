@@ -102,7 +102,7 @@ def convert(*argv: str | Path) -> dict[str, float]:
 def load(imported: Path) -> dict[str, float]:
     """Loads an imported transformer onto a mesh, as training does."""
     # Only here: another process has other devices.
-    from sr_jax.conversion.imported import open_component
+    from sr_jax.backbones.releases import open_component
     from sr_jax.parallel.batches import place
     from sr_jax.parallel.lazy import nbytes
     from sr_jax.parallel.mesh import make_mesh

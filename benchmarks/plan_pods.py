@@ -16,7 +16,7 @@ from pathlib import Path
 
 import jax
 
-from configs.pods import PODS
+from sr_jax.configs.pods import PODS
 
 _BEGIN, _END = "<!-- plan_pods: begin -->", "<!-- plan_pods: end -->"
 _GIB = 2**30

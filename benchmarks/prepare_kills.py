@@ -24,10 +24,10 @@ import numpy as np
 
 from sr_jax.data.pipeline import eval_examples
 from sr_jax.demo.fit_teachers.codec import fit_linear_codec
+from sr_jax.demo.small_faces import teacher as faces
 from sr_jax.demo.small_faces.detector import FaceDetectorConfig
 from sr_jax.demo.small_faces.weights import save_network
 from sr_jax.preparation.merging import PREVIEW_FILE
-from sr_jax.teachers.faces import small as faces
 
 RESULT = Path(__file__).parent / "results" / "prepare_kills.json"
 CLIPS, KILLS, KILLS_IN_MERGE, BATCH_SIZE, SEED = 96, 10, 2, 4, 0

@@ -77,35 +77,39 @@ def measure_speed() -> dict[str, Any]:
     import numpy as np
 
     from sr_jax.media import video
+    from sr_jax.preparation.building import make_preparation
     from sr_jax.preparation.dataset import make_shard
     from sr_jax.preparation.framing import Size
     from sr_jax.preparation.merging import merge
     from sr_jax.preparation.work import Shard, write_arrays
+    from sr_jax.teachers.registry import load_depth_teacher, load_face_teacher
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         _copy_clip(folder / "videos", 2)
-        made = _preparation(folder, _SPEED_CLIP, batch_size=1)
+        config = _config(folder, _SPEED_CLIP, batch_size=1)
+        made = make_preparation(config, folder / "videos", folder / "data", strict=True)
         size = Size(_SPEED_CLIP["height"], _SPEED_CLIP["width"])
         extractor, reader = made.extractors[size], made.reader
         seconds, (plan, _) = _timed(lambda: [made.planner(file) for file in made.files])
         clips = len(plan.clips)
         parts = {"decode, shots and faces to plan clips": seconds / (2 * clips)}
-        seconds, read = _timed(lambda: list(reader.frames(plan.clips)))
+        seconds, read = _timed(lambda: list(reader.clips(plan.clips)))
         parts["decode and crop"] = seconds / clips
-        seconds, pixels = _timed(lambda: [reader.finish(*clip, made.fps) for clip in read])
-        parts["depth (silhouette stand-in)"] = seconds / clips
-        extractor([plan.clips[0]], pixels[:1])  # compiles
-        seconds, arrays = _timed(lambda: [extractor([one], [two])[0] for one, two in zip(plan.clips, pixels)])
-        parts["codec, faces and text"] = seconds / clips
-        seconds, _ = _timed(lambda: [made.detector(clip.frames) for clip in pixels])
+        extractor(read[:1], 1)  # compiles
+        seconds, features = _timed(lambda: [extractor([clip], 1)[0] for clip in read])
+        parts["codec, depth (silhouette stand-in), faces and text"] = seconds / clips
+        depth, detector = load_depth_teacher(config.depth.to_dict()), load_face_teacher(config.faces.to_dict()).detector
+        seconds, _ = _timed(lambda: [depth(clip.frames, made.fps, clip.plan.source.path) for clip in read])
+        parts["  of these: depth"] = seconds / clips
+        seconds, _ = _timed(lambda: [detector(clip.frames) for clip in read])
         parts["  of these: face detector"] = seconds / clips
 
         def write() -> None:
-            for clip, features in zip(pixels, arrays):
+            for clip, (arrays, kept) in zip(read, features):
                 video.write_video(folder / "clip.mp4", clip.frames, made.fps, lossless=True)
-                write_arrays(folder / "depth.npz", {"disparity": clip.disparity.astype(np.float16)})
-                write_arrays(folder / "features.npz", features)
+                write_arrays(folder / "depth.npz", {"disparity": kept["depth"]["disparity"].astype(np.float16)})
+                write_arrays(folder / "features.npz", arrays)
 
         parts["write pixels, depth and features"] = _timed(write)[0] / clips
         seconds, _ = _timed(lambda: make_shard(made, Shard(), lambda videos, clips: None))
@@ -136,11 +140,13 @@ def measure_minutes(minutes: float) -> dict[str, Any]:
 
 
 def _measure(folder: Path, **changes: int) -> dict[str, Any]:
+    from sr_jax.preparation.building import make_preparation
     from sr_jax.preparation.dataset import make_shard
     from sr_jax.preparation.merging import merge
     from sr_jax.preparation.work import Shard
 
-    made = _preparation(folder, _MEMORY_CLIP | changes, batch_size=2)
+    config = _config(folder, _MEMORY_CLIP | changes, batch_size=2)
+    made = make_preparation(config, folder / "videos", folder / "data", strict=True)
     start = time.monotonic()
     make_shard(made, Shard(), lambda videos, clips: None)
     features = _peak_mib()
@@ -153,13 +159,12 @@ def _measure(folder: Path, **changes: int) -> dict[str, Any]:
     }
 
 
-def _preparation(folder: Path, clip: dict[str, Any], *, batch_size: int) -> Any:
-    """What prepares the videos of `folder` with the teachers of packages."""
+def _config(folder: Path, clip: dict[str, Any], *, batch_size: int) -> Any:
+    """The config that prepares videos with the teachers of packages, and a codec in `folder`."""
     import numpy as np
 
-    from configs.prepare import get_config
+    from sr_jax.configs.prepare import get_config
     from sr_jax.demo.fit_teachers.codec import fit_linear_codec
-    from sr_jax.prepare import make_preparation
 
     pictures = np.random.default_rng(0).integers(0, 256, (2, 13, 32, 32, 3), dtype=np.uint8)
     codec = fit_linear_codec(
@@ -173,7 +178,7 @@ def _preparation(folder: Path, clip: dict[str, Any], *, batch_size: int) -> Any:
     config.codec.path = str(folder / "codec.npz")
     config.default_prompt = "a woman talks"
     config.batch_size = batch_size
-    return make_preparation(config, folder / "videos", folder / "data", strict=True)
+    return config
 
 
 def _copy_clip(folder: Path, count: int, *, seconds: float | None = None) -> None:

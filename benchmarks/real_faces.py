@@ -24,7 +24,7 @@ from sr_jax.demo.real_clips.clips import read_footage
 from sr_jax.media.video import clip_indices
 from sr_jax.packages import PackageFile, cache_folder, fetch
 from sr_jax.teachers.base import FaceTeacher
-from sr_jax.teachers.faces.small import face_track, largest
+from sr_jax.teachers.faces.tracks import face_track, largest
 from sr_jax.teachers.registry import load_face_teacher
 
 RESULT = Path(__file__).parent / "results" / "real_faces.json"

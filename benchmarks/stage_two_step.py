@@ -77,7 +77,12 @@ def run_for_error(command: list[str], seconds: float) -> str:
         return f"stopped after {seconds:.0f} seconds"
     if not done.returncode:
         return ""
-    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    return error_line(done.stderr) or f"exit code {done.returncode}"
+
+
+def error_line(log: str) -> str:
+    """The line of a failed program's log that says why it failed; "" when there is none."""
+    lines = log.strip().splitlines() or [""]
     errors = [line for line in lines if re.search("Error|RESOURCE_EXHAUSTED", line)]
     return (errors or lines)[-1][:1000]
 
@@ -133,13 +138,9 @@ def measure_step(arguments: argparse.Namespace) -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from configs import stage_one, stage_two
+    from benchmarks.training_step import TrainingStep
+    from sr_jax.configs import stage_one, stage_two
     from sr_jax.parallel.chips import find_chip
-    from sr_jax.parallel.mesh import make_mesh
-    from sr_jax.training import builders
-    from sr_jax.training.program import abstract_batch, build_program, record_spec, shardings
-    from sr_jax.training.state import TrainState
-    from sr_jax.training.work import clip_work
 
     device = jax.local_devices()[0]
     stats = device.memory_stats() or {}
@@ -148,41 +149,14 @@ def measure_step(arguments: argparse.Namespace) -> dict[str, Any]:
     config.batch_size = arguments.clips * jax.device_count()
     if stats.get("bytes_limit", _LARGE_MEMORY) < _LARGE_MEMORY:
         config.param_dtype = config.frozen_dtype = config.optimizer.state_dtype = "bfloat16"
-    frozen_configs = dict.fromkeys(("structure", "identity"), stage_one.get_config(arguments.size).to_dict())
-    mesh = make_mesh(config.mesh.to_dict())
-    stage = builders.build_stage(config, frozen_configs)
-    program = build_program(config, mesh, stage)
-    spec = record_spec(config, noisy_images=2)
-    batch = abstract_batch(spec, config.batch_size, mesh)
-
-    def draw(abstract: Any) -> Any:
-        return jax.tree.map(lambda x: 0.02 * jax.random.normal(jax.random.key(0), x.shape, x.dtype), abstract)
-
+    step = TrainingStep(config, stage_one.get_config(arguments.size).to_dict())
     start = time.monotonic()
-    compiled = program.train_step.lower(program.state, program.frozen, batch).compile()
+    memory = step.compile()
     compile_seconds = time.monotonic() - start
-    create = jax.jit(
-        lambda: TrainState.create(draw(program.state.params), program.optimizer),
-        out_shardings=shardings(program.state),
-    )
-    state = create()
-    frozen, batch = (
-        jax.jit(lambda tree=tree: draw(tree), out_shardings=shardings(tree))() for tree in (program.frozen, batch)
-    )
-
-    jax.block_until_ready((state, frozen, batch))
+    step.create()
     creation_peak = _peak_gib(device)
-
-    def step() -> Any:
-        nonlocal state
-        state, metrics = compiled(state, frozen, batch)
-        return metrics["loss"]
-
     loss, seconds = _timed(step, arguments.steps)
-    work = clip_work(config, frozen_configs, spec.latent_shape[:3], spec.text_shape[0])
-    flops = work.flops * config.batch_size / jax.device_count()
     chip = find_chip(device.device_kind)
-    memory = compiled.memory_analysis()
     return {
         "device": device.device_kind,
         "devices": jax.device_count(),
@@ -194,8 +168,8 @@ def measure_step(arguments: argparse.Namespace) -> dict[str, Any]:
         "loss_is_finite": bool(jnp.isfinite(loss.compute())),
         "compile_seconds": compile_seconds,
         "seconds_per_step": seconds,
-        "model_tflops_per_second_and_device": flops / seconds / 1e12,
-        "mfu": flops / seconds / chip.flops if chip else None,
+        "model_tflops_per_second_and_device": step.flops / seconds / 1e12,
+        "mfu": step.flops / seconds / chip.flops if chip else None,
         "peak_gib": _peak_gib(device),
         "creation_peak_gib": creation_peak,
         "arguments_gib": memory.argument_size_in_bytes / 2**30,

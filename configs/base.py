@@ -8,7 +8,7 @@ fine-tuning of an import; at the small sizes (`tiny`, `real`) there are none.
 
 import ml_collections
 
-from configs.common import get_common_config
+from sr_jax.configs.common import get_common_config
 
 
 def get_config(size: str = "tiny") -> ml_collections.ConfigDict:

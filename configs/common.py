@@ -5,9 +5,9 @@ from typing import Any
 
 import ml_collections
 
-from configs.pods import PODS, pod_names
 from sr_jax.alignment.identity_module import IdentityConfig
 from sr_jax.backbones.cogvideox.config import RELEASED
+from sr_jax.configs.pods import PODS, pod_names
 
 _LATENT_CHANNELS = 16
 

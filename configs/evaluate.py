@@ -8,11 +8,11 @@ Sizes: `people` for the demo's rendered people; `real` for real clips, where no 
 
 import ml_collections
 
-from configs.sections import codec_section, faces_section
+from sr_jax.configs.sections import LINEAR_CODEC, SMALL_FACES, codec_section, faces_section
 
 _FACES = {
     # A detector and a recogniser fitted with another seed than the teacher.
-    "people": faces_section("small"),
+    "people": faces_section(SMALL_FACES),
     # The teacher's detector and another published recogniser.
     "real": faces_section("centerface_mobilefacenet"),
 }
@@ -37,7 +37,7 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
         "face_found",
         "motion_magnitude",
     )
-    config.codec = codec_section("linear")
+    config.codec = codec_section(LINEAR_CODEC)
     # The judge of faces: never the recogniser that supervised.
     config.faces = _FACES[size]
     # The judge of structure: the workdir of a stage one run with another seed.

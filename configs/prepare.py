@@ -12,14 +12,24 @@ from typing import Any
 
 import ml_collections
 
-from configs.sections import codec_section, depth_section, faces_section, text_section
+from sr_jax.configs.sections import (
+    LINEAR_CODEC,
+    SILHOUETTE_DEPTH,
+    SMALL_FACES,
+    WORDLLAMA_TEXT,
+    codec_section,
+    depth_section,
+    faces_section,
+    text_section,
+)
 
 # `stride`: frames from one clip's start to the next one's, at `fps`. `more_sizes`: a clip gets the size whose aspect
 # ratio is nearest to its video's; with more than one, the output holds a dataset for each.
 # `threshold` of shots: 0 is the detector's default, 3 for `adaptive` and 27 for `content`.
 _CENTRE = {
     "shots": {"name": "none", "threshold": 0.0, "least_seconds": 0.5},
-    # Videos that are clips already, one person in the middle of each.
+    # Videos that are clips already, one person in the middle of each. People can be found by "face", or by something
+    # that is named as "sr_jax.demo.silhouette:load_finder".
     "person": {"name": "none", "zoom": 0.0, "anchor": 0.5, "looks_per_second": 2.0, "path": ""},
     "drop": {"no_person": False, "several_people": False, "least_motion": 0.0},
     # Made for this, so a bad one is a mistake to be told of at once.
@@ -30,19 +40,19 @@ _SIZES: dict[str, dict[str, Any]] = {
     | {
         "clip": {"num_frames": 13, "fps": 24.0, "height": 64, "width": 48, "stride": 13, "more_sizes": ()},
         "depth": depth_section("precomputed"),
-        "faces": faces_section("small"),
-        "codec": codec_section("linear"),
-        "text": text_section("wordllama", num_tokens=24),
+        "faces": faces_section(SMALL_FACES),
+        "codec": codec_section(LINEAR_CODEC),
+        "text": text_section(WORDLLAMA_TEXT, num_tokens=24),
         "batch_size": 16,
     },
     # The clips of `python -m sr_jax.demo.real_clips`.
     "real": _CENTRE
     | {
         "clip": {"num_frames": 13, "fps": 12.0, "height": 64, "width": 64, "stride": 13, "more_sizes": ()},
-        "depth": depth_section("silhouette_stand_in"),
+        "depth": depth_section(SILHOUETTE_DEPTH),
         "faces": faces_section("centerface_dlib"),
-        "codec": codec_section("linear"),
-        "text": text_section("wordllama", num_tokens=24),
+        "codec": codec_section(LINEAR_CODEC),
+        "text": text_section(WORDLLAMA_TEXT, num_tokens=24),
         "batch_size": 16,
     },
     "cogvideox": {
@@ -83,6 +93,11 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     # more. The default is the caption of a video without any; empty: every video must have one.
     config.captions = ""
     config.default_prompt = ""
+    # Teachers of further fields beside depth, faces and text: `{NAME: {"name": "package.module:function", ...}}`. The
+    # function is called with the section and gives a `FeatureTeacher` (sr_jax/teachers/base.py).
+    config.features = {}
+    # Whether records hold where the face is.
+    config.face_boxes = False
     # Draws of the noisy first frame.
     config.noisy_images = 4
     config.seed = 0

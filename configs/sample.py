@@ -13,13 +13,13 @@ released image-to-video models and what is trained from them. One clip with rele
 
 import ml_collections
 
-from configs.sections import codec_section, text_section
+from sr_jax.configs.sections import LINEAR_CODEC, WORDLLAMA_TEXT, codec_section, text_section
 
 _SIZES = {
     "people": {
         # As the dataset was prepared: the checkpoint refuses any other.
-        "codec": codec_section("linear"),
-        "text": text_section("wordllama", num_tokens=24),
+        "codec": codec_section(LINEAR_CODEC),
+        "text": text_section(WORDLLAMA_TEXT, num_tokens=24),
         # "dpm" or "ddim".
         "sampler": "ddim",
         "num_inference_steps": 10,

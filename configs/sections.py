@@ -1,15 +1,23 @@
-"""The config sections that name a codec or a teacher: every key that an entry of `sr_jax.teachers.registry` reads.
+"""The config sections that name a codec or a teacher: every key that a part of this project reads.
 
-A key that the named entry does not read counts for nothing; it is there so that another name can be chosen, and set up,
-on the command line.
+A short name is a file or folder of the project: a depth teacher lies in `sr_jax/teachers/depth`, faces and text beside
+it, and a codec belongs to a folder of `sr_jax/backbones`. Any other part is named as `package.module:function`, and the
+function is called with the section. A key that the named part does not read counts for nothing; it is there so that
+another name can be chosen, and set up, on the command line.
 """
 
 from typing import Any
 
+# The small parts of the demo.
+LINEAR_CODEC = "sr_jax.demo.linear_codec:load"
+SMALL_FACES = "sr_jax.demo.small_faces.teacher:load"
+SILHOUETTE_DEPTH = "sr_jax.demo.silhouette:load"
+WORDLLAMA_TEXT = "sr_jax.demo.wordllama:load"
+
 
 def codec_section(name: str, **changes: Any) -> dict[str, Any]:
     """A video codec. `path`: its file or folder."""
-    # dtype, tiled: of cogvideox_vae.
+    # dtype, tiled: of a backbone's.
     return {"name": name, "path": "", "dtype": "float32", "tiled": False} | changes
 
 

@@ -11,7 +11,7 @@ With released weights `config.init.transformer` is their import (`python -m sr_j
 
 import ml_collections
 
-from configs.common import get_common_config
+from sr_jax.configs.common import get_common_config
 
 
 def get_config(size: str = "tiny") -> ml_collections.ConfigDict:

@@ -16,7 +16,7 @@ export):
 
 import ml_collections
 
-from configs.common import get_common_config
+from sr_jax.configs.common import get_common_config
 
 
 def get_config(size: str = "tiny") -> ml_collections.ConfigDict:

@@ -7,11 +7,11 @@ Sizes: `people` for rendered people; `real` for the clips of `python -m sr_jax.d
 
 import ml_collections
 
-from configs.sections import depth_section
+from sr_jax.configs.sections import SILHOUETTE_DEPTH, depth_section
 
 _DEPTHS = {
     "people": depth_section("precomputed"),
-    "real": depth_section("silhouette_stand_in"),
+    "real": depth_section(SILHOUETTE_DEPTH),
 }
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole method on one machine that has only Python 3.11 or 3.12; ends with report.html.
+# The whole method on one machine that has only Python 3.11, 3.12 or 3.13; ends with report.html.
 #
 #   bash launch/demo.sh            rendered people with exact depth: 10 to 15 minutes on 2 cores
 #   bash launch/demo.sh --real     real clips, a detector and a recogniser that packages carry, a depth stand-in

@@ -4,21 +4,22 @@
 #   bash launch/gpu_node.sh [OPTIONS] -- --config configs/stage_two.py:5b_i2v --workdir W [TRAIN FLAGS]
 #
 #   --gpus N      use the first N GPUs; all by default
+#   --cuda 12     for an NVIDIA driver older than 580, which CUDA 13, the default, asks for; CUDA 12 works with 525 or newer
 #   --retries N   how many failures to forgive (10)
 #   --log FILE    where the output goes too (gpu_node.log)
 #   --dry-run     print what would be done, and do nothing
 #   --help        this text
 #
-# Makes .venv with the pinned packages of CUDA 13, which need an NVIDIA driver of version 580 or newer. Ctrl-C and SIGTERM
-# save a checkpoint and end with exit code 75.
+# Makes .venv with the pinned packages of CUDA. Ctrl-C and SIGTERM save a checkpoint and end with exit code 75.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/environment.sh
 
-gpus='' retries=10 log=gpu_node.log child=
+gpus='' cuda=13 retries=10 log=gpu_node.log child=
 while [ $# -gt 0 ]; do
   case "$1" in
     --gpus) gpus=$(value "$@"); shift 2 ;;
+    --cuda) cuda=$(value "$@"); shift 2 ;;
     --retries) retries=$(value "$@"); shift 2 ;;
     --log) log=$(value "$@"); shift 2 ;;
     --dry-run) dry_run=yes; shift ;;
@@ -29,6 +30,11 @@ while [ $# -gt 0 ]; do
 done
 [ $# -gt 0 ] || fail "no training flags: give them after --, see --help"
 whole_number --retries "$retries"
+case "$cuda" in
+  12) extra=cuda12 ;;
+  13) extra=cuda ;;
+  *) fail "--cuda is '$cuda': it must be 12 or 13" ;;
+esac
 if [ -n "$gpus" ]; then
   whole_number --gpus "$gpus"
   [ "$gpus" -gt 0 ] || fail "--gpus is 0: it must be at least 1"
@@ -52,7 +58,7 @@ stop() {
 
 if [ "$dry_run" = no ]; then
   need nvidia-smi "this machine has no NVIDIA driver"
-  make_environment cuda
+  make_environment "$extra"
   # A signal to the process group must not end what training still prints to while it saves.
   exec > >(trap '' INT TERM; exec tee -a "$log") 2>&1
 fi

@@ -1,9 +1,23 @@
 #!/usr/bin/env bash
-# Lints and tests on a machine that has only Python 3.11 or 3.12. Extra arguments go to pytest.
+# Lints and tests on a machine that has only Python 3.11, 3.12 or 3.13.
+#
+#   bash launch/test.sh [PYTEST OPTIONS]            lints, and all tests that need no PyTorch
+#   bash launch/test.sh --parity [PYTEST OPTIONS]   what is compared with PyTorch's numbers, computed anew
+#   bash launch/test.sh --help                      this text
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/environment.sh
-make_environment test
-.venv/bin/ruff check .
-.venv/bin/ruff format --check --quiet .
+
+case "${1:-}" in
+  --help) print_help; exit 0 ;;
+  --parity)
+    is_installed parity || echo "PyTorch comes with NVIDIA's packages on Linux: 2.7 GB to download once, 4.8 GB in .venv"
+    make_environment test parity
+    ;;
+  *)
+    make_environment test
+    .venv/bin/ruff check .
+    .venv/bin/ruff format --check --quiet .
+    ;;
+esac
 exec .venv/bin/python -m pytest --quiet -n 2 --durations=15 "$@"

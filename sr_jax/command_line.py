@@ -5,11 +5,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import ml_collections
 from absl import flags
 from absl import logging as absl_logging
 
+from sr_jax import configs
 from sr_jax.errors import PreemptedError, UserError
 
 _BAD_INPUT = 2
@@ -58,7 +60,8 @@ def parse(flag_values: flags.FlagValues, argv: Sequence[str], *, config: str | N
 
     Args:
         flag_values: The command's own flags.
-        argv: The command line.
+        argv: The command line. A config `configs/NAME.py` is read from the working folder, and from this package where
+            there is no such file.
         config: What `--config` is when it is not given. (A default of the flag itself would be read, with what the
             command line changes of it, when the command is imported.)
 
@@ -74,7 +77,7 @@ def parse(flag_values: flags.FlagValues, argv: Sequence[str], *, config: str | N
     try:
         if _CONFIG in flag_values:
             _check_keys(flag_values[_CONFIG].parser, argv)
-        rest = flag_values(argv)
+        rest = flag_values(_located(argv))
         # A config file that could not be loaded says so at its first use.
         for name in flag_values:
             getattr(flag_values[name].value, "to_dict", None)
@@ -87,6 +90,28 @@ def parse(flag_values: flags.FlagValues, argv: Sequence[str], *, config: str | N
 
 def _is_config(argument: str) -> bool:
     return re.fullmatch(rf"--?{_CONFIG}(=.*)?", argument, re.DOTALL) is not None
+
+
+def _located(argv: Sequence[str]) -> list[str]:
+    """The command line with the path of the file that each config is read from."""
+    located = list(argv)
+    for i, argument in enumerate(argv):
+        if _is_config(argument):
+            flag, equals, config = argument.partition("=")
+            if equals:
+                located[i] = f"{flag}={_locate(config)}"
+            elif i + 1 < len(argv):
+                located[i + 1] = _locate(argv[i + 1])
+    return located
+
+
+def _locate(config: str) -> str:
+    """`FILE:SIZE` of a config, where `configs/NAME.py` that is no file in this folder is the package's own."""
+    file, colon, size = config.partition(":")
+    path, packaged = Path(file), Path(configs.__file__).parent / Path(file).name
+    if path.is_file() or path.parent != Path("configs") or not packaged.is_file():
+        return config
+    return f"{packaged}{colon}{size}"
 
 
 def _check_keys(parser: flags.ArgumentParser, argv: Sequence[str]) -> None:
@@ -104,7 +129,7 @@ def _check_keys(parser: flags.ArgumentParser, argv: Sequence[str]) -> None:
         return
     # The parser packs a whole traceback into its message.
     try:
-        config = parser.parse(given[-1])
+        config = parser.parse(_locate(given[-1]))
     except (TypeError, ValueError) as error:
         raise UserError(f"--{_CONFIG}={given[-1]}: {one_line(error.__context__ or error)}") from error
     for argument in argv:

@@ -68,7 +68,7 @@ def run_import(args: flags.FlagValues) -> None:
     source = hub.locate(args.source, releases.known_parts(), args.components, args.revision)
     with _progress() as progress:
         unused = releases.import_pipeline(
-            source, Path(args.output), names=args.components, dtype=args.dtype, progress=progress
+            source, Path(args.output), components=args.components, dtype=args.dtype, progress=progress
         )
     if unused:
         print(f"left out, as no part of the model loads them: {', '.join(map(str, unused))}")

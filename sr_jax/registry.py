@@ -25,10 +25,9 @@ def find(kind: str, name: str, *, package: str, attribute: str) -> Any:
     """
     module, _, own = name.partition(":")
     if not own and (not module.isidentifier() or not _defines(f"{package}.{module}", attribute)):
-        raise UserError(
-            f"no {kind} is called {name!r}: choose one of {', '.join(names(package, attribute))}, or name one of your "
-            "own as package.module:attribute"
-        )
+        known = names(package, attribute)
+        choice = f"choose one of {', '.join(known)}, or name one of your own" if known else "name one of your own"
+        raise UserError(f"no {kind} is called {name!r}: {choice} as package.module:attribute")
     try:
         return getattr(importlib.import_module(module if own else f"{package}.{module}"), own or attribute)
     except (ImportError, AttributeError) as error:

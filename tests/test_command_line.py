@@ -78,7 +78,7 @@ def parse(monkeypatch):
             "depth",
             {"name": "video_depth_anything", "size": "small", "input_size": 518, "colour_map": "inferno"},
         ),
-        ("people", ["codec.name=cogvideox_vae", "codec.tiled=True"], "codec", {"dtype": "float32", "tiled": True}),
+        ("people", ["codec.name=cogvideox", "codec.tiled=True"], "codec", {"dtype": "float32", "tiled": True}),
         ("people", ["text.name=t5", "text.batch_size=2"], "text", {"num_tokens": 24, "batch_size": 2}),
     ],
 )
@@ -121,6 +121,32 @@ def test_what_is_wrong_with_a_config_is_named(parse, argv, message):
     assert "\n" not in str(error.value) and "Traceback" not in str(error.value)
 
 
+def test_the_packages_own_configs_are_found_in_any_folder(parse, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse("--config=configs/sample.py:cogvideox").sampler == "dpm"
+    assert parse("--config", "./configs/prepare.py:real", "--config.seed=3").clip.fps == 12.0
+    assert parse(config="configs/sample.py:people").sampler == "ddim"
+    with pytest.raises(UserError, match=r"^--config=configs/sample\.py:huge: unknown size 'huge': choose one of"):
+        parse("--config=configs/sample.py:huge")
+    for elsewhere in ("sample.py", "other/sample.py", "configs/more/sample.py", "configs"):
+        with pytest.raises(UserError):
+            parse(f"--config={elsewhere}")
+
+
+def test_a_config_of_the_working_folder_comes_first(parse, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/sample.py").write_text(
+        "from sr_jax.configs import sample\n\n\n"
+        "def get_config(size):\n"
+        "    config = sample.get_config(size)\n"
+        "    config.batch_size = 77\n"
+        "    return config\n"
+    )
+    config = parse("--config=configs/sample.py:cogvideox")
+    assert (config.batch_size, config.sampler) == (77, "dpm")
+
+
 def test_a_command_with_a_config_of_its_own_names_a_wrong_key():
     command = [sys.executable, "-m", "sr_jax.sample", "--config.sede=1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -151,19 +177,22 @@ def test_run_leaves_defects_alone(flag_values, monkeypatch):
 
 def test_an_output_that_cannot_be_written_is_told_before_teachers_are_fitted(tmp_path):
     (tmp_path / "file").touch()
-    flag_values = importlib.import_module("sr_jax.demo.fit_teachers").FLAGS
+    module = importlib.import_module("sr_jax.demo.fit_teachers.__main__")
+    flag_values = module.FLAGS
     flag_values.unparse_flags()
     arguments = ["--config=configs/teachers.py:people", f"--videos={tmp_path}", f"--output={tmp_path / 'file' / 'new'}"]
     command_line.parse(flag_values, ["fit_teachers", *arguments])
     with pytest.raises(UserError, match=r"cannot write to .*file/new: .*file is not a folder"):
-        importlib.import_module("sr_jax.demo.fit_teachers").main(flag_values)
+        module.main(flag_values)
 
 
-@pytest.mark.parametrize(
-    "command", ["evaluate", "fit_teachers", "people", "prepare", "real_clips", "report", "sample", "train"]
-)
+_COMMANDS = ("evaluate", "prepare", "report", "sample", "train")
+_DEMO_COMMANDS = ("demo.fit_teachers", "demo.people", "demo.real_clips")
+
+
+@pytest.mark.parametrize("command", [*_COMMANDS, *_DEMO_COMMANDS])
 def test_help(command, capsys, monkeypatch):
-    module = importlib.import_module(f"sr_jax.{command}")
+    module = importlib.import_module(f"sr_jax.{command}{'.__main__' * (command in _DEMO_COMMANDS)}")
     monkeypatch.setattr(sys, "argv", [command, "--help"])
     with pytest.raises(SystemExit) as stop:
         command_line.run(module.main, module.FLAGS, module.__doc__)

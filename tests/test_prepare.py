@@ -9,16 +9,18 @@ import jax
 import numpy as np
 import pytest
 
-from configs.prepare import get_config
-from sr_jax import prepare
+from sr_jax.configs.prepare import get_config
+from sr_jax.data import builder
+from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.data.pipeline import eval_examples, train_batches
 from sr_jax.demo.fit_teachers.codec import fit_linear_codec
+from sr_jax.demo.small_faces import teacher as faces
 from sr_jax.demo.small_faces.detector import FaceDetectorConfig
 from sr_jax.demo.small_faces.weights import save_network
 from sr_jax.errors import UserError
-from sr_jax.media.video import write_video
+from sr_jax.media.video import read_video, write_video
+from sr_jax.preparation import building, running
 from sr_jax.preparation.work import Shard
-from sr_jax.teachers.faces import small as faces
 from tests.preparation import fakes
 
 _ROOT = Path(__file__).parents[1]
@@ -58,7 +60,7 @@ def videos(tmp_path):
 
 
 def test_prepared_videos_can_be_trained_on(config, videos, tmp_path, capsys):
-    prepare.prepare(config, videos, tmp_path / "data")
+    running.prepare(config, videos, tmp_path / "data")
     assert "holds 4 clips" in capsys.readouterr().out
     batch = next(train_batches(tmp_path / "data", batch_size=3, seed=0))
     assert {name: array.shape[1:] for name, array in batch.items()} == {
@@ -74,13 +76,53 @@ def test_prepared_videos_can_be_trained_on(config, videos, tmp_path, capsys):
     assert (example["clip_id"], example["prompt"]) == ("a-00000", "this is test/a")
 
 
+def test_a_teacher_of_ones_own_is_named_in_the_config(config, videos, tmp_path):
+    ours = config.copy_and_resolve_references()
+    ours.features = {"hue": {"name": "tests.teachers.toy:Tone", "scale": 2.0}}
+    ours.face_boxes = True
+    running.prepare(ours, videos, tmp_path / "data")
+    assert builder.read_provenance(tmp_path / "data").teachers["hue"] == {"name": "tone", "weight_hash": "none"}
+    spec = builder.read_spec(tmp_path / "data")
+    assert spec.fields == CORE_FIELDS | {"tone": "t 3", "face_boxes": "t 4"}
+    assert (spec.array_shapes()["tone"], spec.array_shapes()["face_boxes"]) == ((4, 3), (4, 4))
+    batch = next(train_batches(tmp_path / "data", fields=("tone",), batch_size=3, seed=0))
+    assert set(batch) == {"tone"} and batch["tone"].dtype == np.float16
+    tones = []
+    for name in "abc":
+        colours = 2 * read_video(videos / "train" / f"{name}.mp4")[0].mean(axis=(1, 2)) / 255
+        tones.append(np.stack([colours[0], *colours[1:].reshape(3, 4, 3).mean(axis=1)]))
+    order = np.argsort([tone[0, 0] for tone in batch["tone"]]), np.argsort([tone[0, 0] for tone in tones])
+    np.testing.assert_allclose(batch["tone"][order[0]], np.stack(tones)[order[1]], atol=2e-3)
+    # The dataset lacks the field that another teacher would write, and is not taken for one without these.
+    with pytest.raises(UserError, match=r"have no field 'heat': prepare the videos again with the teacher that writes"):
+        train_batches(tmp_path / "data", fields=("heat",), batch_size=3, seed=0)
+    with pytest.raises(UserError, match=r"begun with other input or settings \(fields: dataset has .*'tone'"):
+        running.prepare(config, videos, tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ({"depth": {"name": "tests.teachers.toy:Heat"}}, r"features\.depth has the name of another section"),
+        ({"hue": {"scale": 1.0}}, r"the features\.hue section of the config lacks 'name'"),
+        ({"hue": {"name": "colour"}}, "no feature teacher is called 'colour': name one of your own as package"),
+        ({"hue": {"name": "tests.teachers.toy:None"}}, "the feature teacher 'tests.teachers.toy:None' cannot be imp"),
+    ],
+)
+def test_a_teacher_that_cannot_be_had_is_told(config, videos, tmp_path, features, message):
+    ours = config.copy_and_resolve_references()
+    ours.features = features
+    with pytest.raises(UserError, match=message):
+        building.make_preparation(ours, videos, tmp_path / "data", strict=True)
+
+
 def test_another_codec_is_refused(config, videos, tmp_path):
-    prepare.prepare(config, videos, tmp_path / "data")
+    running.prepare(config, videos, tmp_path / "data")
     _fit_codec(tmp_path / "other.npz", seed=1)
     other = config.copy_and_resolve_references()
     other.codec.path = str(tmp_path / "other.npz")
     with pytest.raises(UserError, match=r"begun with other input or settings \(.*codec\.weight_hash: dataset has"):
-        prepare.prepare(other, videos, tmp_path / "data")
+        running.prepare(other, videos, tmp_path / "data")
 
 
 def _break_video(videos):
@@ -116,7 +158,7 @@ def _remove_video(videos):
 def test_bad_input_writes_nothing(config, videos, tmp_path, spoil, message):
     spoil(videos)
     with pytest.raises(UserError, match=message):
-        prepare.prepare(config, videos, tmp_path / "data")
+        running.prepare(config, videos, tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
 
@@ -126,7 +168,7 @@ def test_bad_input_is_passed_over_and_named(config, videos, tmp_path, capsys):
     _break_video(videos)
     _shorten_video(videos)
     _add_stray_video(videos)
-    prepare.prepare(skipping, videos, tmp_path / "data")
+    running.prepare(skipping, videos, tmp_path / "data")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("holds 2 clips")
     assert lines[1] == "  kept: 2 clips of 2 videos (train 2)"
@@ -139,12 +181,12 @@ def test_bad_input_is_passed_over_and_named(config, videos, tmp_path, capsys):
     for video in (videos / "train").glob("*.mp4"):
         video.write_bytes(b"no video")
     with pytest.raises(UserError, match=r"no clip is left \(kept: 0 clips .* rejected: 5 files"):
-        prepare.prepare(skipping, videos, tmp_path / "none")
+        running.prepare(skipping, videos, tmp_path / "none")
     assert not (tmp_path / "none" / "manifest.json").exists()
 
 
 def test_anybodys_videos(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare, "load_depth_teacher", lambda section: fakes.BrightnessDepth())
+    monkeypatch.setattr(building, "load_depth_teacher", lambda section: fakes.BrightnessDepth())
     ours = get_config("cogvideox")
     for section in ("codec", "faces", "text"):
         ours[section] = config[section]
@@ -163,7 +205,7 @@ def test_anybodys_videos(config, tmp_path, monkeypatch):
         lines.append(json.dumps({"file": name, "caption": f"somebody in {name}"}))
     (folder / "captions.jsonl").write_text("\n".join(lines))
     (folder / "nothing.mp4").touch()
-    prepare.prepare(ours, folder, tmp_path / "data")
+    running.prepare(ours, folder, tmp_path / "data")
     # Two shots of 20 clip frames each, so two overlapping clips a shot.
     for size, name in (("32x48", "wide"), ("48x32", "tall")):
         examples = list(eval_examples(tmp_path / "data" / size, "train"))
@@ -179,13 +221,13 @@ def test_anybodys_videos(config, tmp_path, monkeypatch):
 
 
 def test_shards_and_merge_make_the_same_dataset(config, videos, tmp_path):
-    prepare.prepare(config, videos, tmp_path / "one")
+    running.prepare(config, videos, tmp_path / "one")
     two = tmp_path / "two"
     with pytest.raises(UserError, match=r"group 0 of 2 .* is not finished"):
-        prepare.prepare(config, videos, two, only_merge=True)
+        running.prepare(config, videos, two, only_merge=True)
     for index in (1, 0):
-        prepare.prepare(config, videos, two, shard=Shard(index, 2))
-    prepare.prepare(config, videos, two, only_merge=True)
+        running.prepare(config, videos, two, shard=Shard(index, 2))
+    running.prepare(config, videos, two, only_merge=True)
     for split in ("train", "test"):
         for one, other in zip(eval_examples(tmp_path / "one", split), eval_examples(two, split), strict=True):
             assert one.keys() == other.keys()
@@ -204,21 +246,21 @@ def test_numbers_that_are_too_small(config, videos, tmp_path, name, least):
     changed = config.copy_and_resolve_references()
     changed[name] = least - 1
     with pytest.raises(UserError, match=f"{name} is {least - 1}: it must be at least {least}"):
-        prepare.prepare(changed, videos, tmp_path / "data")
+        running.prepare(changed, videos, tmp_path / "data")
     changed[name] = least
-    prepare.make_preparation(changed, videos, tmp_path / "data", strict=True)
+    building.make_preparation(changed, videos, tmp_path / "data", strict=True)
 
 
 def test_an_output_that_cannot_be_written_is_told_first(config, videos, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(prepare, "make_preparation", None)
+    monkeypatch.setattr(running, "make_preparation", None)
     with pytest.raises(UserError, match=r"cannot write to .*file/data: .*file is not a folder"):
-        prepare.prepare(config, videos, tmp_path / "file" / "data")
+        running.prepare(config, videos, tmp_path / "file" / "data")
 
 
 def test_output_in_the_input_is_refused(config, videos):
     with pytest.raises(UserError, match="lies in the input"):
-        prepare.prepare(config, videos, videos / "train" / "data")
+        running.prepare(config, videos, videos / "train" / "data")
     assert not (videos / "train" / "data").exists()
 
 

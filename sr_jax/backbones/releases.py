@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sr_jax.backbones.base import families
-from sr_jax.conversion import components, exporting, imported, importing
+from sr_jax.conversion import components as opening
+from sr_jax.conversion import exporting, imported, importing
 from sr_jax.conversion.components import CONFIG_FILE, PIPELINE_FILE, Component, class_names, read_json
 from sr_jax.conversion.importing import Source
 from sr_jax.conversion.parts import PartKind
@@ -47,7 +48,7 @@ def find_components(source: Path, names: Sequence[str] = ()) -> list[Component]:
     Raises:
         UserError: As that, and as `family_of`.
     """
-    return components.find_components(source, family_of(source)[1].parts, names)
+    return opening.find_components(source, family_of(source)[1].parts, names)
 
 
 def open_component(folder: Path, name: str) -> tuple[Any, Params]:
@@ -74,7 +75,7 @@ def import_pipeline(
     source: Source,
     output: Path,
     *,
-    names: Sequence[str] = (),
+    components: Sequence[str] = (),
     dtype: str = "",
     progress: Callable[[str, int], Callable[[int], None]] = lambda name, total: lambda n: None,
 ) -> list[Path]:
@@ -94,7 +95,7 @@ def import_pipeline(
         return config
 
     return importing.import_pipeline(
-        source, output, family.parts, describe, components=names, dtype=dtype, progress=progress
+        source, output, family.parts, describe, components=components, dtype=dtype, progress=progress
     )
 
 

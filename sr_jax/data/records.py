@@ -130,12 +130,14 @@ class Provenance:
         """One line for each field in which this dataset differs from `expected`; empty when they agree.
 
         For example "codec.weight_hash: dataset has 'a1', expected 'b2'". Where several sizes are expected, this dataset
-        may have some of them.
+        may have some of them; and it may have fields of further teachers.
         """
         here, there = (_flatten(dataclasses.asdict(item)) for item in (self, expected))
         passed_over = ["software_version"]
         if "sizes" in expected.clip and set(self.sizes) <= set(expected.sizes):
             passed_over += ["clip.height", "clip.width", "clip.sizes"]
+        further = self.teachers.keys() - expected.teachers.keys()
+        passed_over += _flatten({"teachers": {name: self.teachers[name] for name in further}})
         for flat in (here, there):
             for name in passed_over:
                 flat.pop(name, None)

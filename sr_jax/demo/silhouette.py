@@ -12,8 +12,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sr_jax.packages import PackageFile, fetch
-from sr_jax.teachers.base import file_hash
+from sr_jax.packages import PackageFile, cache_folder, fetch
+from sr_jax.preparation.people import Boxes, PersonFinder, PersonOptions
+from sr_jax.sections import Section, cache_path
+from sr_jax.teachers.base import DepthTeacher, FaceDetector, file_hash
 from sr_jax.teachers.litert import LiteRtNetwork
 
 # MediaPipe's general selfie segmentation network (Apache-2.0). Only this data file is read: the wheel of one platform
@@ -26,8 +28,29 @@ WEIGHTS = PackageFile(
     ("--python-version", "3.11", "--implementation", "cp", "--platform", "manylinux2014_x86_64"),
 )
 _INPUT_SIZE = 256
+# A mask of less than this part of the picture is no person.
+_LEAST_MASK = 0.01
 # Disparity of the person's outline; the background has 0 and the thickest part of the person 1.
 _OUTLINE = 0.5
+
+
+def load(section: Section) -> DepthTeacher:
+    """Loads the stand-in; the section's `path` is a folder to keep the weights in, empty for the user's cache folder.
+
+    Raises:
+        UserError: When the weights cannot be had, or the package that runs them is not installed.
+    """
+    return SilhouetteStandIn.from_package(cache_path(section))
+
+
+def load_finder(options: PersonOptions, detector: FaceDetector) -> PersonFinder:
+    """Loads what finds a person by the silhouette; the options' `path` is a folder as in `load`.
+
+    Raises:
+        UserError: As `load`.
+    """
+    del detector
+    return MaskFinder(PersonMask.from_package(Path(options.path) if options.path else cache_folder()))
 
 
 class PersonMask:
@@ -63,7 +86,29 @@ class PersonMask:
         return np.clip(cv2.resize(mask, (width, height), interpolation=method), 0.0, 1.0)
 
 
-class SilhouetteStandIn:
+class MaskFinder:
+    """Everything that is a person, in one box."""
+
+    tells_apart = False
+
+    def __init__(self, mask: PersonMask):
+        """Takes a person mask."""
+        self._mask = mask
+
+    def __call__(self, frames: UInt8[np.ndarray, "f h w 3"]) -> list[Boxes]:
+        """The box in each frame, in pixels; none where no person is."""
+        return [_mask_box(self._mask(frame)) for frame in frames]
+
+
+def _mask_box(mask: Float[np.ndarray, "h w"]) -> Boxes:
+    person = mask > 0.5
+    if person.mean() < _LEAST_MASK:
+        return np.zeros((0, 4), np.float32)
+    rows, columns = (np.flatnonzero(person.any(axis=axis)) for axis in (1, 0))
+    return np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], np.float32)
+
+
+class SilhouetteStandIn(DepthTeacher):
     """`DepthTeacher` that is no depth teacher: see the module's description.
 
     Attributes:
@@ -83,7 +128,7 @@ class SilhouetteStandIn:
         self._mask = mask
 
     @classmethod
-    def from_package(cls, cache: Path) -> "SilhouetteStandIn":
+    def from_package(cls, cache: Path) -> DepthTeacher:
         """With the published person mask; see `PersonMask.from_package`."""
         return cls(PersonMask.from_package(cache))
 

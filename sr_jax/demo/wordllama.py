@@ -1,4 +1,4 @@
-"""Text teachers: captions to token embeddings."""
+"""The demo's text teacher: captions to token embeddings, with word vectors that a package carries."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -10,7 +10,17 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 from sr_jax.errors import UserError
-from sr_jax.teachers.base import file_hash
+from sr_jax.sections import Section, value
+from sr_jax.teachers.base import TextTeacher, file_hash
+
+
+def load(section: Section) -> TextTeacher:
+    """Loads the teacher with the section's `num_tokens`.
+
+    Raises:
+        UserError: When the entry or the package is missing.
+    """
+    return WordLlamaText(value(section, "num_tokens"))
 
 
 class WordLlamaText:

@@ -11,8 +11,10 @@ import tqdm
 from jaxtyping import Array, Float
 
 from sr_jax.alignment.structure import structure_network
+from sr_jax.backbones import load_codec
 from sr_jax.checkpoints.networks import structure_backbone_of
 from sr_jax.checkpoints.reading import open_params
+from sr_jax.data.clips import read_index
 from sr_jax.errors import UserError
 from sr_jax.evaluation.judges import Judges, depth_reader
 from sr_jax.evaluation.metrics.base import Clip, ClipMetric, SetMetric, build_metrics, describe
@@ -21,7 +23,6 @@ from sr_jax.evaluation.scoring import (
     ClipScores,
     generated_clips,
     generated_ids,
-    read_index,
     real_clips,
     score_clips,
 )
@@ -30,7 +31,7 @@ from sr_jax.media.video import read_video, write_video
 from sr_jax.outputs import require_writable
 from sr_jax.parallel.batches import to_first_device
 from sr_jax.teachers.depth.colours import INFERNO, PUBLISHED_COLOURS
-from sr_jax.teachers.registry import load_codec, load_face_teacher
+from sr_jax.teachers.registry import load_face_teacher
 
 DEPTH_FOLDER = "depth"
 """Beside the results: the depth that the judge read in each generated clip, as coloured videos."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from sr_jax.errors import UserError
 from sr_jax.evaluation.judges import Judges
 from sr_jax.evaluation.metrics.base import Clip, ClipMetric, SetMetric
 from sr_jax.media.video import read_video, to_unit_range
-from sr_jax.preparation.dataset import INDEX_FILE
 from sr_jax.teachers.depth.colours import normalise_disparity, read_disparity
 from sr_jax.teachers.depth.files import depth_path
 
@@ -38,19 +36,6 @@ class ClipScores:
     features: dict[str, Float[np.ndarray, "..."]]
     real_features: dict[str, Float[np.ndarray, "..."]]
     structure: Float[np.ndarray, "f h w"] | None
-
-
-def read_index(reference: Path) -> dict[str, dict[str, Any]]:
-    """The clips that `prepare` kept for a split: `index.jsonl` by clip id.
-
-    Raises:
-        UserError: When the folder has no index.
-    """
-    path = reference / INDEX_FILE
-    if not path.is_file():
-        raise UserError(f"no {path}: name a folder DATA/clips/SPLIT of a dataset prepared with keep_clips")
-    entries = [json.loads(line) for line in path.read_text().splitlines()]
-    return {entry["clip_id"]: entry for entry in entries}
 
 
 def generated_ids(generated: Path, index: Mapping[str, Any]) -> list[str]:

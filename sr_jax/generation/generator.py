@@ -15,6 +15,7 @@ import tqdm
 from jaxtyping import Float
 from PIL import Image
 
+from sr_jax.backbones import load_codec
 from sr_jax.backbones.base import ClipSize
 from sr_jax.backbones.codec import VideoCodec
 from sr_jax.backbones.releases import family_of
@@ -30,7 +31,7 @@ from sr_jax.generation.sampler import clip_key
 from sr_jax.media.video import write_video
 from sr_jax.models.precision import storage_type
 from sr_jax.teachers.base import TextTeacher
-from sr_jax.teachers.registry import load_codec, load_text_teacher
+from sr_jax.teachers.registry import load_text_teacher
 
 _SIZES = ClipSize._fields
 SETTINGS_FILE = "sampling.json"

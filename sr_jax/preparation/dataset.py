@@ -18,26 +18,24 @@ that breaks between planning and reading loses the clips that can be read no lon
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
+from sr_jax.data.clips import CLIPS_FOLDER
 from sr_jax.errors import UserError
 from sr_jax.media import video
 from sr_jax.outputs import writing_to
 from sr_jax.pages.clips import chosen_clips
-from sr_jax.preparation.features import FeatureExtractor
+from sr_jax.preparation.features import FeatureExtractor, Kept
 from sr_jax.preparation.framing import Size
 from sr_jax.preparation.inputs import FoundFile
 from sr_jax.preparation.overlap import WriteBehind, read_ahead
 from sr_jax.preparation.planning import ClipPlan, Outcome, Planner, VideoPlan
-from sr_jax.preparation.preview import clip_look
-from sr_jax.preparation.reading import ClipPixels, ClipReader
+from sr_jax.preparation.reading import ClipReader, CutClip
 from sr_jax.preparation.work import Manifest, Shard, WorkFolder, refuse, write_arrays, write_json
-from sr_jax.teachers.base import FaceDetector
-from sr_jax.teachers.depth.colours import DepthColours
 
-CLIPS_FOLDER = "clips"
-INDEX_FILE = "index.jsonl"
 # Batches that are read ahead, and calls that wait to be written.
 _AHEAD, _BEHIND = 1, 1
 # About so many clips leave a look for the preview.
@@ -57,8 +55,8 @@ class Preparation:
         planner: Plans their clips.
         reader: Cuts clips out of their videos.
         extractors: Makes the features of clips of each size.
-        detector: Finds the faces that the preview shows.
-        colours: How depth is coloured.
+        empty_prompt: Embedding of the empty caption.
+        look: What the preview shows of a clip, with its record and what is kept of it: see `preview.clip_look`.
         fps: Frames a second of a clip.
         batch_size: Clips in one call of an extractor, and files in a group.
         keep_clips: Keep the clips' pixels and depth, as reference for evaluation.
@@ -72,8 +70,8 @@ class Preparation:
     planner: Planner
     reader: ClipReader
     extractors: Mapping[Size, FeatureExtractor]
-    detector: FaceDetector
-    colours: DepthColours
+    empty_prompt: Float[np.ndarray, "l d"]
+    look: Callable[[CutClip, dict[str, np.ndarray], Kept], dict[str, Any]]
     fps: float
     batch_size: int
     keep_clips: bool
@@ -90,8 +88,12 @@ class Preparation:
     @property
     def manifest(self) -> Manifest:
         """What the dataset is made from."""
-        num_tokens = next(iter(self.extractors.values())).spec.text_shape[0]
-        own = {"text": {"num_tokens": num_tokens}, "batch_size": self.batch_size, "keep_clips": self.keep_clips}
+        own = {
+            "text": {"num_tokens": len(self.empty_prompt)},
+            "fields": sorted(next(iter(self.extractors.values())).fields),
+            "batch_size": self.batch_size,
+            "keep_clips": self.keep_clips,
+        }
         return Manifest(
             {str(size): extractor.provenance for size, extractor in self.extractors.items()},
             {**self.planner.settings, **own},
@@ -145,16 +147,12 @@ def make_shard(preparation: Preparation, shard: Shard, progress: Progress, plans
             progress(batch.videos, batch.finished)
 
 
-_Clip = tuple[ClipPlan, np.ndarray, np.ndarray | None]
-"""A clip with its frames and, if it was computed elsewhere, its disparity."""
-
-
 @dataclasses.dataclass(frozen=True)
 class _Batch:
     """Clips of one size to make together."""
 
     group: int
-    clips: Sequence[_Clip]
+    clips: Sequence[CutClip]
     videos: int
     finished: int
     shown: frozenset[str] = frozenset()
@@ -195,7 +193,7 @@ class _Filling:
     """A batch that is being read: the clips still to come, by their keys, and those that were read."""
 
     missing: set[str]
-    clips: list[_Clip] = dataclasses.field(default_factory=list)
+    clips: list[CutClip] = dataclasses.field(default_factory=list)
 
 
 def _group_batches(preparation: Preparation, work: WorkFolder, number: int, plans: list[VideoPlan]) -> Iterator[_Batch]:
@@ -231,16 +229,16 @@ def _read(
     plans: list[VideoPlan],
     place: int,
     wanted: Sequence[ClipPlan],
-) -> Iterator[tuple[str, _Clip | None]]:
+) -> Iterator[tuple[str, CutClip | None]]:
     """The wanted clips of one plan of a group, by their keys.
 
     What can be read no longer is None and taken out of the plan, where a bad video is no error.
     """
     unread = list(wanted)
     try:
-        for clip in preparation.reader.frames(wanted):
+        for clip in preparation.reader.clips(wanted):
             unread.pop(0)
-            yield _key(clip[0]), clip
+            yield _key(clip.plan), clip
     except Exception as error:
         plans[place] = preparation.planner.without(work.groups[number][place], plans[place], unread, error)
         work.write_plans(number, plans)
@@ -264,17 +262,14 @@ def _key(clip: ClipPlan) -> str:
     return f"{clip.source.split}/{clip.clip_id}"
 
 
-_Made = list[tuple[ClipPlan, ClipPixels, dict[str, np.ndarray]]]
+_Made = list[tuple[CutClip, dict[str, np.ndarray], Kept]]
 
 
 def _features(preparation: Preparation, batch: _Batch) -> _Made:
-    """The features of a batch; it is filled up to its full size, so that one shape is compiled."""
-    plans = [plan for plan, _, _ in batch.clips]
-    clips = [preparation.reader.finish(*clip, preparation.fps) for clip in batch.clips]
-    missing = preparation.batch_size - len(plans)
-    extractor = preparation.extractors[plans[0].size]
-    arrays = extractor([*plans, *[plans[-1]] * missing], [*clips, *[clips[-1]] * missing])
-    return list(zip(plans, clips, arrays))
+    """The features of a batch, with its clips."""
+    extractor = preparation.extractors[batch.clips[0].plan.size]
+    made = extractor(batch.clips, preparation.batch_size)
+    return [(clip, arrays, kept) for clip, (arrays, kept) in zip(batch.clips, made, strict=True)]
 
 
 def _write(preparation: Preparation, work: WorkFolder, batch: _Batch, made: _Made) -> None:
@@ -284,24 +279,19 @@ def _write(preparation: Preparation, work: WorkFolder, batch: _Batch, made: _Mad
         UserError: When something cannot be written.
     """
     with writing_to(preparation.output):
-        for plan, pixels, arrays in made:
+        for clip, arrays, kept in made:
+            plan = clip.plan
             if _key(plan) in batch.shown:
-                look = clip_look(
-                    plan,
-                    pixels,
-                    arrays,
-                    detector=preparation.detector,
-                    colours=preparation.colours,
-                    fps=preparation.fps,
-                )
-                write_json(work.look_path(batch.group, plan), look)
+                write_json(work.look_path(batch.group, plan), preparation.look(clip, arrays, kept))
             if preparation.keep_clips:
                 folder = preparation.folder(plan.size) / CLIPS_FOLDER / plan.source.split
-                _keep_clip(folder, plan, pixels, preparation.fps)
+                _keep_clip(folder, clip, kept, preparation.fps)
             write_arrays(work.features_path(batch.group, plan), arrays)
 
 
-def _keep_clip(folder: Path, plan: ClipPlan, pixels: ClipPixels, fps: float) -> None:
+def _keep_clip(folder: Path, clip: CutClip, kept: Kept, fps: float) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    video.write_video(folder / f"{plan.clip_id}.mp4", pixels.frames, fps, lossless=True)
-    write_arrays(folder / f"{plan.clip_id}.depth.npz", {"disparity": pixels.disparity.astype(np.float16)})
+    name = clip.plan.clip_id
+    video.write_video(folder / f"{name}.mp4", clip.frames, fps, lossless=True)
+    for slot, arrays in kept.items():
+        write_arrays(folder / f"{name}.{slot}.npz", {key: array.astype(np.float16) for key, array in arrays.items()})

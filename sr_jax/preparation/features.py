@@ -1,7 +1,8 @@
 """A clip's features: what the codec and the teachers make of its pixels and caption."""
 
+import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,67 +16,59 @@ from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.data.records import Provenance, RecordSpec
 from sr_jax.errors import UserError
 from sr_jax.media import video
-from sr_jax.preparation.planning import ClipPlan
-from sr_jax.preparation.reading import ClipPixels
-from sr_jax.teachers.base import DepthTeacher, FaceTeacher, TextTeacher
-from sr_jax.teachers.depth.colours import PUBLISHED_COLOURS, DepthColours
-from sr_jax.teachers.faces.small import face_tracks
+from sr_jax.preparation.reading import CutClip
+from sr_jax.teachers.base import ClipBatch, FeatureTeacher
 
 # CogVideoX-I2V training noises the first frame with sigma = exp(N(mean, deviation)), on pixels in [-1, 1].
 _LOG_SIGMA_MEAN, _LOG_SIGMA_DEVIATION = -3.0, 0.5
+_LATENTS = ("latent_mean", "latent_std", "image_latents")
+
+Kept = dict[str, dict[str, np.ndarray]]
+"""What belongs in no record: the arrays of each teacher that keeps some, by its slot and their names."""
 
 
 class FeatureExtractor:
     """Turns a batch of clips into the arrays of their records.
 
     Attributes:
-        spec: Sizes of the arrays.
+        fields: The arrays.
         provenance: What makes them.
-        empty_prompt: Embedding of the empty caption.
     """
 
     def __init__(
         self,
         *,
         codec: VideoCodec,
-        depth: DepthTeacher,
-        faces: FaceTeacher,
-        text: TextTeacher,
+        teachers: Mapping[str, FeatureTeacher],
         num_frames: int,
         fps: float,
         height: int,
         width: int,
         noisy_images: int,
         seed: int,
-        colours: DepthColours = PUBLISHED_COLOURS,
     ):
         """Compiles on first use.
 
         Args:
-            codec: Encodes clips and coloured depth.
-            depth: The depth teacher, for the provenance; see `ClipReader`.
-            faces: Detector and recogniser.
-            text: Embeds captions.
+            codec: Encodes clips, and what teachers have it encode.
+            teachers: What makes the other fields, by their slots.
             num_frames: Frames of a clip.
             fps: Frames a second of a clip.
             height: Pixels.
             width: Pixels.
             noisy_images: K, draws of the noisy first frame; 0 where only text-to-video is trained.
             seed: Seed of these draws, together with the clip's id.
-            colours: How the clips' depth is coloured.
 
         Raises:
-            UserError: When the codec cannot encode clips of this length or size, or `noisy_images` is negative.
+            UserError: When the codec cannot encode clips of this length or size, `noisy_images` is negative, or two
+                teachers make one field or have one name in the provenance.
         """
         if noisy_images < 0:
             raise UserError(f"noisy_images is {noisy_images}: it must be at least 0")
-        self._codec, self._faces, self._text, self._seed = codec, faces, text, seed
-        self._colours = colours
-        self.empty_prompt = text([""])[0]
-        sizes = dict(zip("thwc", _latent_shape(codec, num_frames, height, width)))
-        tokens, text_width = self.empty_prompt.shape
-        others = {"k": noisy_images + 1, "e": faces.recogniser.embedding_dim, "l": tokens, "d": text_width}
-        self.spec = RecordSpec(CORE_FIELDS, sizes | others)
+        self._codec, self._teachers, self._fps, self._seed = codec, teachers, fps, seed
+        self._sizes = dict(zip("thwc", _latent_shape(codec, num_frames, height, width))) | {"k": noisy_images + 1}
+        latents = {name: CORE_FIELDS[name] for name in _LATENTS}
+        self.fields = _joined("write the field", latents, *(teacher.fields for teacher in teachers.values()))
         self.provenance = Provenance(
             codec={
                 "name": codec.name,
@@ -85,12 +78,7 @@ class FeatureExtractor:
                 "spatial_compression_ratio": codec.spatial_compression_ratio,
                 "latent_channels": codec.latent_channels,
             },
-            teachers={
-                "depth": _identify(depth) | colours.describe(),
-                "face_detector": _identify(faces.detector) | {"choice": faces.choice},
-                "face_recogniser": _identify(faces.recogniser),
-                "text": _identify(text),
-            },
+            teachers=_joined("are called", *(teacher.provenance(slot) for slot, teacher in teachers.items())),
             clip={
                 "num_frames": num_frames,
                 "fps": fps,
@@ -102,46 +90,52 @@ class FeatureExtractor:
             software_version=sr_jax.__version__,
         )
 
-    def __call__(self, plans: Sequence[ClipPlan], clips: Sequence[ClipPixels]) -> list[dict[str, Any]]:
-        """The arrays of the records of a batch, in float16; see `RecordSpec.array_shapes`.
+    def __call__(self, clips: Sequence[CutClip], batch_size: int) -> list[tuple[dict[str, np.ndarray], Kept]]:
+        """The arrays of the clips' records, in float16, and what is kept besides.
 
         The first frame's latents are the means of the codec's posterior, as an image-to-video model takes them.
-        """
-        frames = np.stack([clip.frames for clip in clips])
-        pixels = video.to_unit_range(frames)
-        mean, std = self._encode(pixels)
-        depth, _ = self._encode(video.to_unit_range(np.stack([self._colours.colour(clip.disparity) for clip in clips])))
-        images = np.stack([self._noisy_images(plan.clip_id, clip[0]) for plan, clip in zip(plans, pixels)])
-        image_latents, _ = self._encode(images.reshape(-1, *images.shape[2:]))
-        embedding, mask = face_tracks(
-            frames,
-            self._faces.detector,
-            self._faces.recogniser,
-            self._codec.temporal_compression_ratio,
-            choice=self._faces.choice,
-        )
-        batch = {
-            "latent_mean": mean,
-            "latent_std": std,
-            "image_latents": self._codec.image_condition_factor
-            * image_latents.reshape(*images.shape[:2], *image_latents.shape[1:]),
-            "depth_latent": depth,
-            "face_embedding": embedding,
-            "face_mask": mask,
-            "text_embedding": self._text([plan.source.prompt for plan in plans]),
-        }
-        batch = jax.device_get(batch)
-        return [self.spec.to_float16({name: array[row] for name, array in batch.items()}) for row in range(len(plans))]
 
-    def _encode(self, pixels: Float[np.ndarray, "b f h w 3"]) -> tuple[Float[Array, "b t y x c"], ...]:
-        """Mean and standard deviation of the latents."""
-        return self._codec.encode(jnp.asarray(pixels))
+        Args:
+            clips: At most as many as a batch has.
+            batch_size: What they are filled up to, so that one shape is compiled.
+        """
+        filled = [*clips, *[clips[-1]] * (batch_size - len(clips))]
+        frames = np.stack([clip.frames for clip in filled])
+        made = self._latents(filled, video.to_unit_range(frames))
+        paths, prompts = ([getattr(clip.plan.source, name) for clip in filled] for name in ("path", "prompt"))
+        batch = ClipBatch(frames, self._fps, paths, prompts, len(clips))
+        kept: dict[str, dict[str, Any]] = {}
+        for slot, teacher in self._teachers.items():
+            beside = np.stack([clip.beside[slot] for clip in filled]) if slot in clips[0].beside else None
+            arrays = dict(teacher(dataclasses.replace(batch, beside=beside), self._codec))
+            if arrays.keys() != {*teacher.fields, *teacher.kept}:
+                raise ValueError(f"the teacher {slot} made {sorted(arrays)}, not {[*teacher.fields, *teacher.kept]}")
+            if teacher.kept:
+                kept[slot] = {name: arrays.pop(name) for name in teacher.kept}
+            made |= arrays
+        made, kept = jax.device_get((made, kept))
+        spec = RecordSpec.of(self.fields, {name: array.shape[1:] for name, array in made.items()}, self._sizes)
+        return [
+            (
+                spec.to_float16({name: array[row] for name, array in made.items()}),
+                {slot: {name: array[row] for name, array in arrays.items()} for slot, arrays in kept.items()},
+            )
+            for row in range(len(clips))
+        ]
+
+    def _latents(self, clips: Sequence[CutClip], pixels: Float[np.ndarray, "b f h w 3"]) -> dict[str, Array]:
+        """What the codec alone makes of the clips."""
+        mean, std = self._codec.encode(jnp.asarray(pixels))
+        images = np.stack([self._noisy_images(clip.plan.clip_id, each[0]) for clip, each in zip(clips, pixels)])
+        encoded, _ = self._codec.encode(jnp.asarray(images.reshape(-1, *images.shape[2:])))
+        images = self._codec.image_condition_factor * encoded.reshape(*images.shape[:2], *encoded.shape[1:])
+        return dict(zip(_LATENTS, (mean, std, images)))
 
     def _noisy_images(self, clip_id: str, image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "k 1 h w 3"]:
         """The clean first frame and its noisy draws, which depend on the clip's id and the seed alone."""
         digest = hashlib.sha256(f"{self._seed}/{clip_id}".encode()).digest()
         rng = np.random.default_rng(int.from_bytes(digest[:16], "big"))
-        draws = self.spec.noisy_images
+        draws = self._sizes["k"] - 1
         sigma = np.exp(rng.normal(_LOG_SIGMA_MEAN, _LOG_SIGMA_DEVIATION, (draws, 1, 1, 1)))
         noisy = image + sigma * rng.normal(size=(draws, *image.shape))
         return np.concatenate([image[None], noisy])[:, None].astype(np.float32)
@@ -157,5 +151,15 @@ def _latent_shape(codec: VideoCodec, num_frames: int, height: int, width: int) -
     return (frames, height // ratio, width // ratio, codec.latent_channels)
 
 
-def _identify(teacher: Any) -> dict[str, str]:
-    return {"name": teacher.name, "weight_hash": teacher.weight_hash}
+def _joined(what: str, *parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of all parts.
+
+    Raises:
+        UserError: When two parts have one of the same name.
+    """
+    joined: dict[str, Any] = {}
+    for part in parts:
+        for name in part.keys() & joined.keys():
+            raise UserError(f"two teachers {what} {name!r}: leave one of them out of config.features")
+        joined |= part
+    return joined

@@ -5,17 +5,17 @@ import hashlib
 import json
 import mimetypes
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from sr_jax.errors import UserError
 from sr_jax.media.decoding import is_video
 from sr_jax.preparation.captions import CaptionTable
-from sr_jax.teachers.depth.files import described_stem, find_depth
+from sr_jax.teachers.beside import described_stem, files_beside
 
 SPLITS = ("train", "test")
-# What may lie beside a video besides depth: its caption and its labels.
+# What may lie beside a video besides what teachers read: its caption and its labels.
 _CAPTION, _LABELS = ".txt", ".json"
 # UTF-8, with the byte order mark that some editors put first, or without.
 _ENCODING = "utf-8-sig"
@@ -64,16 +64,19 @@ class Source:
     labels: dict[str, Any]
 
 
-def find_videos(folder: Path, ignored: frozenset[Path] = frozenset()) -> list[FoundFile]:
+def find_videos(
+    folder: Path, ignored: frozenset[Path] = frozenset(), teachers: Collection[str] = ("depth",)
+) -> list[FoundFile]:
     """Every video in a folder, at any depth, in order of split and name, and every file that cannot be used.
 
     Folders `train` and `test` in `folder`, where there are any, are the splits, and what lies beside them cannot be
     used; otherwise everything is `train`. What is a video is told by content. Hidden files are passed over, and so are
-    captions, labels and depth beside a video.
+    captions, labels and what teachers read beside a video.
 
     Args:
         folder: Where to look.
         ignored: Files that belong to no video, which are passed over.
+        teachers: Names of the teachers that may read something beside videos; see `teachers.beside`.
 
     Raises:
         UserError: When the folder is missing, or a split has nothing that claims to be a video.
@@ -83,11 +86,11 @@ def find_videos(folder: Path, ignored: frozenset[Path] = frozenset()) -> list[Fo
     split_folders = {name: folder / name for name in SPLITS if (folder / name).is_dir()}
     found = []
     for split, root in (split_folders or {"train": folder}).items():
-        files = list(_files(split, root, root, ignored, set()))
+        files = list(_files(split, root, root, _PassedOver(ignored, teachers)))
         if not any(file.claims_video for file in files):
             raise UserError(f"no video in {root}")
         found += _without_namesakes(sorted(files, key=lambda file: (file.name, file.path)))
-    return found + (_beside(folder, split_folders, ignored) if split_folders else [])
+    return found + (_beside(folder, split_folders, ignored, teachers) if split_folders else [])
 
 
 def read_source(file: FoundFile, captions: CaptionTable, default_prompt: str) -> Source:
@@ -104,12 +107,12 @@ def read_source(file: FoundFile, captions: CaptionTable, default_prompt: str) ->
     return Source(file.path, file.split, file.name, _prompt(file.path, captions, default_prompt), _labels(file.path))
 
 
-def digest(file: FoundFile, prompt: str) -> str:
-    """Tells whether a video, its depth, its labels or its caption changed; cheap even for a long video."""
+def digest(file: FoundFile, prompt: str, teachers: Collection[str] = ("depth",)) -> str:
+    """Tells whether a video, what lies beside it or its caption changed; cheap even for a long video."""
     state = hashlib.sha256(prompt.encode())
-    depth = find_depth(file.path)
     parts = [file.path, file.path.with_suffix(_LABELS)]
-    parts += sorted(depth.iterdir()) if depth is not None and depth.is_dir() else [depth] if depth else []
+    for path in (path for name in teachers for path in files_beside(file.path, name)):
+        parts += sorted(path.iterdir()) if path.is_dir() else [path]
     for part in parts:
         if part.is_file():
             _add_file(state, part)
@@ -125,11 +128,22 @@ def _add_file(state: Any, path: Path) -> None:
         state.update(file.read())
 
 
-def _beside(folder: Path, split_folders: dict[str, Path], ignored: frozenset[Path]) -> list[FoundFile]:
+@dataclasses.dataclass(frozen=True)
+class _PassedOver:
+    """What a search leaves out: files and folders, what teachers read beside videos, and folders searched before."""
+
+    ignored: frozenset[Path]
+    teachers: Collection[str]
+    searched: set[tuple[int, int]] = dataclasses.field(default_factory=set)
+
+
+def _beside(
+    folder: Path, split_folders: dict[str, Path], ignored: frozenset[Path], teachers: Collection[str]
+) -> list[FoundFile]:
     """Every file beside the folders of the splits: it may be in neither split, or in another than was meant."""
     text = f"lies beside {' and '.join(split_folders)}: move it into the folder train or test, or out of {folder}"
     searched = {_identity(root) for root in split_folders.values()}
-    files = _files("", folder, folder, ignored | frozenset(split_folders.values()), searched)
+    files = _files("", folder, folder, _PassedOver(ignored | frozenset(split_folders.values()), teachers, searched))
     return [dataclasses.replace(file, problem=f"{file.path} {text}") for file in files]
 
 
@@ -139,31 +153,30 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _files(
-    split: str, folder: Path, root: Path, ignored: frozenset[Path], searched: set[tuple[int, int]]
-) -> Iterator[FoundFile]:
+def _files(split: str, folder: Path, root: Path, passed_over: _PassedOver) -> Iterator[FoundFile]:
     def problem(path: Path, text: str, claims_video: bool = True) -> FoundFile:
         return FoundFile(path, split, _name(path, root), text, claims_video)
 
     try:
         identity = _identity(folder)
-        entries = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path not in ignored)
+        visible = (path for path in folder.iterdir() if not path.name.startswith("."))
+        entries = sorted(path for path in visible if path not in passed_over.ignored)
     except OSError as error:
         yield problem(folder, f"cannot open the folder {folder}: {error.strerror}")
         return
     # Links may lead in circles.
-    if identity in searched:
+    if identity in passed_over.searched:
         yield problem(folder, f"{folder} is a link to a folder that was searched already")
         return
-    searched.add(identity)
-    described = {path.stem for path in entries if path.suffix not in (_CAPTION, _LABELS) and not described_stem(path)}
+    passed_over.searched.add(identity)
+    stems = {path: described_stem(path, passed_over.teachers) for path in entries}
+    described = {path.stem for path in entries if path.suffix not in (_CAPTION, _LABELS) and stems[path] is None}
     for path in entries:
-        stem = described_stem(path)
-        if stem is not None:
+        if (stem := stems[path]) is not None:
             if stem not in described:
                 yield problem(path, f"{path} has no video beside it: the video is missing")
         elif path.is_dir():
-            yield from _files(split, path, root, ignored, searched)
+            yield from _files(split, path, root, passed_over)
         elif path.suffix in (_CAPTION, _LABELS) and path.stem in described:
             continue
         elif path.is_symlink() and not path.exists():

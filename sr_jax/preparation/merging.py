@@ -12,10 +12,12 @@ import numpy as np
 
 from sr_jax.data import builder
 from sr_jax.data.builder import MANIFEST_FILE, WORK_FOLDER
-from sr_jax.data.fields import CORE_FIELDS
+from sr_jax.data.clips import CLIPS_FOLDER, INDEX_FILE
+from sr_jax.data.fields import Fields
+from sr_jax.data.records import RecordSpec
 from sr_jax.errors import UserError
 from sr_jax.outputs import remove_leftovers, replacing, writing_to
-from sr_jax.preparation.dataset import CLIPS_FOLDER, INDEX_FILE, Preparation, changed
+from sr_jax.preparation.dataset import Preparation, changed
 from sr_jax.preparation.framing import Size
 from sr_jax.preparation.inputs import SPLITS
 from sr_jax.preparation.planning import ClipPlan, Outcome
@@ -93,12 +95,13 @@ def _merge_size(preparation: Preparation, work: WorkFolder, size: Size) -> None:
             _write_lines(folder / CLIPS_FOLDER / split / INDEX_FILE, rows)
     if counts and not builder.has_dataset(folder):
         extractor = preparation.extractors[size]
+        spec = _spec(work, size, extractor.fields)
         builder.write_dataset(
             folder,
-            spec=extractor.spec,
+            spec=spec,
             provenance=extractor.provenance,
-            empty_prompt=extractor.empty_prompt,
-            splits={split: _records(work, size, split, preparation.fps) for split in SPLITS if counts[split]},
+            empty_prompt=preparation.empty_prompt,
+            splits={split: _records(work, size, split, spec, preparation.fps) for split in SPLITS if counts[split]},
         )
 
 
@@ -127,11 +130,18 @@ def _clips(work: WorkFolder, size: Size) -> Iterator[tuple[int, ClipPlan]]:
                     yield number, clip
 
 
-def _records(work: WorkFolder, size: Size, split: str, fps: float) -> Iterator[dict[str, Any]]:
+def _spec(work: WorkFolder, size: Size, fields: Fields) -> RecordSpec:
+    """The arrays of the records of one size, as its first clip has them."""
+    number, clip = next(_clips(work, size))
+    with np.load(work.features_path(number, clip), allow_pickle=False) as arrays:
+        return RecordSpec.of(fields, {name: arrays[name].shape for name in fields})
+
+
+def _records(work: WorkFolder, size: Size, split: str, spec: RecordSpec, fps: float) -> Iterator[dict[str, Any]]:
     for number, clip in _clips(work, size):
         if clip.source.split == split:
             with np.load(work.features_path(number, clip), allow_pickle=False) as arrays:
-                yield {name: arrays[name] for name in CORE_FIELDS} | _description(clip) | {"fps": fps}
+                yield {name: arrays[name] for name in spec.fields} | _description(clip) | {"fps": fps}
 
 
 def _description(clip: ClipPlan) -> dict[str, Any]:

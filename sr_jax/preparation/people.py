@@ -1,34 +1,42 @@
 """Who is in a video and how much moves in it, looked at a few times a second while the video is decoded."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sr_jax.demo.silhouette import PersonMask
+from sr_jax import registry
 from sr_jax.errors import UserError
 from sr_jax.media.decoding import Picture
-from sr_jax.packages import cache_folder
 from sr_jax.teachers.base import FaceDetector
 
 # Shorter sides of the pictures in which people and motion are looked for.
 _PERSON_SIDE, _MOTION_SIDE = 360, 96
 # People are looked for in so many pictures at a time.
 _CHUNK = 16
-# A face that is smaller than this part of the largest one's height belongs to a bystander.
-_BYSTANDER = 0.4
-# A mask of less than this part of the picture is no person.
-_LEAST_MASK = 0.01
 # Motion is that of the fastest twentieth of the picture: a talking head moves little of it.
 _FASTEST = 95
 
 Boxes = Float[np.ndarray, "n 4"]
 """Corners x0, y0, x1, y1, the most important person first."""
-Finder = Callable[[UInt8[np.ndarray, "f h w 3"]], list[Boxes]]
-"""Boxes of the people in each frame, in pixels."""
+
+
+@runtime_checkable
+class PersonFinder(Protocol):
+    """Finds people in frames.
+
+    Attributes:
+        tells_apart: Whether two people are two boxes.
+    """
+
+    tells_apart: bool
+
+    def __call__(self, frames: UInt8[np.ndarray, "f h w 3"]) -> list[Boxes]:
+        """Boxes of the people in each frame, in pixels."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,13 +44,13 @@ class PersonOptions:
     """How the person of a clip is found and framed.
 
     Attributes:
-        name: "face" by the face teacher's detector; "mask" by a person mask, which cannot tell two people apart; "none"
-            does not look for people and crops the centre.
+        name: What finds people: a module of `preparation.finders`, or anybody's own as `package.module:function`.
+            "face" is the face teacher's detector; "none" does not look for people and crops the centre.
         zoom: Height of a crop as a multiple of the person's box; 0 for the largest crop that fits. A crop is never
             smaller than the clip's pixels.
         anchor: Where in the height of a crop the middle of the box lies, 0 is the top.
         looks_per_second: How often people and motion are looked at.
-        path: For "mask": where its weights lie or are downloaded to; "" for the cache folder.
+        path: Where the finder's weights lie or are downloaded to, for one that has its own; "" for the cache folder.
     """
 
     name: str = "none"
@@ -52,8 +60,6 @@ class PersonOptions:
     path: str = ""
 
     def __post_init__(self):
-        if self.name not in ("none", "face", "mask"):
-            raise UserError(f"person.name is {self.name!r}: it must be none, face or mask")
         if self.looks_per_second <= 0:
             raise UserError(f"person.looks_per_second is {self.looks_per_second:g}: it must be more than 0")
 
@@ -73,20 +79,22 @@ class Look:
     motion: float
 
 
-def make_finder(options: PersonOptions, detector: FaceDetector) -> Finder | None:
-    """What finds people, or None when they are not looked for."""
-    if options.name == "face":
-        return lambda frames: [_boxes(np.array([face.box for face in faces])) for faces in detector(frames)]
-    if options.name == "mask":
-        mask = PersonMask.from_package(Path(options.path) if options.path else cache_folder())
-        return lambda frames: [_mask_box(mask(frame)) for frame in frames]
-    return None
+def load_finder(options: PersonOptions, detector: FaceDetector) -> PersonFinder | None:
+    """Loads what the options name, or None when people are not looked for.
+
+    A finder's module defines `load`, with the same arguments and result.
+
+    Raises:
+        UserError: For an unknown name, or weights that cannot be had.
+    """
+    find = registry.find("person finder", options.name, package="sr_jax.preparation.finders", attribute="load")
+    return find(options, detector)
 
 
 class Watcher:
     """Looks at the pictures of one video in order; see `decoding.scan_video`."""
 
-    def __init__(self, finder: Finder | None, looks_per_second: float):
+    def __init__(self, finder: PersonFinder | None, looks_per_second: float):
         self._finder, self._gap = finder, 1 / looks_per_second
         self._next, self._count = 0.0, 0
         self._waiting: list[tuple[int, UInt8[np.ndarray, "h w 3"], float]] = []
@@ -130,23 +138,6 @@ class Watcher:
             return float("nan")
         lengths = np.linalg.norm(self._flow.calc(before[1], grey, None), axis=-1)
         return float(np.percentile(lengths, _FASTEST)) / len(grey) / (seconds - before[0])
-
-
-def _boxes(boxes: np.ndarray) -> Boxes:
-    """The boxes that are not a bystander's, largest first."""
-    if not len(boxes):
-        return np.zeros((0, 4), np.float32)
-    boxes = boxes[np.argsort(-np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), kind="stable")]
-    heights = boxes[:, 3] - boxes[:, 1]
-    return boxes[heights >= _BYSTANDER * heights[0]].astype(np.float32)
-
-
-def _mask_box(mask: Float[np.ndarray, "h w"]) -> Boxes:
-    person = mask > 0.5
-    if person.mean() < _LEAST_MASK:
-        return np.zeros((0, 4), np.float32)
-    rows, columns = (np.flatnonzero(person.any(axis=axis)) for axis in (1, 0))
-    return np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], np.float32)
 
 
 def motion_between(looks: Sequence[Look]) -> float:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,8 @@ from sr_jax.media.video import clip_indices
 from sr_jax.preparation.captions import CaptionTable
 from sr_jax.preparation.framing import DropOptions, Size, Window, drop_reason, frame_person, nearest_size
 from sr_jax.preparation.inputs import FoundFile, Source, digest, read_source
-from sr_jax.preparation.people import Finder, Look, PersonOptions, Watcher
-from sr_jax.teachers.base import DepthTeacher
-from sr_jax.teachers.depth.colours import PrecomputedDepth
+from sr_jax.preparation.people import Look, PersonFinder, PersonOptions, Watcher
+from sr_jax.teachers.base import FeatureTeacher
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Outcome:
         file: Its path.
         split: "train" or "test".
         name: See `FoundFile`.
-        digest: Tells whether video, depth, labels or caption changed; "" for a rejected file.
+        digest: Tells whether the video, what lies beside it or its caption changed; "" for a rejected file.
         rejected: Why the file cannot be used; "" when it can.
         dropped: For each reason, how many clips are not wanted.
         clips: How many clips are made of it.
@@ -128,8 +127,8 @@ class Planner:
         shots: ShotOptions,
         person: PersonOptions,
         drop: DropOptions,
-        finder: Finder | None,
-        depth: DepthTeacher,
+        finder: PersonFinder | None,
+        teachers: Mapping[str, FeatureTeacher],
         captions: CaptionTable,
         default_prompt: str,
         strict: bool,
@@ -141,8 +140,8 @@ class Planner:
             shots: How shots are found.
             person: How the person is framed.
             drop: Which clips are not wanted.
-            finder: Finds people; None when `person` does not.
-            depth: The depth teacher, to check its files.
+            finder: Finds people; None when they are not looked for.
+            teachers: By their slots, to check what lies beside the videos.
             captions: See `read_source`.
             default_prompt: Likewise.
             strict: Whether a bad video is an error.
@@ -151,17 +150,16 @@ class Planner:
             UserError: When clips are to be dropped for their people and people are not looked for, or not counted.
         """
         if finder is None and drop.no_person:
-            raise UserError("drop.no_person needs person.name: set it to face or mask")
-        if drop.several_people and person.name != "face":
+            raise UserError("drop.no_person needs person.name: set it to face")
+        if drop.several_people and not (finder and finder.tells_apart):
             raise UserError(f"drop.several_people needs person.name=face: {person.name} does not tell people apart")
         self._clip, self._shots, self._person, self._drop = clip, shots, person, drop
-        self._finder, self._depth = finder, depth
+        self._finder, self._teachers = finder, teachers
         self._captions, self._default_prompt, self._strict = captions, default_prompt, strict
         parts = {"clip": clip, "shots": shots, "person": person, "drop": drop}
         # As they are read back.
         self.settings = json.loads(json.dumps({name: dataclasses.asdict(part) for name, part in parts.items()}))
-        if isinstance(depth, PrecomputedDepth):
-            self.settings["depth"] = {"kind": depth.kind}
+        self.settings |= {slot: dict(teacher.settings) for slot, teacher in teachers.items() if teacher.settings}
 
     def __call__(self, file: FoundFile) -> VideoPlan:
         """The clips of one file, or why it cannot be used.
@@ -207,9 +205,8 @@ class Planner:
         try:
             source = read_source(file, self._captions, self._default_prompt)
             clips, dropped = self._plan(source)
-            outcome = Outcome(
-                str(file.path), file.split, file.name, digest(file, source.prompt), "", dropped, len(clips)
-            )
+            shown = digest(file, source.prompt, self._teachers)
+            outcome = Outcome(str(file.path), file.split, file.name, shown, "", dropped, len(clips))
         # A caption or depth that may not be read, or a folder that is gone by now.
         except OSError as error:
             raise UserError(f"cannot read {error.filename or file.path}: {error.strerror}") from error
@@ -221,7 +218,7 @@ class Planner:
             return True
         try:
             source = read_source(file, self._captions, self._default_prompt)
-            return outcome.digest == digest(file, source.prompt)
+            return outcome.digest == digest(file, source.prompt, self._teachers)
         # What may not be read any more is not what it was.
         except (UserError, OSError):
             return False
@@ -231,8 +228,8 @@ class Planner:
         watching = self._finder is not None or self._drop.least_motion > 0
         watcher = Watcher(self._finder, self._person.looks_per_second) if watching else None
         info = scan_video(source.path, [finder, watcher] if watcher else [finder])
-        if isinstance(self._depth, PrecomputedDepth):
-            self._depth.check(source.path, info)
+        for teacher in self._teachers.values():
+            teacher.check(source.path, info)
         looks = watcher.looks(info.height) if watcher else []
         size = nearest_size(info.height, info.width, self._clip.sizes)
         clips, dropped = [], Counter()

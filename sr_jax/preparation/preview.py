@@ -10,8 +10,8 @@ from jaxtyping import Float, UInt8
 from sr_jax.data.records import Provenance
 from sr_jax.pages.clips import chosen_clips, data_uri, grid
 from sr_jax.pages.rendering import render
-from sr_jax.preparation.planning import ClipPlan
-from sr_jax.preparation.reading import ClipPixels
+from sr_jax.preparation.features import Kept
+from sr_jax.preparation.reading import CutClip
 from sr_jax.preparation.summary import Summary
 from sr_jax.teachers.base import Face, FaceDetector
 from sr_jax.teachers.depth.colours import DepthColours
@@ -23,9 +23,9 @@ _BOX, _OTHER_BOX = (255, 208, 60), (150, 150, 150)
 
 
 def clip_look(
-    plan: ClipPlan,
-    pixels: ClipPixels,
+    clip: CutClip,
     arrays: Mapping[str, np.ndarray],
+    kept: Kept,
     *,
     detector: FaceDetector,
     colours: DepthColours,
@@ -34,23 +34,24 @@ def clip_look(
     """What the page shows of one clip, as JSON values.
 
     Args:
-        plan: The clip.
-        pixels: Its pixels.
+        clip: The clip.
         arrays: Its record.
+        kept: What else the teachers made of it.
         detector: Finds its faces.
         colours: How its depth is coloured.
         fps: Frames a second.
     """
-    height, width = pixels.frames.shape[1:3]
+    plan, (height, width) = clip.plan, clip.frames.shape[1:3]
     # An even size, as yuv420p asks.
     scale = min(1.0, _MOST_HEIGHT / height)
     size = tuple(max(2, 2 * round(side * scale / 2)) for side in (width, height))
-    faces = detector(pixels.frames)
+    faces = detector(clip.frames)
     shown = [
         _with_boxes(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), found, size[1] / height)
-        for frame, found in zip(pixels.frames, faces)
+        for frame, found in zip(clip.frames, faces)
     ]
-    depth = [cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in colours.colour(pixels.disparity)]
+    coloured = colours.colour(kept["depth"]["disparity"])
+    depth = [cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in coloured]
     return {
         "clip_id": plan.clip_id,
         "split": plan.source.split,

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from sr_jax.data.builder import MANIFEST_FILE, WORK_FOLDER
+from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.data.records import Provenance
 from sr_jax.errors import UserError
 from sr_jax.outputs import replacing, writing_to
@@ -74,6 +75,8 @@ class Manifest:
     def from_json(cls, text: str) -> "Manifest":
         """Reads what `to_json` wrote."""
         fields = json.loads(text)
+        # What every dataset held before that was written down.
+        fields["settings"].setdefault("fields", sorted(CORE_FIELDS))
         provenance = {size: Provenance(**made) for size, made in fields["provenance"].items()}
         return cls(provenance, fields["settings"], tuple(fields["videos"]))
 

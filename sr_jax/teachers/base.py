@@ -1,17 +1,21 @@
 """The interfaces that every teacher stands behind.
 
-A teacher reads pixels (or a caption) on the host and returns numpy features. It is never differentiated. Each one
-carries a `name` and a `weight_hash`, so that a dataset can say what made it.
+A teacher reads pixels (or a caption) on the host and returns features. It is never differentiated. Each one carries a
+`name` and a `weight_hash`, so that a dataset can say what made it. What makes fields of records is a `FeatureTeacher`;
+those of depth, faces and text are made of the smaller parts here.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float, Shaped, UInt8
+
+from sr_jax.backbones.codec import VideoCodec
+from sr_jax.media.decoding import VideoInfo
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,17 @@ class FaceTeacher:
 
 @runtime_checkable
 class DepthTeacher(Protocol):
-    """Gives the depth of every pixel of a clip."""
+    """Gives the depth of every pixel of a clip.
+
+    A class that inherits from this one needs `name`, `weight_hash` and `__call__` alone.
+
+    Attributes:
+        settings: See `FeatureTeacher`.
+    """
 
     name: str
     weight_hash: str
+    settings: Mapping[str, str] = {}
 
     def __call__(self, frames: UInt8[np.ndarray, "f h w 3"], fps: float, path: Path) -> Float[np.ndarray, "f h w"]:
         """Returns float32 values like disparity (near is large, any scale) for all frames of one video.
@@ -106,6 +117,14 @@ class DepthTeacher(Protocol):
             path: The video file; a teacher may read a file beside it.
         """
         ...
+
+    def beside(self, path: Path) -> Iterator[Float[np.ndarray, "h w"]] | None:
+        """Disparity of each frame, where it lies beside the video; see `FeatureTeacher`."""
+        del path
+        return None
+
+    def check(self, path: Path, info: VideoInfo) -> None:
+        """Checks what lies beside a video; see `FeatureTeacher`."""
 
 
 @runtime_checkable
@@ -118,6 +137,100 @@ class TextTeacher(Protocol):
     def __call__(self, prompts: Sequence[str]) -> Float[np.ndarray, "n l d"]:
         """Returns float32 token embeddings of N captions, padded or cut to a fixed number of tokens L."""
         ...
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """Clips of one size, as feature teachers see them.
+
+    Every batch of a preparation has the same number of rows, so that one shape is compiled.
+
+    Attributes:
+        frames: RGB.
+        fps: Frames a second.
+        paths: The video file of each clip.
+        prompts: The caption of each clip.
+        count: How many clips there are. Rows behind them repeat the last one, and what is made of them is thrown away.
+        beside: What the teacher's `beside` gave for these frames, cut and scaled as they were; None if that is nothing.
+    """
+
+    frames: UInt8[np.ndarray, "n f h w 3"]
+    fps: float
+    paths: Sequence[Path]
+    prompts: Sequence[str]
+    count: int
+    beside: Shaped[np.ndarray, "n f h w *c"] | None = None
+
+
+@runtime_checkable
+class FeatureTeacher(Protocol):
+    """Makes fields of records from clips.
+
+    A class that inherits from this one needs `name`, `weight_hash`, `fields` and `__call__` alone.
+
+    Attributes:
+        name: Names the teacher in provenance.
+        weight_hash: Names its weights there.
+        fields: What it makes: the axes of each field, see `data.fields`. T, H, W and C are those of the codec's
+            latents; other axes have the sizes that the arrays have.
+        kept: Names of arrays that it makes besides and that belong in no record: they are kept beside the clip's
+            pixels for evaluation, `[N, ...]` of any shape.
+        settings: What else decides how a video is read, for the preparation's manifest.
+    """
+
+    name: str
+    weight_hash: str
+    fields: Mapping[str, str]
+    kept: Sequence[str] = ()
+    settings: Mapping[str, str] = {}
+
+    def __call__(self, clips: ClipBatch, codec: VideoCodec) -> dict[str, Shaped[Array | np.ndarray, "n ..."]]:
+        """Returns `fields` and `kept` of each row of a batch, of any float type.
+
+        Args:
+            clips: The clips.
+            codec: Encodes what a field holds as latents; its ratios say which frames a latent frame covers.
+
+        Raises:
+            UserError: When the clips do not fit.
+        """
+        ...
+
+    def beside(self, path: Path) -> Iterator[Shaped[np.ndarray, "h w *c"]] | None:
+        """What lies beside a video, an entry of the frame's size for each frame; None for a teacher that reads nothing.
+
+        Args:
+            path: The video file; see `teachers.beside` for names of files beside it.
+
+        Raises:
+            UserError: When that is missing or unreadable; possibly only after some frames.
+        """
+        del path
+        return None
+
+    def check(self, path: Path, info: VideoInfo) -> None:
+        """Checks what lies beside a video before anything is made.
+
+        Args:
+            path: The video file.
+            info: What it holds.
+
+        Raises:
+            UserError: When that is missing or unreadable, or does not fit the video.
+        """
+
+    def provenance(self, slot: str) -> dict[str, dict[str, str]]:
+        """What a dataset keeps of the teacher: entries with `name`, `weight_hash` and settings, by their names.
+
+        Args:
+            slot: What the config calls the teacher.
+        """
+        return {slot: identify(self)}
+
+
+def identify(part: Any) -> dict[str, str]:
+    """Name and weight hash of a teacher, as provenance keeps them."""
+    return {"name": part.name, "weight_hash": part.weight_hash}
 
 
 def file_hash(path: Path) -> str:

@@ -1,28 +1,40 @@
 import dataclasses
-import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
-from sr_jax.alignment.structure_module import StructureModule, evenly_spaced, init_from_transformer
-from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
+from sr_jax.alignment.structure_module import StructureModule
+from sr_jax.backbones.cogvideox.backbone import CogVideoX
+from sr_jax.backbones.cogvideox.pruning import evenly_spaced, pruned_params
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
 from sr_jax.parallel.lazy import on_host
-from tests.models.diffusers_twin import I2V, I2V_1_5, ROPE, ROPE_1_5, diffusers_model, our_params, run_diffusers
+from tests.models.tiny_transformers import (
+    I2V,
+    I2V_1_5,
+    ROPE,
+    ROPE_1_5,
+    Predictor,
+    our_params,
+    random_inputs,
+    random_transformer_weights,
+)
 
 LAYERS = 5
 
 
 def transformer(config) -> Functional:
-    return Functional(lambda rngs: CogVideoXTransformer3D(config, rngs=rngs))
+    return Predictor(config)
 
 
 def structure(config) -> Functional:
-    return Functional(lambda rngs: StructureModule(config, rngs=rngs))
+    return Functional(lambda rngs: StructureModule(CogVideoX(config), rngs=rngs))
+
+
+def started(target: dict, params: dict, layers_from: int, layers_to: int) -> dict:
+    return target | {"transformer": pruned_params(target["transformer"], params, layers_from, layers_to)}
 
 
 def random_params(module: Functional, seed: int = 0) -> dict:
@@ -57,7 +69,7 @@ def test_a_pruned_copy_computes_what_the_transformer_with_those_blocks_computes(
     config = dataclasses.replace(config, num_layers=LAYERS)
     pretrained = random_params(transformer(config))
     target = structure(dataclasses.replace(config, in_channels=4, num_layers=LAYERS))
-    params = on_host(init_from_transformer(random_params(target, seed=1), pretrained, LAYERS, LAYERS))
+    params = on_host(started(random_params(target, seed=1), pretrained, LAYERS, LAYERS))
     size = I2V.sample_size if config.use_learned_positional_embeddings else (2, 6, 10)
     latents = jax.random.normal(jax.random.key(0), (2, *size, 4))
     padded = jnp.pad(latents, [(0, 0)] * 4 + [(0, config.in_channels - 4)])
@@ -72,7 +84,7 @@ def test_pruning_keeps_evenly_spaced_blocks():
     config = dataclasses.replace(I2V, num_layers=LAYERS)
     pretrained = random_params(transformer(config))
     target = structure(dataclasses.replace(config, in_channels=4, num_layers=3)).abstract_params()
-    pruned = init_from_transformer(target, pretrained, LAYERS, 3)["transformer"]
+    pruned = started(target, pretrained, LAYERS, 3)["transformer"]
     assert jax.tree.map(np.shape, on_host(pruned)) == jax.tree.map(jnp.shape, target["transformer"])
     jax.tree.map(
         lambda kept, all_blocks: np.testing.assert_array_equal(kept, all_blocks[jnp.array([0, 2, 4])]),
@@ -83,31 +95,21 @@ def test_pruning_keeps_evenly_spaced_blocks():
 
 @pytest.mark.parametrize("with_text", [False, True])
 @pytest.mark.parametrize("config", [dataclasses.replace(ROPE, in_channels=8), I2V_1_5])
-def test_the_module_is_the_pruned_model_of_diffusers(config, with_text):
+def test_the_module_is_the_pruned_model_of_diffusers(original, config, with_text):
     """Blocks 0, 2 and 4 of five, the noisy latents' channels of eight, timestep 0, no text or the empty prompt."""
     config = dataclasses.replace(config, num_layers=LAYERS)
     pruned = dataclasses.replace(config, num_layers=3, in_channels=4)
-    whole, theirs = diffusers_model(config).state_dict(), diffusers_model(pruned, seed=1)
-    tensors = {}
-    for name in theirs.state_dict():
-        layer = re.match(r"(transformer_blocks\.)(\d)(\..*)", name)
-        tensors[name] = whole[f"{layer[1]}{2 * int(layer[2])}{layer[3]}" if layer else name]
-    weight = tensors["patch_embed.proj.weight"]
-    if weight.ndim == 4:
-        tensors["patch_embed.proj.weight"] = weight[:, :4]
-    else:
-        # Of patches, channels come first.
-        tensors["patch_embed.proj.weight"] = weight.reshape(len(weight), 8, -1)[:, :4].reshape(len(weight), -1)
-    theirs.load_state_dict(tensors)
-    module = Functional(lambda rngs: StructureModule(pruned, rngs=rngs, with_text=with_text))
-    params = on_host(init_from_transformer(random_params(module), our_params(whole, config), LAYERS, 3))
-    latents = np.random.default_rng(0).standard_normal((3, 4, 6, 10, 4), np.float32)
-    text = np.zeros((3, 0, config.text_embed_dim), np.float32)
+    module = Functional(lambda rngs: StructureModule(CogVideoX(pruned), rngs=rngs, with_text=with_text))
+    latents, text, _ = random_inputs(pruned, 3, (4, 6, 10), text_length=pruned.max_text_seq_length if with_text else 0)
+    target = random_params(module)
     if with_text:
-        text = np.broadcast_to(params["empty_prompt"], (3, *params["empty_prompt"].shape)).copy()
-    with torch.no_grad():
-        inputs = map(torch.from_numpy, (latents, text, np.zeros(3, np.int32)))
-        expected = run_diffusers(theirs, pruned, *inputs).numpy()
+        text[1:] = text[0]
+        target["empty_prompt"] = jnp.asarray(text[0])
+    whole = our_params(random_transformer_weights(original, config), config)
+    params = on_host(started(target, whole, LAYERS, 3))
+    expected = original("transformer").forward_of_part(
+        dataclasses.asdict(config), 0, [0, 2, 4], 4, latents, text, np.zeros(3, np.int32)
+    )
     got = jax.jit(module.apply)(params, latents)
     assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
 
@@ -123,15 +125,13 @@ def test_timesteps_matter():
 
 def test_another_width_is_refused_by_name():
     other = dataclasses.replace(ROPE, num_attention_heads=3)
-    with pytest.raises(UserError, match=r"parameter [a-z_.]+ is \(.*\) in the transformer, \(.*\) wanted"):
-        init_from_transformer(
-            structure(other).abstract_params(), random_params(transformer(ROPE)), ROPE.num_layers, ROPE.num_layers
-        )
+    with pytest.raises(UserError, match=r"parameter [a-z_.]+ is \(.*\) in the trained one, \(.*\) wanted"):
+        started(structure(other).abstract_params(), random_params(transformer(ROPE)), ROPE.num_layers, ROPE.num_layers)
 
 
 def test_a_parameter_that_the_transformer_lacks_is_refused_by_name():
     with pytest.raises(UserError, match=r"no parameter patch_embed\.pos_embedding"):
-        init_from_transformer(
+        started(
             structure(dataclasses.replace(I2V, in_channels=4)).abstract_params(),
             random_params(transformer(ROPE)),
             ROPE.num_layers,
@@ -139,6 +139,6 @@ def test_a_parameter_that_the_transformer_lacks_is_refused_by_name():
         )
 
 
-def test_unequal_channels_are_refused():
-    with pytest.raises(UserError, match="in_channels 8 and out_channels 4"):
+def test_a_transformer_that_takes_an_image_is_refused():
+    with pytest.raises(UserError, match=r"takes no image \(in_channels equal to out_channels\)"):
         structure(I2V)

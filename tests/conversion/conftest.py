@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from sr_jax.conversion.importing import Source, import_pipeline
+from sr_jax.backbones.releases import import_pipeline
+from sr_jax.conversion.importing import Source
 from tests.conversion.folders import save_pipeline
 
 
 @pytest.fixture(scope="session")
-def pipeline(tmp_path_factory) -> Path:
-    """The folder that diffusers saved."""
-    return save_pipeline(tmp_path_factory.mktemp("pipeline") / "theirs")
+def pipeline(original, tmp_path_factory) -> Path:
+    """The folder as diffusers saves it."""
+    return save_pipeline(original, tmp_path_factory.mktemp("pipeline") / "theirs")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The command, and training from what it writes."""
 
+import shutil
 import subprocess
 import sys
 
@@ -7,19 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-from diffusers import CogVideoXTransformer3DModel
+import safetensors.numpy
 
-from configs import base, stage_one
 from sr_jax import command_line, convert
+from sr_jax.checkpoints.networks import backbone_of
 from sr_jax.checkpoints.reading import read_meta
 from sr_jax.checkpoints.transformers import load_transformer
+from sr_jax.configs import base, stage_one
 from sr_jax.errors import UserError
 from sr_jax.training import builders
 from sr_jax.training.loop import train
-from tests.conversion.folders import VARIANTS, contents, stored_tensors
+from tests.comparison import relative_error
+from tests.conversion.folders import VARIANTS, contents, stored_tensors, their_tensors
 from tests.data.synthetic import write_synthetic_dataset
-from tests.models.diffusers_twin import run_diffusers
+from tests.models.tiny_transformers import Predictor, random_inputs
 from tests.training.helpers import load_params
 
 
@@ -119,25 +121,12 @@ def test_a_trained_transformer_goes_to_diffusers(config, pipeline, imported, tmp
     train(config, tmp_path / "run", jax.devices()[:1])
     options = ("--base", imported, "--output", tmp_path / "back")
     run("export", "--checkpoint", tmp_path / "run", *options)
-    model_config = VARIANTS["5b_i2v"]
-    rng = np.random.default_rng(0)
-    latents = rng.standard_normal((1, *model_config.sample_size, 8), np.float32)
-    text, timesteps = rng.standard_normal((1, 5, 10), np.float32), np.array([70], np.int32)
-    module = transformer_network(backbone_of(config.to_dict()))
-    params = load_params(tmp_path / "run")[0]["transformer"]
-    ours = np.asarray(jax.jit(module.apply)(params, *map(jnp.asarray, (latents, text, timesteps))))
-    theirs, untrained = (
-        run_diffusers(
-            CogVideoXTransformer3DModel.from_pretrained(folder / "transformer"),
-            model_config,
-            *map(torch.from_numpy, (latents, text, timesteps)),
-        )
-        .detach()
-        .numpy()
-        for folder in (tmp_path / "back", pipeline)
-    )
-    assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()
-    assert np.abs(ours - untrained).max() > 1e-2 * np.abs(theirs).max()
+    trained = their_tensors(load_params(tmp_path / "run")[0]["transformer"], VARIANTS["5b_i2v"])
+    exported = stored_tensors(tmp_path / "back" / "transformer")
+    assert exported.keys() == trained.keys()
+    for name, before in stored_tensors(pipeline / "transformer").items():
+        np.testing.assert_array_equal(exported[name], trained[name], err_msg=name)
+        assert (exported[name] != before).any(), name
     # All else is the base's, and the division into files too.
     before, after = contents(pipeline), contents(tmp_path / "back")
     assert before.keys() == after.keys()
@@ -147,7 +136,28 @@ def test_a_trained_transformer_goes_to_diffusers(config, pipeline, imported, tmp
         run("export", "--checkpoint", imported, "--base", imported, "--output", tmp_path / "no")
 
 
-def test_a_trained_transformer_alone(config, tmp_path):
+def test_an_exported_transformer_computes_in_diffusers_as_here(original, config, pipeline, imported, tmp_path):
+    # A run of no steps from other weights than the base's, so that what is exported has the same bits everywhere.
+    other = shutil.copytree(pipeline / "transformer", tmp_path / "other")
+    for path in other.glob("*.safetensors"):
+        turned = {name: np.flip(tensor, 0).copy() for name, tensor in safetensors.numpy.load_file(path).items()}
+        safetensors.numpy.save_file(turned, path, metadata={"format": "pt"})
+    run("import", "--source", other, "--output", tmp_path / "ours")
+    config.num_train_steps, config.init.transformer = 0, str(tmp_path / "ours")
+    train(config, tmp_path / "run", jax.devices()[:1])
+    run("export", "--checkpoint", tmp_path / "run", "--base", imported, "--output", tmp_path / "back")
+    inputs = random_inputs(VARIANTS["5b_i2v"], 1, VARIANTS["5b_i2v"].sample_size)
+    module = Predictor(backbone_of(config.to_dict()).config)
+    params = load_params(tmp_path / "run")[0]["transformer"]
+    ours = jax.jit(module.apply)(params, *map(jnp.asarray, inputs))
+    theirs, base = (
+        original("folders").predict(folder / "transformer", *inputs) for folder in (tmp_path / "back", pipeline)
+    )
+    assert relative_error(ours, theirs) < 1e-4
+    assert relative_error(base, theirs) > 1e-2
+
+
+def test_a_trained_transformer_alone(original, config, tmp_path):
     config.num_train_steps = 0
     config.init.position_table = "drop"
     config.model.use_learned_positional_embeddings = False
@@ -157,8 +167,9 @@ def test_a_trained_transformer_alone(config, tmp_path):
         "config.json",
         "diffusion_pytorch_model.safetensors",
     }
-    model = CogVideoXTransformer3DModel.from_pretrained(tmp_path / "back" / "transformer")
-    assert "patch_embed.pos_embedding" not in model.state_dict()
+    names, _ = original("folders").load_transformer(tmp_path / "back" / "transformer", [])
+    assert names == sorted(stored_tensors(tmp_path / "back" / "transformer"))
+    assert "patch_embed.pos_embedding" not in names
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from huggingface_hub.utils import filter_repo_objects
 
+from sr_jax.backbones.cogvideox.parts import PARTS
+from sr_jax.backbones.releases import find_components, import_pipeline
 from sr_jax.checkpoints.reading import read_meta
 from sr_jax.conversion import importing
-from sr_jax.conversion.components import find_components
 from sr_jax.conversion.hub import locate
 from sr_jax.conversion.imported import is_imported
-from sr_jax.conversion.importing import Source, import_pipeline
+from sr_jax.conversion.importing import Source
 from sr_jax.conversion.other_files import other_files, total_size
 from sr_jax.conversion.safetensors_file import build_header
 from sr_jax.errors import UserError
@@ -219,17 +220,17 @@ def test_hub_names(tmp_path, monkeypatch):
         return str(tmp_path / "0123abc")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    source = locate("THUDM/CogVideoX-5b-I2V", ["vae"], "main")
+    source = locate("THUDM/CogVideoX-5b-I2V", PARTS, ["vae"], "main")
     assert source == Source(tmp_path / "0123abc", "THUDM/CogVideoX-5b-I2V", "0123abc")
     assert calls[0][:2] == ("THUDM/CogVideoX-5b-I2V", "main")
     assert list(filter_repo_objects(REPOSITORY, allow_patterns=calls[0][2])) == REPOSITORY[:3]
-    locate("THUDM/CogVideoX-5b-I2V")
+    locate("THUDM/CogVideoX-5b-I2V", PARTS)
     assert list(filter_repo_objects(REPOSITORY, allow_patterns=calls[1][2])) == REPOSITORY[:6]
     with pytest.raises(UserError, match="no model has the part sound: choose among transformer, vae, text_encoder"):
-        locate("THUDM/CogVideoX-5b-I2V", ["sound"])
+        locate("THUDM/CogVideoX-5b-I2V", PARTS, ["sound"])
     with pytest.raises(UserError, match=r"nobody/nothing .*ConnectionError: no route to host.*check its name") as error:
-        locate("nobody/nothing")
+        locate("nobody/nothing", PARTS)
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match=r"no folder .*nowhere"):
-        locate("./nowhere/at/all")
-    assert locate(str(tmp_path)) == Source(tmp_path, str(tmp_path))
+        locate("./nowhere/at/all", PARTS)
+    assert locate(str(tmp_path), PARTS) == Source(tmp_path, str(tmp_path))

@@ -1,29 +1,18 @@
-import warnings
-
 import jax
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
 
 from sr_jax.conversion.iresnet_onnx import read_iresnet
 from sr_jax.errors import UserError
 from sr_jax.models.arcface import RELEASED, IResNet
 from sr_jax.models.functional import Functional
 from sr_jax.parallel import mesh, sharding
-from tests.conversion.iresnet_twin import TorchIResNet, export, random_iresnet
-from tests.models.video_depth_twin import relative_error
+from tests.comparison import relative_error
+from tests.conversion.iresnet_files import write_iresnet
 
 SMALL = (1, 2, 1, 1)
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    with warnings.catch_warnings():
-        # The older exporter, which needs no further package, announces its end.
-        warnings.simplefilter("ignore")
-        yield
 
 
 def run_onnx(path, images):
@@ -49,9 +38,9 @@ def operators(path):
 
 @pytest.mark.parametrize("folded", [True, False])
 @pytest.mark.parametrize("depth", ["r50", "r100"])
-def test_published_depths_match_onnxruntime(tmp_path, depth, folded):
+def test_published_depths_match_onnxruntime(original, tmp_path, depth, folded):
     blocks = RELEASED[depth].blocks
-    path = export(random_iresnet(blocks), tmp_path / "network.onnx", folded=folded)
+    path = write_iresnet(original, tmp_path / "network.onnx", blocks, folded=folded)
     # One norm stays in each block, and one at the end; in the other export all three, in the shortcuts too.
     norms = sum(blocks) + 1 if folded else 3 * sum(blocks) + 4 + 3
     assert operators(path).count("BatchNormalization") in (norms, norms + 1)
@@ -61,42 +50,38 @@ def test_published_depths_match_onnxruntime(tmp_path, depth, folded):
     assert relative_error(got, run_onnx(path, faces())) < 1e-4
 
 
-def test_faces_of_the_published_size_and_a_fixed_batch(tmp_path):
-    model = random_iresnet(SMALL, (4, 6, 6, 8), image_size=112)
-    path = export(model, tmp_path / "network.onnx", folded=True, dynamic=False, image_size=112)
+def test_faces_of_the_published_size_and_a_fixed_batch(original, tmp_path):
+    options = {"folded": True, "dynamic": False, "image_size": 112}
+    path = write_iresnet(original, tmp_path / "network.onnx", SMALL, (4, 6, 6, 8), **options)
     config, got = run_ours(path, faces(1, 112))
     assert config.image_size == 112 and config.num_features == 8 * 7 * 7
     assert relative_error(got, run_onnx(path, faces(1, 112))) < 1e-4
 
 
-def test_graphs_that_normalise_pixels_themselves(tmp_path):
-    path = export(random_iresnet(SMALL, takes_pixels=True), tmp_path / "network.onnx", folded=True)
+def test_graphs_that_normalise_pixels_themselves(original, tmp_path):
+    path = write_iresnet(original, tmp_path / "network.onnx", SMALL, folded=True, takes_pixels=True)
     assert operators(path)[:2] != ["Conv", "PRelu"]
     _, got = run_ours(path, faces())
     assert relative_error(got, run_onnx(path, faces() * 127.5 + 127.5)) < 1e-4
 
 
 @pytest.mark.parametrize(("depth", "millions"), [("r50", 43.6), ("r100", 65.2)])
-def test_full_sizes_are_as_published(depth, millions):
+def test_full_sizes_are_as_published(original, depth, millions):
     config = RELEASED[depth]
-    with torch.device("meta"):
-        model = TorchIResNet(config.blocks, config.widths, embedding_dim=512, image_size=112)
-    assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.1)
+    num_weights, in_convolutions = original("iresnet").num_weights(config.blocks, config.widths, 512, 112)
+    assert num_weights / 1e6 == pytest.approx(millions, abs=0.1)
     network = Functional(lambda rngs: IResNet(config, rngs=rngs))
     abstract = network.abstract_params()
     assert abstract["head"]["kernel"].shape == (512 * 7 * 7, 512)
     kernels = [leaf.size for leaf in jax.tree.leaves(abstract) if len(leaf.shape) > 1 and leaf.size > 10_000]
-    convolutions = [module.weight.numel() for module in model.modules() if hasattr(module, "stride")]
-    assert sum(kernels) >= sum(convolutions) - 3 * 64 * 9
+    assert sum(kernels) >= in_convolutions - 3 * 64 * 9
     shardings = sharding.param_shardings(network.abstract, mesh.make_mesh({"data": 8}), sharding.ShardingRules())
     assert jax.tree.structure(shardings) == jax.tree.structure(abstract)
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return export(random_iresnet(SMALL), tmp_path_factory.mktemp("onnx") / "small.onnx", folded=True)
+def small(original, tmp_path_factory):
+    return write_iresnet(original, tmp_path_factory.mktemp("onnx") / "small.onnx", SMALL, folded=True)
 
 
 def change(model, operator, number, **changes):
@@ -139,12 +124,9 @@ def test_the_node_that_does_not_fit_is_named(small, tmp_path, operator, number, 
         read_iresnet(path)
 
 
-def test_other_graphs_are_refused(small, tmp_path):
+def test_other_graphs_are_refused(original, small, tmp_path):
     for blocks, message in [((2, 1, 1), "halves the image 3 times"), ((1, 1, 1, 1, 1), "halves the image 5 times")]:
-        widths = (8,) * len(blocks)
-        model = random_iresnet(blocks, widths, image_size=32)
-        model.fc = torch.nn.Linear(8 * (32 // 2 ** len(blocks)) ** 2, 8).eval()
-        path = export(model, tmp_path / "other.onnx", folded=True)
+        path = write_iresnet(original, tmp_path / "other.onnx", blocks, (8,) * len(blocks), folded=True)
         with pytest.raises(UserError, match=message):
             read_iresnet(path)
     model = onnx.load(str(small))

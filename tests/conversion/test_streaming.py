@@ -4,12 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
+from sr_jax.backbones.releases import find_components, import_pipeline, open_component
 from sr_jax.conversion import exporting
-from sr_jax.conversion.components import find_components
-from sr_jax.conversion.imported import open_component
-from sr_jax.conversion.importing import Source, import_pipeline
+from sr_jax.conversion.importing import Source
 from sr_jax.conversion.rules import convert_state_dict
 from sr_jax.conversion.streaming import lazy_params
 from sr_jax.errors import UserError
@@ -23,8 +21,8 @@ from tests.training.helpers import assert_same_bits
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return save_transformer(tmp_path_factory.mktemp("source") / "theirs", "5b_i2v", torch.float32)
+def source(original, tmp_path_factory):
+    return save_transformer(original, tmp_path_factory.mktemp("source") / "theirs", "5b_i2v", "float32")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +101,7 @@ def test_an_import_loads_into_shardings(tmp_path, source, component, expected):
 def test_an_export_reads_some_rows_at_a_time(tmp_path, source, monkeypatch):
     import_pipeline(Source(source, "theirs"), tmp_path / "ours")
     monkeypatch.setattr(exporting, "_READ_BYTES", 1)
-    exporting.export(exporting.imported_parts(tmp_path / "ours"), tmp_path / "back")
+    exporting.export(imported_parts(tmp_path / "ours"), tmp_path / "back")
     theirs, back = stored_tensors(source), stored_tensors(tmp_path / "back")
     assert back.keys() == theirs.keys()
     for name, tensor in theirs.items():

@@ -1,13 +1,12 @@
 import dataclasses
 import math
+import sys
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
-import torch
-import transformers
 from flax import traverse_util
-from safetensors.torch import save_file
 
 from sr_jax.conversion.rules import expected_shapes, to_theirs
 from sr_jax.conversion.state_dict import read_state_dict
@@ -15,7 +14,7 @@ from sr_jax.conversion.video_depth import params_from_state_dict, position_table
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
 from sr_jax.models.video_depth import RELEASED, VideoDepthAnything
-from tests.models.video_depth_twin import TINY, our_params, random_state_dict
+from tests.models.tiny_video_depth import SIZES, TINY, our_params, save, shapes, weights
 
 # Some tensors of each part, with their shapes in the small model, as the published code builds them.
 PUBLISHED = {
@@ -78,12 +77,9 @@ def test_full_sizes_are_as_published(size, millions):
     ).keys()
 
 
-def test_without_temporal_modules_it_has_the_size_of_transformers_depth_anything():
-    # The defaults of transformers are those of the small model.
-    with torch.device("meta"):
-        model = transformers.DepthAnythingForDepthEstimation(transformers.DepthAnythingConfig())
+def test_without_temporal_modules_it_has_the_size_of_transformers_depth_anything(original):
     shapes = {name: shape for name, shape in published_shapes("small").items() if "motion_modules" not in name}
-    assert sum(map(math.prod, shapes.values())) == sum(parameter.numel() for parameter in model.parameters())
+    assert sum(map(math.prod, shapes.values())) == original("depth_anything").num_weights()
 
 
 def test_names_and_shapes_are_as_published():
@@ -91,9 +87,14 @@ def test_names_and_shapes_are_as_published():
     assert {name: shapes.get(name) for name in PUBLISHED} == PUBLISHED
 
 
+def test_the_tiny_network_has_the_same_names_and_shapes():
+    small = {"hidden_size": 384, "num_layers": 12, "image_size": 518, "features": 64}
+    assert shapes(small | {"out_channels": (48, 96, 192, 384)}) == published_shapes("small")
+
+
 @pytest.fixture(scope="module")
 def tensors():
-    return random_state_dict()
+    return weights(SIZES, 0)
 
 
 def test_every_tensor_comes_back_bit_by_bit(tensors):
@@ -101,30 +102,45 @@ def test_every_tensor_comes_back_bit_by_bit(tensors):
     for rule in rules(TINY):
         array = np.asarray(params[rule.target])
         array = array if rule.layer is None else array[rule.layer]
-        np.testing.assert_array_equal(to_theirs(array, rule.layout, rule.kernel), tensors[rule.source].numpy())
+        np.testing.assert_array_equal(to_theirs(array, rule.layout, rule.kernel), tensors[rule.source])
 
 
-def test_both_kinds_of_files_hold_the_same(tensors, tmp_path):
-    torch.save(tensors, tmp_path / "weights.pth")
-    save_file(tensors, tmp_path / "weights.safetensors")
-    torch.save({name: tensor.bfloat16() for name, tensor in tensors.items()}, tmp_path / "half.pth")
-    expected = our_params(tensors)
-    for file in ("weights.pth", "weights.safetensors"):
-        got = params_from_state_dict(TINY, read_state_dict(tmp_path / file))
-        jax.tree.map(np.testing.assert_array_equal, got, expected)
-    half = read_state_dict(tmp_path / "half.pth")["pretrained.pos_embed"]
-    assert half.dtype == np.float32
-    np.testing.assert_allclose(half, tensors["pretrained.pos_embed"].numpy(), rtol=1e-2)
+FILES = ["weights.safetensors", pytest.param("weights.pth", marks=pytest.mark.needs_torch)]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_both_kinds_of_files_hold_the_same(tensors, tmp_path, name):
+    got = params_from_state_dict(TINY, read_state_dict(save(tensors, tmp_path / name)))
+    jax.tree.map(np.testing.assert_array_equal, got, our_params(tensors))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_in_bfloat16_are_read_as_float32(tensors, tmp_path, name):
+    half = read_state_dict(save(tensors, tmp_path / name, half=True))
+    for key, tensor in tensors.items():
+        assert half[key].dtype == np.float32
+        np.testing.assert_array_equal(half[key], tensor.astype(ml_dtypes.bfloat16).astype(np.float32))
+
+
+def test_a_file_of_torch_save_needs_pytorch(tmp_path, monkeypatch):
+    (tmp_path / "weights.pth").write_bytes(b"something")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UserError, match=r"weights\.pth needs PyTorch to be read: .* or save it as \.safetensors"):
+        read_state_dict(tmp_path / "weights.pth")
 
 
 def test_what_does_not_belong_is_named(tensors):
     table = next(iter(position_tables(TINY)))
     for name, change, message in [
         ("head.projects.0.bias", None, r"missing: head\.projects\.0\.bias"),
-        ("head.strange", torch.zeros(2), r"unexpected: head\.strange"),
-        ("pretrained.cls_token", torch.zeros(1, 1, 7), r"pretrained\.cls_token \(1, 1, 7\) instead of \(1, 1, 24\)"),
+        ("head.strange", np.zeros(2, np.float32), r"unexpected: head\.strange"),
+        (
+            "pretrained.cls_token",
+            np.zeros((1, 1, 7), np.float32),
+            r"pretrained\.cls_token \(1, 1, 7\) instead of \(1, 1, 24\)",
+        ),
         (table, 2 * tensors[table], r"pos_encoder\.pe does not hold the 32 sinusoids"),
-        ("pretrained.mask_token", torch.zeros(3), r"unexpected: pretrained\.mask_token"),
+        ("pretrained.mask_token", np.zeros(3, np.float32), r"unexpected: pretrained\.mask_token"),
     ]:
         changed = dict(tensors)
         if change is None:
@@ -140,19 +156,28 @@ def test_weights_of_another_size_are_refused(tensors):
         our_params(tensors, dataclasses.replace(TINY, features=64))
 
 
+def test_bad_files_are_refused_in_one_line(tmp_path):
+    with pytest.raises(UserError, match="no weights at"):
+        read_state_dict(tmp_path / "missing.pth")
+    (tmp_path / "damaged.safetensors").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="download it again") as error:
+        read_state_dict(tmp_path / "damaged.safetensors")
+    assert "\n" not in str(error.value)
+
+
 class Harmful:
     def __reduce__(self):
         return (print, ("unpickled",))
 
 
-def test_bad_files_are_refused_in_one_line_and_nothing_is_run(tmp_path, capsys):
-    with pytest.raises(UserError, match="no weights at"):
-        read_state_dict(tmp_path / "missing.pth")
+@pytest.mark.needs_torch
+def test_bad_files_of_torch_save_are_refused_in_one_line_and_nothing_is_run(tmp_path, capsys):
+    import torch
+
     for name, content in [("object.pth", {"a": Harmful()}), ("list.pth", [torch.zeros(1)])]:
         torch.save(content, tmp_path / name)
     (tmp_path / "damaged.pth").write_bytes(b"nothing")
-    (tmp_path / "damaged.safetensors").write_bytes(b"nothing")
-    for name in ("object.pth", "list.pth", "damaged.pth", "damaged.safetensors"):
+    for name in ("object.pth", "list.pth", "damaged.pth"):
         with pytest.raises(UserError, match="download it again") as error:
             read_state_dict(tmp_path / name)
         assert "\n" not in str(error.value)

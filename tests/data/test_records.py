@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,16 @@ def test_some_of_the_expected_sizes_are_no_difference():
     assert _of_size(sizes=["24x16"]).differences(several) == []
     assert "clip.height: dataset has 24, expected None" in _of_size(height=24, width=24).differences(several)
     assert "clip.height: dataset has None, expected 16" in several.differences(_of_size(height=16, width=24))
+
+
+def test_fields_of_a_further_teacher_are_no_difference_to_what_does_without():
+    made = provenance()
+    more = dataclasses.replace(made, teachers=made.teachers | {"tokens": {"name": "some", "weight_hash": "t1"}})
+    assert more.differences(made) == []
+    assert made.differences(more) == [
+        "teachers.tokens.name: dataset has None, expected 'some'",
+        "teachers.tokens.weight_hash: dataset has None, expected 't1'",
+    ]
 
 
 def test_software_version_is_no_difference():

@@ -7,7 +7,17 @@ import pytest
 from sr_jax.demo import silhouette
 from sr_jax.demo.silhouette import PersonMask, SilhouetteStandIn, relief
 from sr_jax.errors import UserError
+from sr_jax.preparation.people import PersonOptions, load_finder
 from sr_jax.teachers.base import DepthTeacher
+
+
+class Nobody:
+    """A face detector, which is not asked."""
+
+    name, weight_hash = "nobody", "none"
+
+    def __call__(self, frames):
+        raise AssertionError
 
 
 def disc(size, radius):
@@ -77,3 +87,25 @@ def test_a_missing_package_is_one_clear_error(tmp_path, monkeypatch):
     weights.write_bytes(b"weights")
     with pytest.raises(UserError, match="needs ai-edge-litert"):
         SilhouetteStandIn(PersonMask(weights))
+
+
+def test_a_mask_gives_one_box(monkeypatch):
+    class BrightMask(PersonMask):
+        def __init__(self):
+            pass
+
+        @classmethod
+        def from_package(cls, cache):
+            return cls()
+
+        def __call__(self, frame):
+            return frame[..., 0].astype(np.float32) / 255
+
+    monkeypatch.setattr(silhouette, "PersonMask", BrightMask)
+    finder = load_finder(PersonOptions("sr_jax.demo.silhouette:load_finder"), Nobody())
+    frames = np.zeros((2, 40, 60, 3), np.uint8)
+    frames[1, 10:30, 20:25] = 255
+    nobody, somebody = finder(frames)
+    assert nobody.shape == (0, 4)
+    assert somebody.tolist() == [[20, 10, 25, 30]]
+    assert not finder.tells_apart

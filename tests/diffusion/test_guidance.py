@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sr_jax.diffusion.guidance import classifier_free, guidance_scale_at
-from sr_jax.diffusion.samplers import trailing_timesteps
+from sr_jax.diffusion.guidance import classifier_free, guidance_scales
+from sr_jax.diffusion.v_prediction import trailing_timesteps
 from sr_jax.errors import UserError
 
 
@@ -18,37 +18,30 @@ def released(t: int, scale: float, steps: int) -> float:
 @pytest.mark.parametrize(("scale", "steps"), [(6.0, 50), (4.5, 20)])
 def test_released_guidance_is_that_of_the_released_pipelines(scale, steps):
     timesteps = trailing_timesteps(1000, steps)
-    got = guidance_scale_at(jnp.asarray(timesteps), "released", scale, steps)
+    got = guidance_scales(timesteps, "released", scale)
+    assert got.dtype == np.float32
     np.testing.assert_allclose(got, [released(int(t), scale, steps) for t in timesteps], rtol=1e-6)
 
 
 def test_released_guidance_constants():
-    got = guidance_scale_at(jnp.array([999, 979, 959, 939, 919, 899, 19]), "released", 6.0, 50)
-    np.testing.assert_allclose(got, [2.29, 2.54, 6.97, 6.42, 2.79, 4.27, 1.12], atol=5e-3)
+    got = guidance_scales(trailing_timesteps(1000, 50), "released", 6.0)
+    np.testing.assert_allclose(got[[*range(6), -1]], [2.29, 2.54, 6.97, 6.42, 2.79, 4.27, 1.12], atol=5e-3)
 
 
-def test_cosine_guidance_rises_from_one_to_one_plus_scale():
-    got = np.asarray(guidance_scale_at(jnp.arange(999, -1, -1), "cosine", 6.0, 50))
+@pytest.mark.parametrize("noise_time", [1000, 1.0])
+def test_cosine_guidance_rises_from_one_to_one_plus_scale(noise_time):
+    got = guidance_scales(np.linspace(noise_time, 0, 100), "cosine", 6.0, noise_time=noise_time)
     assert np.all(np.diff(got) >= 0)
     np.testing.assert_allclose(got[[0, -1]], [1, 7], atol=1e-5)
 
 
 def test_constant_guidance():
-    np.testing.assert_array_equal(guidance_scale_at(jnp.array([0, 999]), "none", 3.5, 50), [3.5, 3.5])
-
-
-def test_works_traced_and_inside_scan():
-    def body(carry, t):
-        return carry, guidance_scale_at(t, "released", 6.0, 50)
-
-    timesteps = jnp.asarray(trailing_timesteps(1000, 50))
-    _, scanned = jax.jit(lambda: jax.lax.scan(body, 0, timesteps))()
-    np.testing.assert_array_equal(scanned, guidance_scale_at(timesteps, "released", 6.0, 50))
+    np.testing.assert_array_equal(guidance_scales(np.array([999, 0]), "none", 3.5), [3.5, 3.5])
 
 
 def test_unknown_kind_is_refused():
     with pytest.raises(UserError, match="dynamic_guidance is 'linear': choose one of none, released, cosine"):
-        guidance_scale_at(jnp.array([1]), "linear", 6.0, 50)
+        guidance_scales(np.array([1]), "linear", 6.0)
 
 
 def test_classifier_free_extrapolates_each_clip_with_its_own_condition():
@@ -61,7 +54,7 @@ def test_classifier_free_extrapolates_each_clip_with_its_own_condition():
     image = jnp.array([1.0, 2.0])
     wanted = (jnp.array([[[1.0]], [[4.0]]]), image)
     without = (jnp.zeros((2, 1, 1)), image)
-    guided = classifier_free(denoise, wanted, without, lambda t: t.astype(jnp.float32))
+    guided = classifier_free(denoise, wanted, without, np.array([0, 3], np.float32))
     shared = np.array([10 + 3, 20 + 5])
-    expected = np.asarray(zt) + (shared + np.array([3 * 1.0, 5 * 4.0])).reshape(2, 1, 1, 1, 1)
-    np.testing.assert_allclose(guided(zt, timesteps), expected, rtol=1e-5)
+    expected = np.asarray(zt) + (shared + 3 * np.array([1.0, 4.0])).reshape(2, 1, 1, 1, 1)
+    np.testing.assert_allclose(guided(zt, timesteps, jnp.asarray(1)), expected, rtol=1e-5)

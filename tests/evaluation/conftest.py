@@ -7,18 +7,20 @@ import ml_collections
 import numpy as np
 import pytest
 
-from configs.evaluate import get_config
+from sr_jax.backbones.base import ClipSize
+from sr_jax.configs.evaluate import get_config
 from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.evaluation import judging
 from sr_jax.evaluation.judges import Judges, depth_reader
 from sr_jax.evaluation.metrics.base import build_metrics
 from sr_jax.evaluation.results import write_results
 from sr_jax.generation.generator import Generator, generate_split
-from sr_jax.generation.pipeline import ClipSize, ImageToVideo
+from sr_jax.generation.pipeline import ImageToVideo
 from sr_jax.generation.sampler import SamplingSettings, make_sampler
 from sr_jax.models.functional import Functional
 from tests.data.synthetic import provenance, write_synthetic_dataset
 from tests.evaluation.fakes import (
+    BACKBONE,
     FRAMES,
     HEIGHT,
     WIDTH,
@@ -48,7 +50,7 @@ def make_generator(*, strength: float = 0.1, checkpoint: str = "w2", seed: int =
     made_by = {"checkpoint": checkpoint, "stage": "stage_two", "step": 7, "seed": seed, "frozen": {"structure": "w1"}}
     made_by |= {"sampler": "ddim", "num_inference_steps": 2, "guidance_scale": 1.0, "dynamic_guidance": "none"}
     pipeline = ImageToVideo(
-        sampler=make_sampler(network, VPrediction(), settings, latent_frames=1 + (FRAMES - 1) // 4),
+        sampler=make_sampler(BACKBONE, network, VPrediction(), settings, num_frames=1 + (FRAMES - 1) // 4),
         params={"strength": np.float32(strength)},
         codec=PatchCodec(),
         text=LetterText(),
@@ -108,8 +110,8 @@ def workdirs(runs) -> dict[str, Path]:
         paths[name].mkdir(exist_ok=True)
         config = ml_collections.ConfigDict({"stage": "base", "batch_size": 8, "seed": 0})
         if weight is not None:
-            section = {"weight": weight, "module": "w1"}
-            config.update({"stage": "stage_two", "alignment": {"structure": section, "identity": section}})
+            alignment = {name: {"weight": weight, "module": "w1"} for name in ("structure", "identity")}
+            config.update({"stage": "stage_two", "alignment": alignment})
         (paths[name] / "config.json").write_text(config.to_json())
         lines = []
         for step in range(10, 101, 10):

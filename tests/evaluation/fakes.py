@@ -7,7 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sr_jax.backbones.codec import from_patches, latent_frames, to_patches
+from sr_jax.backbones.codec import latent_frames
+from sr_jax.backbones.cogvideox.backbone import CogVideoX
+from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.demo.linear_codec import from_patches, to_patches
 from sr_jax.media.video import write_video
 from sr_jax.teachers.base import Face, FaceTeacher
 
@@ -84,9 +87,15 @@ class PullingNetwork(nnx.Module):
     def __init__(self):
         self.strength = nnx.Param(jnp.float32(0.1))
 
-    def __call__(self, hidden, text, timesteps):
+    def __call__(self, hidden, text, timesteps, taps=()):
         noisy, image = hidden[..., : PatchCodec.latent_channels], hidden[..., PatchCodec.latent_channels :]
-        return self.strength.value * noisy - image[:, :1] + 0.01 * text.mean()
+        return self.strength.value * noisy - image[:, :1] + 0.01 * text.mean(), {}
+
+
+BACKBONE = CogVideoX(
+    CogVideoXConfig(in_channels=2 * PatchCodec.latent_channels, out_channels=PatchCodec.latent_channels)
+)
+"""What calls `PullingNetwork`."""
 
 
 def colour_faces() -> FaceTeacher:

@@ -6,6 +6,7 @@ import ml_collections
 import numpy as np
 import pytest
 
+from sr_jax.data.clips import read_index
 from sr_jax.errors import UserError
 from sr_jax.evaluation import judging
 from sr_jax.evaluation.flow import optical_flow
@@ -16,7 +17,7 @@ from sr_jax.evaluation.metrics.motion_score import flow_features, motion_score
 from sr_jax.evaluation.metrics.psnr import Metric as PSNR
 from sr_jax.evaluation.metrics.psnr import psnr
 from sr_jax.evaluation.results import read_results
-from sr_jax.evaluation.scoring import ClipScores, generated_clips, generated_ids, read_index, score_clips
+from sr_jax.evaluation.scoring import ClipScores, generated_clips, generated_ids, score_clips
 from sr_jax.media.video import read_video, to_unit_range
 from sr_jax.models.functional import Functional
 from tests.evaluation.conftest import CLIPS, make_judges, make_metrics

@@ -4,6 +4,7 @@ import ml_collections
 import numpy as np
 import pytest
 
+from sr_jax.backbones.base import ClipSize
 from sr_jax.checkpoints import transformers
 from sr_jax.data.pipeline import eval_examples
 from sr_jax.errors import UserError
@@ -12,7 +13,6 @@ from sr_jax.generation import pipeline
 from sr_jax.generation.generator import generate_one, generate_split, load_generator, read_settings
 from sr_jax.media.video import read_video
 from sr_jax.models.functional import Functional
-from sr_jax.training import checkpoints
 from tests.data.synthetic import provenance
 from tests.evaluation.conftest import CLIPS, make_generator
 from tests.evaluation.fakes import FRAMES, HEIGHT, WIDTH, LetterText, PatchCodec, PullingNetwork
@@ -101,10 +101,11 @@ def _checkpoint(monkeypatch, *, params=None, clip=None, **text):
         "stage": "stage_two",
         "step": 3,
         "config": {
+            "backbone": "cogvideox",
             "model": {"in_channels": 384, "out_channels": 192},
             "dtype": "float32",
             "schedule": {},
-            "frozen": {"structure": "w1"},
+            "alignment": {"structure": {"weight": 0.01, "module": "w1"}},
             "lora": {"rank": 2, "alpha": 4.0, "targets": ["layer"]},
         },
         "frozen_steps": {"transformer": 9},
@@ -114,8 +115,8 @@ def _checkpoint(monkeypatch, *, params=None, clip=None, **text):
     teacher = LetterText()
     vars(teacher).update(text)
     params = params or {"transformer": {"strength": np.float32(0.1)}}
-    monkeypatch.setattr(checkpoints, "open_params", lambda workdir, step: (params, meta))
-    monkeypatch.setattr(pipeline, "build_transformer", lambda model, dtype: network)
+    monkeypatch.setattr(transformers, "open_params", lambda workdir, step: (params, meta))
+    monkeypatch.setattr(pipeline, "transformer_network", lambda backbone, dtype: network)
     monkeypatch.setattr(generation, "load_codec", lambda section: PatchCodec())
     monkeypatch.setattr(generation, "load_text_teacher", lambda section: teacher)
 
@@ -139,7 +140,7 @@ def test_a_loaded_generator_says_what_made_it(monkeypatch, tmp_path):
 def test_the_size_of_clips(monkeypatch, tmp_path):
     """Of the training data; of several sizes the released one, or else the first; or of the dataset to generate."""
     _checkpoint(monkeypatch)
-    assert load_generator(tmp_path, _config()).pipeline.clip == pipeline.ClipSize(5, 16, 16, 8.0)
+    assert load_generator(tmp_path, _config()).pipeline.clip == ClipSize(5, 16, 16, 8.0)
     made = json.loads(provenance().to_json())
     several = {name: value for name, value in made["clip"].items() if name not in ("height", "width")}
 

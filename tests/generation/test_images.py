@@ -3,56 +3,16 @@
 import cv2
 import numpy as np
 import pytest
-from diffusers.utils import load_image
 from PIL import Image
 
 from sr_jax.errors import UserError
 from sr_jax.generation.images import fit_image, read_image, rgb_pixels
-
-HEIGHT, WIDTH = 20, 28
-_Y, _X = np.mgrid[0:HEIGHT, 0:WIDTH]
-# Smooth, and different at every corner.
-PIXELS = np.stack([9 * _Y, 8 * _X, 5 * (_X + _Y)], axis=-1).astype(np.uint8)
-ALPHA = np.where(_X > 10, 255, 40).astype(np.uint8)
+from tests.evaluation.image_files import GREYS_OF_16_BITS, HEIGHT, KINDS, PIXELS, WIDTH, rgb, write_image
 
 
-def _rgb() -> Image.Image:
-    return Image.fromarray(PIXELS)
-
-
-def _transparent() -> Image.Image:
-    return Image.fromarray(np.dstack([PIXELS, ALPHA]))
-
-
-def _turned(path) -> None:
-    exif = Image.Exif()
-    # Orientation: to be turned by a quarter.
-    exif[0x0112] = 6
-    _rgb().save(path, exif=exif)
-
-
-FILES = {
-    "rgb.png": lambda path: _rgb().save(path),
-    "rgb.jpg": lambda path: _rgb().save(path),
-    "grey.png": lambda path: _rgb().convert("L").save(path),
-    "grey.jpg": lambda path: _rgb().convert("L").save(path),
-    "alpha.png": lambda path: _transparent().save(path),
-    "grey_alpha.png": lambda path: _transparent().convert("LA").save(path),
-    "palette.png": lambda path: _rgb().quantize(16).save(path),
-    "transparent_palette.png": lambda path: _rgb().quantize(16).save(path, transparency=3),
-    "two_colours.png": lambda path: _rgb().convert("1").save(path),
-    "cmyk.jpg": lambda path: _rgb().convert("CMYK").save(path),
-    "turned.jpg": _turned,
-    "turned.png": _turned,
-    "16_bits.png": lambda path: cv2.imwrite(str(path), PIXELS[..., ::-1].astype(np.uint16) * 257),
-}
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_files_and_pil_images_are_read_as_diffusers_reads_them(tmp_path, name):
-    path = tmp_path / name
-    FILES[name](path)
-    expected = np.asarray(load_image(str(path)))
+@pytest.mark.parametrize("name", KINDS)
+def test_files_and_pil_images_are_read_as_diffusers_reads_them(original, tmp_path, name):
+    path, expected = write_image(tmp_path, name), original("images").read(name)
     assert expected.shape == ((WIDTH, HEIGHT, 3) if "turned" in name else (HEIGHT, WIDTH, 3))
     np.testing.assert_array_equal(read_image(path), expected)
     np.testing.assert_array_equal(rgb_pixels(Image.open(path)), expected)
@@ -62,14 +22,12 @@ def test_files_and_pil_images_are_read_as_diffusers_reads_them(tmp_path, name):
         np.testing.assert_allclose(cv2.imread(str(path))[..., ::-1].astype(int), expected, atol=tolerance)
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_greys_of_16_bits_are_scaled_and_not_clipped(tmp_path, suffix):
-    path = tmp_path / f"grey.{suffix}"
-    cv2.imwrite(str(path), PIXELS[..., 0].astype(np.uint16) * 257)
-    expected = np.repeat(PIXELS[..., :1], 3, axis=-1)
+@pytest.mark.parametrize("name", GREYS_OF_16_BITS)
+def test_greys_of_16_bits_are_scaled_and_not_clipped(original, tmp_path, name):
+    path, expected = write_image(tmp_path, name), np.repeat(PIXELS[..., :1], 3, axis=-1)
     np.testing.assert_array_equal(read_image(path), expected)
     np.testing.assert_array_equal(rgb_pixels(Image.open(path)), expected)
-    assert np.asarray(load_image(str(path))).mean() > 200
+    assert original("images").read(name).mean() > 200
 
 
 def test_files_that_are_no_images_are_refused(tmp_path):
@@ -78,7 +36,7 @@ def test_files_that_are_no_images_are_refused(tmp_path):
     (tmp_path / "text.png").write_text("not an image")
     with pytest.raises(UserError, match=r"text\.png is not an image that can be read .*: give a PNG or a JPEG file"):
         read_image(tmp_path / "text.png")
-    _rgb().save(tmp_path / "half.png")
+    rgb().save(tmp_path / "half.png")
     (tmp_path / "half.png").write_bytes((tmp_path / "half.png").read_bytes()[:60])
     with pytest.raises(UserError, match=r"half\.png is not an image that can be read"):
         read_image(tmp_path / "half.png")

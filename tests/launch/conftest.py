@@ -1,6 +1,5 @@
 """A copy of the launch scripts in a folder of its own, with stand-ins for the tools that they call."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -34,27 +33,41 @@ exit "${code:-0}"
 """
 
 
-# All that the scripts find here besides stand-ins, so that no test can ever reach a real cloud or cluster.
+# All that the scripts find here besides stand-ins, so that no test can ever reach a real cloud or cluster, nor a Python
+# that would make an environment: python3 is one that can write a manifest and nothing else.
 _HARMLESS = (
     "basename", "bash", "cat", "cksum", "date", "dirname", "env", "grep", "head", "hostname", "mkdir", "mktemp", "rm",
     "sed", "seq", "sleep", "sort", "tail", "tee", "touch", "tr",
 )  # fmt: skip
 
+_MANIFEST_WRITER = f"""#!/usr/bin/env bash
+case "$1" in
+  launch/gke/render.py) exec '{Path(sys.executable).resolve()}' -I "$@" ;;
+  *) exit 1 ;;
+esac
+"""
+
 
 class Sandbox:
-    """Runs launch scripts of a copy of the project; see `calls` for what they ran."""
+    """Runs launch scripts of a copy of the project; see `calls` for what they ran.
+
+    Attributes:
+        folder: The copy of the project.
+        records: What stand-ins answer, and what they were called with.
+        tools: All that the scripts have in their PATH.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder / "project"
         self.records = folder / "records"
-        self._tools = folder / "tools"
-        for path in (self.folder, self.records, self._tools):
+        self.tools = folder / "tools"
+        for path in (self.folder, self.records, self.tools):
             path.mkdir()
         shutil.copytree(ROOT / "launch", self.folder / "launch")
         shutil.copy(ROOT / "setup.py", self.folder)
         for name in _HARMLESS:
-            (self._tools / name).symlink_to(shutil.which(name))
-        (self._tools / "python3").symlink_to(Path(sys.executable).resolve())
+            (self.tools / name).symlink_to(shutil.which(name))
+        self._write_tool(self.tools / "python3", _MANIFEST_WRITER)
         self.stand_in("python", self.folder / ".venv" / "bin")
         # The environment counts as made.
         pinned = b"".join((self.folder / name).read_bytes() for name in ("setup.py", "launch/constraints.txt"))
@@ -63,11 +76,13 @@ class Sandbox:
 
     def stand_in(self, name: str, folder: Path | None = None) -> None:
         """Puts a stand-in for a tool in the way."""
-        path = (folder or self._tools) / name
+        self._write_tool((folder or self.tools) / name, _STAND_IN)
+
+    def _write_tool(self, path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not through a link to the tool itself.
         path.unlink(missing_ok=True)
-        path.write_text(_STAND_IN)
+        path.write_text(text)
         path.chmod(0o755)
 
     def answers(self, name: str, *lines: str | int) -> None:
@@ -76,12 +91,14 @@ class Sandbox:
 
     def start(self, script: str, *arguments: str, **environment: str) -> subprocess.Popen:
         """Starts a script, in a process group of its own; its output is text."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
-        variables = inherited | {
-            "PATH": str(self._tools),
+        # Nothing of the caller's: PYTHON, for one, would be an interpreter outside.
+        variables = {
+            "PATH": str(self.tools),
+            "HOME": str(self.folder.parent),
             "RECORDS": str(self.records),
             "RETRY_SECONDS": "0",
             "POLL_SECONDS": "0",
+            "PIP_NO_INDEX": "1",
         }
         return subprocess.Popen(
             # Where the tests run in the background, a shell would find Ctrl-C ignored and could not trap it.

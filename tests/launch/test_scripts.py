@@ -151,6 +151,7 @@ def _without(command, option):
         ([*GPU_NODE, "--retries", "--", *TRAIN], "--retries needs a value"),
         (["gpu_node.sh", "--gpus", "all", "--", *TRAIN], "--gpus is 'all': it must be a whole number"),
         (["gpu_node.sh", "--gpus", "0", "--", *TRAIN], "--gpus is 0"),
+        (["gpu_node.sh", "--cuda", "11", "--", *TRAIN], "--cuda is '11': it must be 12 or 13"),
         (["gpu_node.sh", "--", *TRAIN], "nvidia-smi is not installed"),
         (["slurm.sbatch", *TRAIN], "this runs in a Slurm job"),
         ([*_without(TPU_VM, "--zone"), "--", *TRAIN], "--zone is missing"),

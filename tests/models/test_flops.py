@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from sr_jax.alignment.identity_module import IdentityConfig, IdentityModule
+from sr_jax.alignment.identity_module import IdentityConfig, IdentityModule, identity_flops
 from sr_jax.backbones.cogvideox.config import RELEASED
-from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
-from sr_jax.models.flops import identity_flops, transformer_flops
+from sr_jax.backbones.cogvideox.flops import transformer_flops
 from sr_jax.models.functional import Functional
 from sr_jax.planning.operations import count_flops
+from tests.models.tiny_transformers import Predictor
 
 _SMALL = {
     "num_attention_heads": 4, "time_embed_dim": 32, "text_embed_dim": 96, "max_text_seq_length": 10,
@@ -24,7 +24,7 @@ def _transformer(name, num_layers, remat="none"):
     config = dataclasses.replace(RELEASED[name], num_layers=num_layers, **_SMALL)
     if config.ofs_embed_dim is not None:
         config = dataclasses.replace(config, ofs_embed_dim=32, sample_frames=13)
-    module = Functional(lambda rngs: CogVideoXTransformer3D(config, rngs=rngs, remat=remat))
+    module = Predictor(config, remat=remat)
     latents = jax.ShapeDtypeStruct((1, *config.sample_size, config.in_channels), jnp.float32)
     text = jax.ShapeDtypeStruct((1, 10, 96), jnp.float32)
     return config, module, (latents, text, jax.ShapeDtypeStruct((1,), jnp.int32))

@@ -9,15 +9,16 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
-from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
+from sr_jax.backbones.cogvideox import transformer_weights as transformer
+from sr_jax.conversion.rules import expected_shapes
 from sr_jax.errors import UserError
-from sr_jax.models.functional import Functional
 from sr_jax.models.layers import linear
 from sr_jax.models.lora import AdaptedFunctional, LoraConfig, LoraLinear, join, merge
 from sr_jax.parallel.lazy import on_host
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.parallel.sharding import ShardingRules, param_shardings
-from tests.models.diffusers_twin import ROPE, diffusers_model, our_params
+from tests.comparison import relative_error
+from tests.models.tiny_transformers import ROPE, Predictor, our_params, weights_of
 from tests.training.helpers import assert_same_bits
 
 ATTENTION = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out")
@@ -27,12 +28,12 @@ CONFIG = LoraConfig(rank=3, alpha=2.0, targets=("attn1.to_q", "ff", "patch_embed
 
 @pytest.fixture(scope="module")
 def module():
-    return Functional(lambda rngs: CogVideoXTransformer3D(ROPE, rngs=rngs))
+    return Predictor(ROPE)
 
 
 @pytest.fixture(scope="module")
-def params():
-    return our_params(dict(diffusers_model(ROPE).named_parameters()), ROPE)
+def params(module):
+    return our_params(weights_of(expected_shapes(transformer.rules(ROPE), module.abstract_params()), seed=0), ROPE)
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +43,12 @@ def inputs():
     return latents, jax.random.normal(keys[1], (2, 5, ROPE.text_embed_dim)), jnp.array([3, 700])
 
 
-def random_factors(adapted, key=7):
-    """Factors with no zeros, as after training."""
-    fresh, structure = jax.tree.flatten(adapted.init(jax.random.key(key)))
-    keys = jax.random.split(jax.random.key(key), len(fresh))
-    return jax.tree.unflatten(structure, [0.3 * jax.random.normal(k, x.shape) for k, x in zip(keys, fresh)])
-
-
-def relative_error(ours, theirs):
-    return float(jnp.abs(ours - theirs).max() / jnp.abs(theirs).max())
+def random_factors(adapted, seed=7):
+    """Factors with no zeros, as after training; uniform, so that they have the same bits on every machine."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(rng.uniform(-0.5, 0.5, leaf.shape), jnp.float32), adapted.abstract_params()
+    )
 
 
 def test_fresh_factors_change_nothing(module, params, inputs):
@@ -204,7 +202,7 @@ def test_factors_are_split_like_their_kernels(module):
 
 
 def test_an_adapted_layer_computes_in_its_own_type(params, inputs):
-    half = Functional(lambda rngs: CogVideoXTransformer3D(ROPE, rngs=rngs, dtype=jnp.bfloat16))
+    half = Predictor(ROPE, dtype=jnp.bfloat16)
     adapted = AdaptedFunctional(half, CONFIG)
     lora = random_factors(adapted)
     output = jax.jit(adapted.apply)(join(params, lora), *inputs)

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from sr_jax.backbones.cogvideox.config import CogVideoXConfig
-from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
 from sr_jax.errors import UserError
 from sr_jax.models.attention_kernels import splash_attention
-from sr_jax.models.functional import Functional
 from sr_jax.models.remat import POLICIES, rematerialise
 from sr_jax.planning.operations import count_flops
+from tests.models.tiny_transformers import Predictor
 
 CONFIG = CogVideoXConfig(
     num_attention_heads=2, attention_head_dim=16, num_layers=6, in_channels=4, out_channels=4, time_embed_dim=8,
@@ -28,7 +27,7 @@ def make_inputs():
 
 
 def compile_gradient(remat):
-    functional = Functional(lambda rngs: CogVideoXTransformer3D(CONFIG, rngs=rngs, remat=remat))
+    functional = Predictor(CONFIG, remat=remat)
 
     def loss(params, latents, text, timesteps):
         return jnp.sum(functional.apply(params, latents, text, timesteps) ** 2)
@@ -44,7 +43,7 @@ def compiled():
 @pytest.fixture(scope="module")
 def params():
     """Away from zero-initialised projections and closed gates."""
-    abstract = Functional(lambda rngs: CogVideoXTransformer3D(CONFIG, rngs=rngs)).abstract_params()
+    abstract = Predictor(CONFIG).abstract_params()
     leaves, structure = jax.tree.flatten(abstract)
     rng = np.random.default_rng(0)
     return jax.tree.unflatten(structure, [jnp.asarray(0.2 * rng.standard_normal(x.shape, np.float32)) for x in leaves])

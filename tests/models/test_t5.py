@@ -1,13 +1,11 @@
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-import transformers
 from flax import nnx, traverse_util
-from transformers.models.t5.modeling_t5 import T5Attention
 
 from sr_jax.conversion import t5 as conversion
 from sr_jax.conversion.rules import convert_state_dict, expected_shapes
@@ -15,6 +13,8 @@ from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
 from sr_jax.models.t5 import RELEASED, T5Config, T5Encoder, distance_buckets
 from sr_jax.parallel import mesh, sharding
+from tests.comparison import relative_error
+from tests.teachers import tiny_t5
 
 # Heads times their channels are not the model width, buckets and distance not the released ones: nothing is assumed.
 TINY = T5Config(
@@ -30,23 +30,15 @@ TINY = T5Config(
 )
 
 
-def transformers_model(config: T5Config, seed: int = 0) -> transformers.T5EncoderModel:
-    """An encoder with every weight random, so that none is without effect."""
-    model = transformers.T5EncoderModel(transformers.T5Config(**conversion.config_to_diffusers(config))).eval()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            if parameter.ndim == 1:
-                parameter.copy_(1 + 0.3 * noise)
-            else:
-                parameter.copy_(noise if "shared" in name or "bias" in name else noise * parameter.shape[1] ** -0.5)
-    return model
+OPTIONS = dataclasses.asdict(TINY)
 
 
-def our_params(config: T5Config, tensors: dict[str, torch.Tensor]) -> dict:
-    arrays = {name: tensor.numpy() for name, tensor in tensors.items() if "embed_tokens" not in name}
-    return convert_state_dict(conversion.rules(config), arrays, functional(config).abstract_params())
+def our_params(tensors: dict[str, np.ndarray]) -> dict:
+    return convert_state_dict(conversion.rules(TINY), tensors, functional(TINY).abstract_params())
+
+
+def random_params(original, seed: int) -> dict:
+    return our_params(tiny_t5.weights(original("t5").shapes(OPTIONS), seed))
 
 
 @functools.cache
@@ -55,38 +47,26 @@ def functional(config: T5Config, dtype=jnp.float32) -> Functional:
 
 
 @pytest.fixture(scope="module")
-def twin():
-    model = transformers_model(TINY)
-    return model, our_params(TINY, model.state_dict())
+def params(original):
+    return random_params(original, seed=0)
 
 
 def token_ids(batch: int, length: int) -> np.ndarray:
     return np.random.default_rng(length).integers(0, TINY.vocab_size, (batch, length)).astype(np.int32)
 
 
-def relative_error(ours, theirs) -> float:
-    ours, theirs = np.asarray(ours, np.float32), np.asarray(theirs, np.float32)
-    assert ours.shape == theirs.shape
-    return np.abs(ours - theirs).max() / np.abs(theirs).max()
-
-
 @pytest.mark.parametrize(("batch", "length"), [(1, 1), (3, 5), (2, 31), (1, 226)])
-def test_forward_matches_transformers(twin, batch, length):
-    model, params = twin
+def test_forward_matches_transformers(original, params, batch, length):
     ids = token_ids(batch, length)
-    with torch.no_grad():
-        expected = model(torch.from_numpy(ids).long())[0].numpy()
+    expected = original("t5").forward(OPTIONS, 0, ids)
     assert relative_error(jax.jit(functional(TINY).apply)(params, ids), expected) < 1e-5
 
 
-def test_gradients_match_transformers():
-    model, ids = transformers_model(TINY, seed=1), jnp.asarray(token_ids(2, 27))
-    params = our_params(TINY, model.state_dict())
-    output = model(torch.tensor(ids.tolist()))[0]
-    weights = np.random.default_rng(1).standard_normal(output.shape).astype(np.float32)
-    (output * torch.from_numpy(weights)).sum().backward()
-    expected = our_params(TINY, {name: parameter.grad for name, parameter in model.named_parameters()})
-    got = jax.jit(jax.grad(lambda params: jnp.sum(functional(TINY).apply(params, ids) * weights)))(params)
+def test_gradients_match_transformers(original):
+    params, ids = random_params(original, seed=1), token_ids(2, 27)
+    weights = np.random.default_rng(1).standard_normal((*ids.shape, TINY.d_model)).astype(np.float32)
+    expected = our_params(original("t5").gradients(OPTIONS, 1, ids, weights))
+    got = jax.jit(jax.grad(lambda params: jnp.sum(functional(TINY).apply(params, jnp.asarray(ids)) * weights)))(params)
 
     def check(path, ours, theirs):
         assert np.abs(theirs).max() > 1e-3, jax.tree_util.keystr(path)
@@ -95,11 +75,9 @@ def test_gradients_match_transformers():
     jax.tree_util.tree_map_with_path(check, got, expected)
 
 
-def test_bfloat16_is_close_with_float32_and_with_bfloat16_parameters(twin):
-    model, params = twin
+def test_bfloat16_is_close_with_float32_and_with_bfloat16_parameters(original, params):
     ids = token_ids(2, 31)
-    with torch.no_grad():
-        expected = model(torch.from_numpy(ids).long())[0].numpy()
+    expected = original("t5").forward(OPTIONS, 0, ids)
     half = functional(TINY, jnp.bfloat16)
     assert {leaf.dtype for leaf in jax.tree.leaves(half.abstract_params())} == {jnp.dtype(jnp.float32)}
     for stored in (params, jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)):
@@ -110,16 +88,15 @@ def test_bfloat16_is_close_with_float32_and_with_bfloat16_parameters(twin):
 
 
 @pytest.mark.parametrize(("buckets", "distance"), [(32, 128), (12, 20), (64, 500)])
-def test_distances_are_classed_as_transformers_classes_them(buckets, distance):
+def test_distances_are_classed_as_transformers_classes_them(original, buckets, distance):
     length = 520
-    offsets = torch.arange(length)[None, :] - torch.arange(length)[:, None]
-    expected = T5Attention._relative_position_bucket(offsets, num_buckets=buckets, max_distance=distance).numpy()
+    expected = original("t5").distance_buckets(length, buckets, distance)
     np.testing.assert_array_equal(distance_buckets(length, buckets, distance), expected)
 
 
-def test_config_goes_both_ways_and_every_field_is_read():
+def test_config_goes_both_ways_and_every_field_is_read(original):
     for config in (TINY, *RELEASED.values()):
-        stored = transformers.T5Config(**conversion.config_to_diffusers(config)).to_dict()
+        stored = original("t5").stored_config(conversion.config_to_diffusers(config))
         assert conversion.config_from_diffusers(stored) == config
 
 
@@ -132,11 +109,9 @@ def test_other_encoders_are_refused():
         conversion.config_from_diffusers(stored)
 
 
-def test_the_released_xxl_has_the_names_shapes_and_size_of_the_original():
+def test_the_released_xxl_has_the_names_shapes_and_size_of_the_original(original):
     config = RELEASED["xxl"]
-    with torch.device("meta"):
-        model = transformers.T5EncoderModel(transformers.T5Config(**conversion.config_to_diffusers(config)))
-    theirs = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    theirs = original("t5").shapes(conversion.config_to_diffusers(config))
     abstract = functional(config).abstract_params()
     rules = conversion.rules(config)
     assert expected_shapes(rules, abstract) == theirs

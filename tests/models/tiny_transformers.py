@@ -8,8 +8,9 @@ import numpy as np
 
 from sr_jax.backbones.cogvideox import transformer_weights as transformer
 from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
 from sr_jax.conversion.rules import convert_state_dict
-from sr_jax.models.functional import Params
+from sr_jax.models.functional import Functional, Params
 from tests.originals.recording import Original, random_weights
 
 TINY = CogVideoXConfig(
@@ -29,6 +30,16 @@ ROPE = dataclasses.replace(TINY, use_rotary_positional_embeddings=True)
 I2V = dataclasses.replace(ROPE, in_channels=8, use_learned_positional_embeddings=True)
 ROPE_1_5 = dataclasses.replace(ROPE, patch_size_t=2, patch_bias=False, sample_height=20, sample_width=24)
 I2V_1_5 = dataclasses.replace(ROPE_1_5, in_channels=8, ofs_embed_dim=12)
+
+
+class Predictor(Functional):
+    """A transformer of which `apply` gives the prediction alone, without hidden states."""
+
+    def __init__(self, config: CogVideoXConfig, **options):
+        super().__init__(lambda rngs: CogVideoXTransformer3D(config, rngs=rngs, **options))
+
+    def apply(self, params, *args):
+        return super().apply(params, *args)[0]
 
 
 def random_transformer_weights(

@@ -27,8 +27,8 @@ class Mode(Enum):
 class Original:
     """The functions of one module of `tests.originals`, by their names.
 
-    Arguments and results are numbers, strings, bytes, None, NumPy arrays, and tuples, lists and dicts of these; a `Path`
-    is an argument that stands for everything that lies there. A record belongs to the exact arguments, arrays and files
+    Arguments and results are numbers, strings, bytes, None, NumPy arrays, and tuples, lists and dicts of these; a
+    `Path` is an argument that stands for everything that lies there. A record belongs to the exact arguments, arrays and files
     bit by bit: a test whose inputs changed finds none, and fails. So inputs must not be results of floating-point
     arithmetic, which other processors round differently.
     """
@@ -91,6 +91,9 @@ def digest(value: Any) -> str:
 def _parts(value: Any) -> Iterable[str | bytes]:
     if isinstance(value, Path):
         files = [value] if value.is_file() else sorted(path for path in value.rglob("*") if path.is_file())
+        if not files:
+            raise FileNotFoundError(f"nothing lies at {value}")
+        yield f"files {len(files)}"
         for path in files:
             yield path.relative_to(value).as_posix()
             yield path.read_bytes()
@@ -99,14 +102,14 @@ def _parts(value: Any) -> Iterable[str | bytes]:
         yield f"{array.dtype} {array.shape}"
         yield array.tobytes()
     elif isinstance(value, Mapping):
+        yield f"mapping {len(value)}"
         for key in sorted(value):
             yield repr(key)
             yield from _parts(value[key])
-        yield "}"
     elif isinstance(value, tuple | list):
+        yield f"sequence {len(value)}"
         for item in value:
             yield from _parts(item)
-        yield "]"
     elif value is None or isinstance(value, bool | int | float | str | bytes | np.generic):
         yield repr(value)
     else:
@@ -178,10 +181,12 @@ def random_weights(
     Args:
         shapes: Of every weight.
         seed: Of all of them.
-        rule: Name, shape and unit normal noise to the weight.
+        rule: Name, shape and noise to the weight. The noise has unit variance and is uniform: the tails of normal draws
+            go through the logarithm of a machine's own C library.
     """
     weights = {}
     for name, shape in shapes.items():
         rng = np.random.default_rng([seed, *hashlib.sha256(name.encode()).digest()[:8]])
-        weights[name] = np.asarray(rule(name, tuple(shape), rng.standard_normal(tuple(shape), np.float32)), np.float32)
+        noise = rng.uniform(-(3**0.5), 3**0.5, tuple(shape)).astype(np.float32)
+        weights[name] = np.asarray(rule(name, tuple(shape), noise), np.float32)
     return weights

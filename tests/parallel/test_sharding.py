@@ -9,11 +9,11 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sr_jax.backbones.cogvideox.config import CogVideoXConfig
-from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
 from sr_jax.models.functional import Functional
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.parallel.sharding import ShardingRules, bytes_per_device, like, param_shardings
 from sr_jax.parallel.table import sharding_table
+from tests.models.tiny_transformers import Predictor
 
 RULES = ShardingRules()
 
@@ -76,7 +76,7 @@ def transformer():
         num_attention_heads=2, attention_head_dim=16, num_layers=3, in_channels=8, out_channels=4, time_embed_dim=8,
         text_embed_dim=12, use_rotary_positional_embeddings=True,
     )  # fmt: skip
-    return Functional(lambda rngs: CogVideoXTransformer3D(config, rngs=rngs))
+    return Predictor(config)
 
 
 def test_the_transformer_is_split_over_fsdp_and_tensor(mesh, transformer):

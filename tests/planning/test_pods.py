@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import plan_pods
-from configs import stage_two
-from configs.pods import PODS
+from sr_jax.configs import stage_two
+from sr_jax.configs.pods import PODS
 
 _ROOT = Path(plan_pods.__file__).parents[1]
 _MOST_SECONDS = 300

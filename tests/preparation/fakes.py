@@ -1,5 +1,6 @@
 """Small videos on disk and teachers that need no weights, for tests of preparing."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -17,11 +18,16 @@ from sr_jax.preparation.inputs import find_videos
 from sr_jax.preparation.merging import complete_summary, merge
 from sr_jax.preparation.people import PersonOptions
 from sr_jax.preparation.planning import ClipOptions, ClipPlan, Planner
+from sr_jax.preparation.preview import clip_look
 from sr_jax.preparation.reading import ClipReader
 from sr_jax.preparation.summary import Summary
 from sr_jax.preparation.work import Shard
-from sr_jax.teachers.base import Face, FaceTeacher
-from sr_jax.teachers.depth.colours import PUBLISHED_COLOURS, PrecomputedDepth
+from sr_jax.teachers.base import DepthTeacher, Face, FaceTeacher, FeatureTeacher
+from sr_jax.teachers.depth.colours import PUBLISHED_COLOURS
+from sr_jax.teachers.depth.features import DepthFeatures
+from sr_jax.teachers.depth.precomputed import PrecomputedDepth
+from sr_jax.teachers.faces.features import FaceFeatures
+from sr_jax.teachers.text.features import TextFeatures
 
 CLIP = {"num_frames": 5, "fps": 8.0, "height": 16, "width": 12}
 
@@ -79,7 +85,7 @@ class ColourRecogniser:
         return colours / np.maximum(np.linalg.norm(colours, axis=-1, keepdims=True), 1e-6), found
 
 
-class BrightnessDepth:
+class BrightnessDepth(DepthTeacher):
     """A depth teacher that needs no file: bright is near."""
 
     name, weight_hash = "brightness", "d0"
@@ -138,10 +144,24 @@ def write_input(folder: Path) -> Path:
     return folder
 
 
-def extractor(**options) -> FeatureExtractor:
+def depth(teacher=None, colours=PUBLISHED_COLOURS) -> dict[str, FeatureTeacher]:
+    """A depth teacher in its slot; the one that reads depth beside videos unless another is given."""
+    return {"depth": DepthFeatures(teacher or PrecomputedDepth(), colours)}
+
+
+def extractor(*, teachers=None, text=None, boxes=False, **options) -> FeatureExtractor:
     """A `FeatureExtractor` of the fakes."""
-    options = {"codec": MeanCodec(), "text": LetterText(), "noisy_images": 2, "seed": 0, **CLIP, **options}
-    return FeatureExtractor(depth=PrecomputedDepth(), faces=FaceTeacher(BrightFaces(), ColourRecogniser()), **options)
+    options = {"codec": MeanCodec(), "noisy_images": 2, "seed": 0, **CLIP, **options}
+    others = {
+        "faces": FaceFeatures(FaceTeacher(BrightFaces(), ColourRecogniser()), boxes=boxes),
+        "text": TextFeatures(text or LetterText()),
+    }
+    return FeatureExtractor(teachers=(teachers or depth()) | others, **options)
+
+
+def records(extract: FeatureExtractor, clips) -> list[dict[str, np.ndarray]]:
+    """The arrays of the records of some clips, in one batch."""
+    return [arrays for arrays, _ in extract(clips, len(clips))]
 
 
 def planner(folder: Path, **options) -> Planner:
@@ -153,7 +173,7 @@ def planner(folder: Path, **options) -> Planner:
         "person": PersonOptions(),
         "drop": DropOptions(),
         "finder": None,
-        "depth": PrecomputedDepth(),
+        "teachers": depth(),
         "captions": CaptionTable.read("", folder),
         "default_prompt": "",
         "strict": True,
@@ -168,18 +188,22 @@ def plan(folder: Path, **options) -> list[ClipPlan]:
     return [clip for file in find_videos(folder) for clip in plan_video(file).clips]
 
 
-def preparation(folder: Path, output: Path, *, batch_size=3, keep_clips=True, planning=None, **options) -> Preparation:
+def preparation(
+    folder: Path, output: Path, *, batch_size=3, keep_clips=True, planning=None, teachers=None, **options
+) -> Preparation:
     """What prepares an input folder with the fakes; `planning` are options of the planner, the rest the extractor's."""
-    plan_videos = planner(folder, **(planning or {}))
+    teachers = teachers or depth()
+    plan_videos = planner(folder, teachers=teachers, **(planning or {}))
     sizes = (planning or {}).get("sizes", (Size(CLIP["height"], CLIP["width"]),))
+    options["teachers"] = teachers
     return Preparation(
         output=output,
         files=find_videos(folder),
         planner=plan_videos,
-        reader=ClipReader((planning or {}).get("depth", PrecomputedDepth())),
+        reader=ClipReader(teachers),
         extractors={size: extractor(**{**options, "height": size.height, "width": size.width}) for size in sizes},
-        detector=BrightFaces(),
-        colours=PUBLISHED_COLOURS,
+        empty_prompt=(options.get("text") or LetterText())([""])[0],
+        look=functools.partial(clip_look, detector=BrightFaces(), colours=PUBLISHED_COLOURS, fps=CLIP["fps"]),
         fps=CLIP["fps"],
         batch_size=batch_size,
         keep_clips=keep_clips,

@@ -58,10 +58,8 @@ def test_dataset_holds_every_clip_and_what_made_it(videos, prepared):
     assert (record["prompt"], record["source"]) == (b"a person", b"v2.mp4")
     assert (record["source_first_frame"], record["fps"]) == (5, 8.0)
     plan = fakes.plan(videos)[3]
-    reader = fakes.ClipReader(fakes.PrecomputedDepth())
-    (cut,) = reader.frames([plan])
-    clip = reader.finish(*cut, 8.0)
-    for name, array in fakes.extractor()([plan], [clip])[0].items():
+    clips = list(fakes.ClipReader(fakes.depth()).clips([plan]))
+    for name, array in fakes.records(fakes.extractor(), clips)[0].items():
         np.testing.assert_allclose(record[name], array, atol=1e-3)
     assert builder.read_provenance(prepared) == fakes.extractor().provenance
     np.testing.assert_allclose(builder.read_empty_prompt(prepared), fakes.LetterText()([""])[0], rtol=1e-3)
@@ -95,10 +93,10 @@ def test_clips_are_not_kept_unless_wanted(videos, tmp_path):
 
 
 def test_a_file_that_breaks_after_it_was_planned(videos, prepared, tmp_path, monkeypatch):
-    frames = fakes.ClipReader.frames
+    read_clips = fakes.ClipReader.clips
 
     def read(reader, plans):
-        clips = frames(reader, plans)
+        clips = read_clips(reader, plans)
         name = plans[0].clip_id[:2] if plans and plans[0].source.split == "train" else ""
         # Of two clips, the second.
         if name == "v2":
@@ -107,7 +105,7 @@ def test_a_file_that_breaks_after_it_was_planned(videos, prepared, tmp_path, mon
             raise RuntimeError("the disk is gone")
         yield from clips
 
-    monkeypatch.setattr(fakes.ClipReader, "frames", read)
+    monkeypatch.setattr(fakes.ClipReader, "clips", read)
     with pytest.raises(RuntimeError, match="the disk is gone"):
         fakes.make(videos, tmp_path / "strict")
     progress = []
@@ -201,7 +199,7 @@ def test_other_settings_or_input_are_refused(videos, prepared, tmp_path):
     with pytest.raises(UserError, match="keep_clips: dataset has True, expected False"):
         fakes.make(videos, prepared, keep_clips=False)
     with pytest.raises(UserError, match=r"depth\.kind: dataset has disparity, expected depth"):
-        fakes.make(videos, prepared, planning={"depth": fakes.PrecomputedDepth("depth")})
+        fakes.make(videos, prepared, teachers=fakes.depth(fakes.PrecomputedDepth("depth")))
     with pytest.raises(UserError, match=r"text\.num_tokens: dataset has 4, expected 5"):
         fakes.make(videos, prepared, text=fakes.LetterText(5))
     changed = tmp_path / "videos"

@@ -90,7 +90,6 @@ def test_motion_leaves_out_what_came_before_the_clip():
 @pytest.mark.parametrize(
     "options,message",
     [
-        ({"name": "nose"}, r"person\.name is 'nose'"),
         ({"looks_per_second": 0.0}, r"person\.looks_per_second is 0: it must be more than 0"),
         ({"looks_per_second": -2.0}, r"person\.looks_per_second is -2"),
     ],

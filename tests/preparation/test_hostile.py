@@ -121,8 +121,11 @@ def test_none_stops_the_run_and_each_is_named_once(videos, tmp_path, monkeypatch
         return open_video(file, *args, **kwargs)
 
     monkeypatch.setattr(av, "open", refuse)
-    planning = {"strict": False, "depth": fakes.BrightnessDepth(), "default_prompt": "somebody"}
-    summary = fakes.make(folder, tmp_path / "data", shards=3, batch_size=8, keep_clips=False, planning=planning)
+    options = {
+        "planning": {"strict": False, "default_prompt": "somebody"},
+        "teachers": fakes.depth(fakes.BrightnessDepth()),
+    }
+    summary = fakes.make(folder, tmp_path / "data", shards=3, batch_size=8, keep_clips=False, **options)
     rows = [json.loads(line) for line in (tmp_path / "data" / "rejected.jsonl").read_text().splitlines()]
     named = Counter(row["file"] for row in rows)
     assert named == Counter(str(path) for path in hostile)

@@ -7,10 +7,11 @@ from sr_jax.errors import UserError
 from sr_jax.preparation import inputs, planning
 from sr_jax.preparation.captions import CaptionTable
 from sr_jax.preparation.dataset import changed
+from sr_jax.teachers.base import DepthTeacher
 from tests.preparation import fakes
 
 
-class _NeuralDepth:
+class _NeuralDepth(DepthTeacher):
     name, weight_hash = "neural", "n0"
 
     def __call__(self, frames, fps, path):
@@ -236,7 +237,7 @@ def test_depth_of_another_length_or_missing(tmp_path):
     (tmp_path / "a.depth.npz").unlink()
     with pytest.raises(UserError, match="no depth file"):
         fakes.plan(tmp_path)
-    assert len(fakes.plan(tmp_path, depth=_NeuralDepth())) == 1
+    assert len(fakes.plan(tmp_path, teachers=fakes.depth(_NeuralDepth()))) == 1
 
 
 def test_a_caption_that_may_not_be_read(tmp_path, monkeypatch):

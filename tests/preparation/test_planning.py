@@ -9,7 +9,7 @@ from sr_jax.media.decoding import scan_video
 from sr_jax.media.shots import ShotFinder, ShotOptions
 from sr_jax.preparation import people
 from sr_jax.preparation.framing import DropOptions, Size, Window
-from sr_jax.preparation.people import PersonOptions, Watcher, make_finder
+from sr_jax.preparation.people import PersonOptions, Watcher, load_finder
 from sr_jax.teachers.base import Face
 from tests.preparation import fakes
 
@@ -86,13 +86,23 @@ def test_a_gap_in_the_times_ends_a_shot():
 def test_clips_stay_inside_shots(tmp_path):
     # At 8 frames a second a clip of 5 frames takes 13 of these: two in each of the first shots, none in the last.
     _write(tmp_path, "a", np.concatenate([fakes.scene(1, 30), fakes.scene(2, 45), fakes.scene(3, 12)]))
-    plans = fakes.plan(tmp_path, shots=ShotOptions("content", 27.0), depth=fakes.BrightnessDepth())
+    shots, teachers = ShotOptions("content", 27.0), fakes.depth(fakes.BrightnessDepth())
+    plans = fakes.plan(tmp_path, shots=shots, teachers=teachers)
     assert [plan.indices.tolist() for plan in plans] == [
         [first, first + 3, first + 6, first + 9, first + 12] for first in (0, 15, 30, 45, 60)
     ]
     assert [plan.clip_id for plan in plans] == [f"a-{first:05d}" for first in (0, 15, 30, 45, 60)]
-    overlapping = fakes.plan(tmp_path, shots=ShotOptions("content", 27.0), depth=fakes.BrightnessDepth(), stride=2)
+    overlapping = fakes.plan(tmp_path, shots=shots, teachers=teachers, stride=2)
     assert [plan.indices[0] for plan in overlapping] == [0, 6, 12, 30, 36, 42, 48, 54, 60]
+
+
+class OneBox:
+    """Finds people, however many, in one box."""
+
+    tells_apart = False
+
+    def __call__(self, frames):
+        return [np.zeros((0, 4), np.float32) for _ in frames]
 
 
 def test_clips_are_framed_dropped_and_counted(tmp_path):
@@ -107,8 +117,8 @@ def test_clips_are_framed_dropped_and_counted(tmp_path):
     person = PersonOptions("face", zoom=2.0, anchor=0.5, looks_per_second=8.0)
     options = {
         "person": person,
-        "finder": make_finder(person, WhiteFaces()),
-        "depth": fakes.BrightnessDepth(),
+        "finder": load_finder(person, WhiteFaces()),
+        "teachers": fakes.depth(fakes.BrightnessDepth()),
         "sizes": (Size(16, 12),),
     }
     drop = DropOptions(no_person=True, several_people=True, least_motion=0.02)
@@ -128,7 +138,7 @@ def test_clips_are_framed_dropped_and_counted(tmp_path):
     assert kept[1].window == Window(0, 24, 64, 48)
     with pytest.raises(UserError, match=r"drop\.no_person needs person\.name"):
         fakes.planner(tmp_path, drop=DropOptions(no_person=True))
-    for name, finder in (("mask", options["finder"]), ("none", None)):
+    for name, finder in (("mask", OneBox()), ("none", None)):
         with pytest.raises(UserError, match=rf"needs person\.name=face: {name} does not tell people apart"):
             fakes.planner(tmp_path, person=PersonOptions(name), finder=finder, drop=DropOptions(several_people=True))
 
@@ -137,7 +147,7 @@ def test_plans_are_read_back(tmp_path):
     _write(tmp_path, "a", fakes.scene(1, 30))
     (tmp_path / "a.json").write_text('{"who": 1}')
     (file,) = fakes.find_videos(tmp_path)
-    planner = fakes.planner(tmp_path, depth=fakes.BrightnessDepth())
+    planner = fakes.planner(tmp_path, teachers=fakes.depth(fakes.BrightnessDepth()))
     plan = planner(file)
     back = type(plan).from_json(plan.to_json(), file)
     assert back.outcome == plan.outcome
@@ -159,25 +169,14 @@ def test_bystanders_do_not_count(tmp_path):
             boxes = [[0, 0, 5, 7], [10, 10, 30, 30], [0, 30, 5, 38]]
             return [[Face(np.array(box, np.float32), 1.0) for box in boxes]] * len(frames)
 
-    (boxes,) = make_finder(PersonOptions("face"), Three())(frames)
+    (boxes,) = load_finder(PersonOptions("face"), Three())(frames)
     assert boxes.tolist() == [[10, 10, 30, 30], [0, 30, 5, 38]]
 
 
-def test_a_mask_gives_one_box(monkeypatch):
-    class BrightMask:
-        @classmethod
-        def from_package(cls, cache):
-            return cls()
-
-        def __call__(self, frame):
-            return frame[..., 0].astype(np.float32) / 255
-
-    monkeypatch.setattr(people, "PersonMask", BrightMask)
-    frames = np.zeros((2, 40, 60, 3), np.uint8)
-    frames[1, 10:30, 20:25] = 255
-    nobody, somebody = make_finder(PersonOptions("mask"), WhiteFaces())(frames)
-    assert nobody.shape == (0, 4)
-    assert somebody.tolist() == [[20, 10, 25, 30]]
+def test_what_finds_people_is_known_by_its_name():
+    assert load_finder(PersonOptions("none"), WhiteFaces()) is None
+    with pytest.raises(UserError, match=r"no person finder is called 'nose': choose one of face, none, or name one of"):
+        load_finder(PersonOptions("nose"), WhiteFaces())
 
 
 def test_motion_is_measured_in_heights_a_second(tmp_path):

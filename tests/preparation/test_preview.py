@@ -9,7 +9,7 @@ from sr_jax.preparation.framing import Size, Window
 from sr_jax.preparation.inputs import Source
 from sr_jax.preparation.planning import ClipPlan, Outcome
 from sr_jax.preparation.preview import build_preview, clip_look
-from sr_jax.preparation.reading import ClipPixels
+from sr_jax.preparation.reading import CutClip
 from sr_jax.preparation.summary import Summary
 from sr_jax.teachers.base import Face
 from sr_jax.teachers.depth.colours import PUBLISHED_COLOURS
@@ -31,9 +31,8 @@ def _look(prompt="a <b> person"):
     disparity = np.zeros((5, 480, 720), np.float32)
     disparity[:, 240:] = 1
     arrays = {"face_mask": np.array([1, 0], np.float16)}
-    return clip_look(
-        plan, ClipPixels(frames, disparity), arrays, detector=TwoFaces(), colours=PUBLISHED_COLOURS, fps=8.0
-    )
+    kept = {"depth": {"disparity": disparity}}
+    return clip_look(CutClip(plan, frames), arrays, kept, detector=TwoFaces(), colours=PUBLISHED_COLOURS, fps=8.0)
 
 
 def _decoded(uri, tmp_path):

@@ -1,5 +1,3 @@
-import warnings
-
 import numpy as np
 import onnx
 import onnxruntime
@@ -9,19 +7,18 @@ from onnx import TensorProto, helper
 from sr_jax.errors import UserError
 from sr_jax.teachers import registry
 from sr_jax.teachers.base import Face, FaceRecogniser
+from sr_jax.teachers.faces import centerface
 from sr_jax.teachers.faces.landmarks import ARCFACE_TEMPLATE, align, arcface_template
 from sr_jax.teachers.faces.onnx import load_onnx_recogniser
-from tests.conversion.iresnet_twin import export, random_iresnet
+from tests.conversion.iresnet_files import write_iresnet
 
 
 @pytest.fixture(scope="module")
-def arcface(tmp_path_factory):
+def arcface(original, tmp_path_factory):
     """An iResNet of published image size and tiny width."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = random_iresnet((1, 2, 1, 1), (4, 6, 6, 8), image_size=112)
-        path = tmp_path_factory.mktemp("onnx") / "small.onnx"
-        return export(model, path, folded=True, dynamic=False, image_size=112)
+    path = tmp_path_factory.mktemp("onnx") / "small.onnx"
+    options = {"folded": True, "dynamic": False, "image_size": 112}
+    return write_iresnet(original, path, (1, 2, 1, 1), (4, 6, 6, 8), **options)
 
 
 def frames(count=3):
@@ -52,7 +49,7 @@ def expected_embedding(path, frame, face):
 # The same file, by its own network in JAX and by onnxruntime, where its batch is fixed at 1.
 @pytest.mark.parametrize(("name", "teacher_name"), [("arcface", "arcface_r12"), ("onnx", "onnx_small_rgb_127.5_127.5")])
 def test_a_recogniser_embeds_the_aligned_face(arcface, monkeypatch, name, teacher_name):
-    monkeypatch.setitem(registry.DETECTORS, "centerface", lambda path: Blind())
+    monkeypatch.setattr(centerface, "open_detector", lambda path: Blind())
     recogniser = registry.load_face_teacher({"name": name, "path": str(arcface)}).recogniser
     assert isinstance(recogniser, FaceRecogniser)
     assert recogniser.name == teacher_name and recogniser.embedding_dim == 8

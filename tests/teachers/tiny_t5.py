@@ -1,11 +1,13 @@
 """A T5 encoder and tokenizer that are tiny and of the released form: a SentencePiece model and safetensors weights."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
-import sentencepiece
-import torch
-import transformers
+import numpy as np
+
+from tests.conversion.saved import write_saved
+from tests.originals.recording import random_weights
 
 _CAPTIONS = [
     "a man walks to the left and waves",
@@ -21,44 +23,37 @@ _TOKENIZER_CONFIG = {
     "extra_ids": 100,
     "model_max_length": 512,
 }
+TINY_ENCODER = {"d_kv": 4, "d_ff": 24, "num_layers": 2, "num_heads": 3, "d_model": 16, "vocab_size": 140}
 
 
-def write_tokenizer(folder: Path) -> Path:
-    """Trains a tokenizer of 40 pieces on a few captions, with T5's special tokens."""
+def weights(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarray]:
+    """Weights by the names of transformers, every one random, so that none is without effect."""
+
+    def rule(name: str, shape: tuple[int, ...], noise: np.ndarray) -> np.ndarray:
+        if len(shape) == 1:
+            return 1 + np.float32(0.3) * noise
+        return noise if "shared" in name or "bias" in name else noise / np.sqrt(np.float32(shape[1]))
+
+    return random_weights(shapes, seed, rule)
+
+
+def write_tokenizer(original, folder: Path) -> Path:
+    """A tokenizer of 40 pieces, trained on a few captions, with T5's special tokens."""
     folder.mkdir(parents=True)
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(_CAPTIONS * 3),
-        model_prefix=str(folder / "spiece"),
-        vocab_size=40,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        minloglevel=2,
-    )
-    (folder / "spiece.vocab").unlink()
+    (folder / "spiece.model").write_bytes(original("t5").sentencepiece_model(_CAPTIONS * 3, 40))
     (folder / "tokenizer_config.json").write_text(json.dumps(_TOKENIZER_CONFIG))
     return folder
 
 
-def random_encoder(*, d_model: int = 16, vocab_size: int = 140, seed: int = 0) -> transformers.T5EncoderModel:
-    """An encoder with random weights, the distance bias among them."""
-    sizes = {"d_kv": 4, "d_ff": 24, "num_layers": 2, "num_heads": 3}
-    config = transformers.T5Config(
-        **sizes, d_model=d_model, vocab_size=vocab_size, feed_forward_proj="gated-gelu", tie_word_embeddings=False
-    )
-    torch.manual_seed(seed)
-    model = transformers.T5EncoderModel(config).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "shared" in name or "relative" in name:
-                parameter.copy_(torch.randn(parameter.shape))
-    return model
+def write_encoder(original, folder: Path, *, seed: int = 0, **sizes: int) -> Path:
+    """An encoder with random weights, as transformers saves it, of sizes that are not those of `TINY_ENCODER`."""
+    files, _ = original("folders").save_text_encoder(TINY_ENCODER | sizes, seed)
+    return write_saved(folder, files, lambda shapes: weights(shapes, seed))
 
 
-def write_text_folder(folder: Path, **options) -> Path:
+def write_text_folder(original, folder: Path, **options) -> Path:
     """Writes `tokenizer/` and `text_encoder/` as in a CogVideoX folder."""
-    write_tokenizer(folder / "tokenizer")
-    random_encoder(**options).save_pretrained(folder / "text_encoder")
+    write_tokenizer(original, folder / "tokenizer")
+    write_encoder(original, folder / "text_encoder", **options)
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "CogVideoXImageToVideoPipeline"}))
     return folder

@@ -4,8 +4,8 @@ import jax
 import ml_collections
 import pytest
 
-from configs import base, stage_one
-from configs import stage_two as stage_two_config
+from sr_jax.configs import base, stage_one
+from sr_jax.configs import stage_two as stage_two_config
 from sr_jax.training.loop import train
 from tests.data.synthetic import write_synthetic_dataset
 

@@ -13,12 +13,11 @@ from sr_jax.alignment.structure import Structure
 from sr_jax.alignment.structure_module import StructureModule, with_empty_prompt
 from sr_jax.backbones.base import pad_frames
 from sr_jax.backbones.cogvideox.backbone import CogVideoX
-from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
 from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
 from sr_jax.training.denoising import Denoising, Weighted
-from tests.models.diffusers_twin import ROPE, ROPE_1_5
+from tests.models.tiny_transformers import ROPE, ROPE_1_5, Predictor
 from tests.training.helpers import batch_loss
 from tests.training.watched import Watched, WatchedTransformer
 
@@ -120,7 +119,7 @@ def test_the_structure_module_takes_any_number_of_frames(frames):
 def test_the_structure_modules_text_is_the_empty_prompt():
     config = dataclasses.replace(ROPE, num_layers=1)
     module = Functional(lambda rngs: StructureModule(CogVideoX(config), rngs=rngs, with_text=True))
-    transformer = Functional(lambda rngs: CogVideoXTransformer3D(config, rngs=rngs))
+    transformer = Predictor(config)
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda x: 0.3 * rng.standard_normal(x.shape, np.float32), module.abstract_params())
     text = rng.standard_normal((5, 10), np.float32)

@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from configs import stage_one, stage_two
+from sr_jax.backbones.releases import import_pipeline
 from sr_jax.checkpoints.reading import read_meta
-from sr_jax.conversion.importing import Source, import_pipeline
+from sr_jax.configs import stage_one, stage_two
+from sr_jax.conversion.importing import Source
 from sr_jax.data.builder import read_empty_prompt
 from sr_jax.errors import UserError
 from sr_jax.training.loop import train
@@ -16,9 +17,9 @@ from tests.training.helpers import load_params
 
 
 @pytest.fixture(scope="module")
-def imported(tmp_path_factory):
+def imported(original, tmp_path_factory):
     """An import of a tiny CogVideoX-5B-I2V, whose position table is of some size."""
-    folder = save_pipeline(tmp_path_factory.mktemp("pipeline") / "theirs")
+    folder = save_pipeline(original, tmp_path_factory.mktemp("pipeline") / "theirs")
     import_pipeline(Source(folder, "theirs"), folder.parent / "ours", components=["transformer"])
     return folder.parent / "ours"
 

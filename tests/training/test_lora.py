@@ -1,15 +1,16 @@
 """Training low-rank factors: what is trained, what stays, resuming, sampling and bad input."""
 
+import dataclasses
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import safetensors.torch
-import torch
 from jax.sharding import PartitionSpec as P
 
-from sr_jax.checkpoints.networks import backbone_of, transformer_network
-from sr_jax.checkpoints.reading import read_meta
+from sr_jax.checkpoints.networks import backbone_of
+from sr_jax.checkpoints.reading import item_path, read_meta
 from sr_jax.checkpoints.transformers import load_transformer
 from sr_jax.conversion.lora import WEIGHTS_FILE
 from sr_jax.data.pipeline import train_batches
@@ -17,13 +18,14 @@ from sr_jax.errors import UserError
 from sr_jax.models.lora import LoraConfig, join, merge
 from sr_jax.parallel.lazy import on_host
 from sr_jax.parallel.mesh import make_mesh
+from sr_jax.parallel.stored import save_item
 from sr_jax.training import builders
 from sr_jax.training.loop import train
 from sr_jax.training.optimizers import make_optimizer
 from sr_jax.training.program import build_program
 from sr_jax.training.state import TrainState, make_train_step
 from tests.conversion.test_convert import run
-from tests.models.diffusers_twin import diffusers_model, our_params, run_diffusers
+from tests.models.tiny_transformers import Predictor, our_params, random_inputs, random_transformer_weights
 from tests.training.helpers import PLAIN, assert_close, assert_same_bits, batch_loss, load_params
 
 LORA = {"lora.rank": 2, "lora.alpha": 4.0, "optimizer.learning_rate": 0.03}
@@ -126,27 +128,27 @@ def test_on_a_mesh_it_trains_the_same(lora_run, stage_two, tmp_path):
     assert not factors["lora_b"].sharding.is_fully_replicated
 
 
-def test_factors_of_stage_two_change_the_model_of_diffusers_as_ours(lora_run, tmp_path):
-    """On random weights: those of four steps predict almost nothing yet."""
-    run("lora", "--checkpoint", lora_run, "--output", tmp_path / "lora")
-    backbone = backbone_of(read_meta(lora_run)["config"])
-    config, module = backbone.config, transformer_network(backbone)
+def test_factors_of_stage_two_change_the_model_of_diffusers_as_ours(original, lora_run, tmp_path):
+    """With random numbers in the run's checkpoint, the same on every machine, and on random weights."""
+    workdir = shutil.copytree(lora_run, tmp_path / "run")
     rng = np.random.default_rng(0)
-    latents = rng.standard_normal((2, *config.sample_size, config.in_channels), np.float32)
-    text = rng.standard_normal((2, config.max_text_seq_length, config.text_embed_dim), np.float32)
-    inputs = latents, text, np.array([70, 900], np.int32)
+    trained = load_params(workdir)[0]["lora"]
+    factors = jax.tree.map(lambda leaf: rng.uniform(-0.5, 0.5, leaf.shape).astype(np.float32), trained)
+    shutil.rmtree(item_path(workdir))
+    save_item(item_path(workdir), "lora", factors)
+    run("lora", "--checkpoint", workdir, "--output", tmp_path / "lora")
 
-    theirs = diffusers_model(config)
-    params = jax.tree.map(np.copy, our_params(theirs.state_dict(), config))
-    merged = on_host(merge(params, load_params(lora_run)[0]["lora"], CONFIG))
-    apply = jax.jit(module.apply)
-    change = np.asarray(apply(merged, *inputs)[0] - apply(params, *inputs)[0])
-    with torch.no_grad():
-        before = run_diffusers(theirs, config, *map(torch.from_numpy, inputs))
-        theirs.load_lora_adapter(safetensors.torch.load_file(tmp_path / "lora" / WEIGHTS_FILE), prefix="transformer")
-        expected = (run_diffusers(theirs, config, *map(torch.from_numpy, inputs)) - before).numpy()
+    config = backbone_of(read_meta(workdir)["config"]).config
+    options = dataclasses.asdict(config)
+    inputs = random_inputs(config, 2, config.sample_size, text_length=config.max_text_seq_length)
+    before = original("transformer").forward(options, 0, *inputs)
+    beside = original("transformer").forward_with_lora(options, 0, tmp_path / "lora" / WEIGHTS_FILE, *inputs)
+    params = our_params(random_transformer_weights(original, config), config)
+    apply = jax.jit(Predictor(config).apply)
+    change = np.asarray(apply(on_host(merge(params, factors, CONFIG)), *inputs) - apply(params, *inputs))
+    expected = beside - before
     assert np.abs(change - expected).max() < 1e-4 * np.abs(expected).max()
-    assert np.abs(expected).max() > 1e-2 * np.abs(before.numpy()).max()
+    assert np.abs(expected).max() > 1e-2 * np.abs(before).max()
 
 
 def test_what_is_frozen_is_split_over_a_mesh_as_if_it_were_trained(stage_two):

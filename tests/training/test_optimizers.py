@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from configs.base import get_config
+from sr_jax.configs.base import get_config
 from sr_jax.training.optimizers import learning_rate_schedule, make_optimizer
 from sr_jax.training.state import TrainState, make_train_step
 

@@ -1,13 +1,12 @@
 """Loads the released autoencoder as a video codec."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from sr_jax.backbones.codec import VideoCodec
 from sr_jax.backbones.cogvideox.parts import PARTS
 from sr_jax.backbones.cogvideox.vae import CogVideoXVAE
 from sr_jax.backbones.cogvideox.vae_network import CogVideoXVAEConfig
@@ -15,23 +14,22 @@ from sr_jax.backbones.cogvideox.vae_tiling import Tiling
 from sr_jax.conversion.components import find_components
 from sr_jax.conversion.imported import is_imported, open_component
 from sr_jax.conversion.streaming import lazy_params
-from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
 from sr_jax.parallel.batches import to_first_device
+from sr_jax.sections import Section, weights_path
 
 _COMPONENT = "vae"
 
 
-def load_codec(section: Mapping[str, Any]) -> CogVideoXVAE:
-    """Loads the autoencoder that a config's codec section describes: `path`, and `dtype` and `tiled` if given.
+def load_codec(section: Section) -> VideoCodec:
+    """Loads `{"name": "cogvideox", "path": FOLDER, "dtype": "float32", "tiled": False}`; the last two may be left out.
 
     Raises:
         UserError: As `load_cogvideox_vae`, or when there is no path.
     """
-    if not section.get("path"):
-        raise UserError("the autoencoder needs its weights: set codec.path to an import or a folder of diffusers")
-    options = {"dtype": section.get("dtype", "float32"), "tiled": section.get("tiled", False)}
-    return load_cogvideox_vae(Path(section["path"]), **options)
+    return load_cogvideox_vae(
+        weights_path(section), dtype=section.get("dtype", "float32"), tiled=section.get("tiled", False)
+    )
 
 
 def load_cogvideox_vae(folder: Path, *, dtype: DTypeLike = jnp.float32, tiled: bool = False) -> CogVideoXVAE:

@@ -45,7 +45,7 @@ def _copy(wanted: Params, given: Params, kept: list[int], path: tuple[str, ...])
     missing = wanted.keys() - given.keys()
     if missing:
         raise UserError(
-            f"the transformer has no parameter {'.'.join((*path, min(missing)))}, the structure module does"
+            f"the trained transformer has no parameter {'.'.join((*path, min(missing)))}, the pruned one does"
         )
     return {
         name: _copy(value, given[name], kept, (*path, name))
@@ -61,5 +61,5 @@ def _copy_array(wanted: Any, given: AnyArray, kept: list[int], path: tuple[str, 
     elif path == ("patch_embed", "proj", "kernel"):
         given = first_rows(given, wanted.shape[0])
     if given.shape != wanted.shape:
-        raise UserError(f"parameter {'.'.join(path)} is {given.shape} in the transformer, {wanted.shape} wanted")
+        raise UserError(f"parameter {'.'.join(path)} is {given.shape} in the trained one, {wanted.shape} wanted")
     return given

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from sr_jax.backbones.codec import LinearVideoCodec, repeat_border, to_patches
+from sr_jax.demo.linear_codec import LinearVideoCodec, repeat_border, to_patches
 from sr_jax.errors import UserError
 
 WeightedVideos = tuple[float, UInt8[np.ndarray, "n f h w 3"]]

@@ -18,15 +18,15 @@ from sr_jax.demo.fit_teachers.round_trip import codec_round_trip
 from sr_jax.demo.labelled_clips import LabelledClips
 from sr_jax.demo.small_faces.crop import crop_faces
 from sr_jax.demo.small_faces.detector import STRIDE, FaceDetectorConfig
-from sr_jax.errors import UserError
-from sr_jax.models.functional import Params
-from sr_jax.teachers.faces.small import (
+from sr_jax.demo.small_faces.teacher import (
     FaceRecogniserConfig,
     detector_network,
     embed_crops,
     recogniser_network,
     to_unit_range,
 )
+from sr_jax.errors import UserError
+from sr_jax.models.functional import Params
 
 
 @dataclass(frozen=True)

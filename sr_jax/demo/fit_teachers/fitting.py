@@ -18,12 +18,12 @@ from sr_jax.demo.fit_teachers.quality import codec_metrics, face_metrics
 from sr_jax.demo.fit_teachers.round_trip import codec_round_trip
 from sr_jax.demo.labelled_clips import LabelledClips, read_labelled_clips
 from sr_jax.demo.small_faces.detector import FaceDetectorConfig
+from sr_jax.demo.small_faces.teacher import DETECTOR_FILE, RECOGNISER_FILE, FaceRecogniserConfig, load_small_faces
 from sr_jax.demo.small_faces.weights import save_network
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
 from sr_jax.teachers.base import DepthTeacher
 from sr_jax.teachers.depth.colours import DepthColours
-from sr_jax.teachers.faces.small import DETECTOR_FILE, RECOGNISER_FILE, FaceRecogniserConfig, load_small_faces
 from sr_jax.teachers.registry import depth_colours, load_depth_teacher
 
 

@@ -5,9 +5,10 @@ from jaxtyping import UInt8
 
 from sr_jax.demo.fit_teachers.verification import verification_auc
 from sr_jax.demo.labelled_clips import LabelledClips
+from sr_jax.demo.small_faces.teacher import overlap
 from sr_jax.evaluation.metrics.psnr import psnr
 from sr_jax.teachers.base import FaceTeacher
-from sr_jax.teachers.faces.small import largest, overlap
+from sr_jax.teachers.faces.tracks import largest
 
 # A detection counts when it overlaps the true face by this much (the usual threshold of detection benchmarks).
 _LEAST_OVERLAP = 0.5

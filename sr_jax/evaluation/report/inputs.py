@@ -9,11 +9,10 @@ from typing import Any
 from sr_jax.checkpoints.logs import read_metrics
 from sr_jax.checkpoints.upgrade import upgraded
 from sr_jax.data.builder import dataset_folders, open_dataset, read_provenance
+from sr_jax.data.clips import CLIPS_FOLDER, INDEX_FILE, read_index
 from sr_jax.data.records import Provenance
 from sr_jax.errors import UserError
 from sr_jax.evaluation.results import RESULTS_FILE, Results, read_results
-from sr_jax.evaluation.scoring import read_index
-from sr_jax.preparation.dataset import CLIPS_FOLDER, INDEX_FILE
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Depth teachers."""
+"""Depth teachers: a module with `load(section)` each."""

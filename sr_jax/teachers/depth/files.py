@@ -20,11 +20,10 @@ from jaxtyping import Float
 
 from sr_jax.errors import UserError
 from sr_jax.media.decoding import open_video
+from sr_jax.teachers.beside import files_beside
 
 KINDS = ("disparity", "depth")
-_MARK = ".depth"
-# Nothing after the mark: a folder.
-_SUFFIXES = ("", ".npz", ".mkv", ".mp4", ".mov", ".avi", ".webm")
+_NAME = "depth"
 # What renderers call the channel that holds distances.
 _EXR_CHANNELS = {"Z": "depth", "depth": "depth", "Depth": "depth", "disparity": "disparity"}
 
@@ -33,7 +32,7 @@ Disparity = Float[np.ndarray, "h w"]
 
 def depth_path(video: Path) -> Path:
     """Where the depth array of a video lies: `dir/name.mp4` has `dir/name.depth.npz`."""
-    return video.with_suffix(f"{_MARK}.npz")
+    return video.with_suffix(f".{_NAME}.npz")
 
 
 def find_depth(video: Path) -> Path | None:
@@ -42,16 +41,10 @@ def find_depth(video: Path) -> Path | None:
     Raises:
         UserError: When there is more than one.
     """
-    places = (video.with_suffix(f"{_MARK}{suffix}") for suffix in _SUFFIXES)
-    found = [path for path in places if (path.is_file() if path.suffix != _MARK else path.is_dir())]
+    found = files_beside(video, _NAME)
     if len(found) > 1:
         raise UserError(f"{video} has depth in both {found[0].name} and {found[1].name}: leave one")
     return found[0] if found else None
-
-
-def described_stem(path: Path) -> str | None:
-    """The stem of the video that a file or folder, by its name, holds the depth of; None for any other name."""
-    return next((path.name.removesuffix(f"{_MARK}{end}") for end in _SUFFIXES if path.name.endswith(_MARK + end)), None)
 
 
 def depth_frames(path: Path, kind: str = "disparity") -> Iterator[Disparity]:

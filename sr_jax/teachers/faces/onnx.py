@@ -6,12 +6,26 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sr_jax.errors import UserError
-from sr_jax.teachers.base import file_hash
+from sr_jax.sections import Section, weights_path
+from sr_jax.teachers.base import FaceTeacher, file_hash
 from sr_jax.teachers.faces.landmarks import AlignedFaceRecogniser, arcface_template
+from sr_jax.teachers.registry import load_detector
 
 _COLOUR_ORDERS = ("rgb", "bgr")
 # Faces in one call, where a file does not fix their number.
 _BATCH = 8
+
+
+def load(section: Section) -> FaceTeacher:
+    """Loads `{"name": "onnx", "path": FILE}` with what `load_onnx_recogniser` reads and a detector, as `arcface`.
+
+    Raises:
+        UserError: For weights that cannot be read, or an unknown detector or order of colours.
+    """
+    detector, path = load_detector(section), weights_path(section)
+    options = {"mean": 127.5, "deviation": 127.5, "colour_order": "rgb"}
+    recogniser = load_onnx_recogniser(path, **{name: section.get(name, usual) for name, usual in options.items()})
+    return FaceTeacher(detector, recogniser)
 
 
 class OnnxNetwork:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sr_jax.errors import UserError
-from sr_jax.teachers.base import Face, file_hash
+from sr_jax.teachers.base import Face, FaceDetector, file_hash
 from sr_jax.teachers.faces.detections import select_faces
 from sr_jax.teachers.faces.onnx import OnnxNetwork
 
@@ -19,6 +19,17 @@ _INPUT_SIZE = 640
 _MEAN, _DEVIATION = 127.5, 128.0
 # Of the levels of features, by their number.
 _STRIDES = {3: (8, 16, 32), 5: (8, 16, 32, 64, 128)}
+
+
+def open_detector(path: str) -> FaceDetector:
+    """Loads the detector from an ONNX file.
+
+    Raises:
+        UserError: When there is no path, or the file cannot be run or is of another kind.
+    """
+    if not path:
+        raise UserError("scrfd needs its weights: set faces.detector_path")
+    return ScrfdDetector(Path(path))
 
 
 class ScrfdDetector:

@@ -17,13 +17,25 @@ from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
 from sr_jax.models.t5 import T5Encoder
 from sr_jax.parallel.batches import to_first_device
-from sr_jax.teachers.base import file_hash
+from sr_jax.sections import Section, value, weights_path
+from sr_jax.teachers.base import TextTeacher, file_hash
 
 TEXT_TOKENS = 226
 """Tokens of a prompt in every released CogVideoX model."""
 
-
 _TOKENIZER = SOURCE_FOLDER / "tokenizer"
+
+
+def load(section: Section) -> TextTeacher:
+    """Loads `{"name": "t5", "path": FOLDER, "num_tokens": 226, "batch_size": 8, "dtype": "bfloat16"}`.
+
+    `path` is what `python -m sr_jax.convert import` wrote.
+
+    Raises:
+        UserError: For a missing entry, or weights or a tokenizer that cannot be read.
+    """
+    names = ("num_tokens", "batch_size", "dtype")
+    return T5Text(weights_path(section), **{name: value(section, name) for name in names})
 
 
 class T5Text:

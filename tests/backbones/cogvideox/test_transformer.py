@@ -4,31 +4,36 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from flax import nnx
 
 from sr_jax.backbones.cogvideox.config import RELEASED, CogVideoXConfig
-from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
-from tests.models.diffusers_twin import I2V, I2V_1_5, ROPE, ROPE_1_5, TINY, diffusers_model, our_params, run_diffusers
+from tests.comparison import relative_error
+from tests.models.tiny_transformers import (
+    I2V,
+    I2V_1_5,
+    ROPE,
+    ROPE_1_5,
+    TINY,
+    Predictor,
+    our_params,
+    random_inputs,
+    random_transformer_weights,
+)
 
 
 def functional(config: CogVideoXConfig, **options) -> Functional:
-    return Functional(lambda rngs: CogVideoXTransformer3D(config, rngs=rngs, **options))
+    return Predictor(config, **options)
 
 
-def inputs(config: CogVideoXConfig, batch: int, size: tuple[int, int, int], text_length: int = 5, seed: int = 0):
-    rng = np.random.default_rng(seed)
-    latents = rng.standard_normal((batch, *size, config.in_channels), np.float32)
-    text = rng.standard_normal((batch, text_length, config.text_embed_dim), np.float32)
-    return latents, text, rng.integers(0, 1000, batch).astype(np.int32)
+def theirs(original, config: CogVideoXConfig, batch) -> np.ndarray:
+    """What diffusers predicts with the weights of `params`."""
+    return original("transformer").forward(dataclasses.asdict(config), 0, *batch)
 
 
-def relative_error(ours, theirs) -> float:
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape
-    return np.abs(ours - theirs).max() / np.abs(theirs).max()
+def params(original, config: CogVideoXConfig) -> dict:
+    return our_params(random_transformer_weights(original, config), config)
 
 
 @pytest.mark.parametrize(
@@ -49,14 +54,10 @@ def relative_error(ours, theirs) -> float:
         (I2V_1_5, 1, (2, 20, 24)),
     ],
 )
-def test_forward_matches_diffusers(config, batch, size):
-    model = diffusers_model(config)
-    latents, text, timesteps = inputs(config, batch, size)
-    with torch.no_grad():
-        expected = run_diffusers(model, config, *map(torch.from_numpy, (latents, text, timesteps))).numpy()
-    params = our_params(model.state_dict(), config)
-    got = jax.jit(functional(config).apply)(params, latents, text, timesteps)
-    assert relative_error(got, expected) < 1e-4
+def test_forward_matches_diffusers(original, config, batch, size):
+    batch = random_inputs(config, batch, size)
+    got = jax.jit(functional(config).apply)(params(original, config), *batch)
+    assert relative_error(got, theirs(original, config, batch)) < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -69,25 +70,21 @@ def test_forward_matches_diffusers(config, batch, size):
         (I2V_1_5, (2, 6, 10), "block"),
     ],
 )
-def test_gradients_match_diffusers(config, size, remat):
-    model = diffusers_model(config)
-    latents, text, timesteps = inputs(config, 2, size)
+def test_gradients_match_diffusers(original, config, size, remat):
+    latents, text, timesteps = random_inputs(config, 2, size)
     jax_timesteps = jnp.asarray(timesteps)
-    torch_latents, torch_text = (torch.from_numpy(x).requires_grad_() for x in (latents, text))
-    output = run_diffusers(model, config, torch_latents, torch_text, torch.from_numpy(timesteps))
-    weights = np.random.default_rng(1).standard_normal(output.shape).astype(np.float32)
-    (output * torch.from_numpy(weights)).sum().backward()
-    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    cotangent = np.random.default_rng(1).uniform(-2, 2, (2, *size, config.out_channels)).astype(np.float32)
+    found = original("transformer").gradients(dataclasses.asdict(config), 0, latents, text, timesteps, cotangent)
+    weights = random_transformer_weights(original, config)
     # The learned table is a buffer of diffusers' model, which is not trained: neither is ours.
-    stored = model.state_dict()
-    gradients |= {name: torch.zeros_like(buffer) for name, buffer in model.named_buffers() if name in stored}
-    expected = (our_params(gradients, config), torch_latents.grad.numpy(), torch_text.grad.numpy())
+    assert weights.keys() - found["parameters"].keys() <= {"patch_embed.pos_embedding"}
+    gradients = {name: found["parameters"].get(name, np.zeros_like(weight)) for name, weight in weights.items()}
+    expected = (our_params(gradients, config), found["latents"], found["text"])
 
     def loss(params, latents, text):
-        return jnp.sum(functional(config, remat=remat).apply(params, latents, text, jax_timesteps) * weights)
+        return jnp.sum(functional(config, remat=remat).apply(params, latents, text, jax_timesteps) * cotangent)
 
-    params = our_params(model.state_dict(), config)
-    got = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(params, latents, text)
+    got = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(our_params(weights, config), latents, text)
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
 
     def check(path, ours, theirs):
@@ -98,26 +95,21 @@ def test_gradients_match_diffusers(config, size, remat):
     jax.tree_util.tree_map_with_path(check, got, expected)
 
 
-def test_without_text_equals_diffusers_without_text():
-    model = diffusers_model(ROPE)
-    batch = inputs(ROPE, 2, (3, 6, 10), text_length=0)
-    with torch.no_grad():
-        expected = run_diffusers(model, ROPE, *map(torch.from_numpy, batch)).numpy()
-    got = jax.jit(functional(ROPE).apply)(our_params(model.state_dict(), ROPE), *batch)
-    assert relative_error(got, expected) < 1e-4
+def test_without_text_equals_diffusers_without_text(original):
+    batch = random_inputs(ROPE, 2, (3, 6, 10), text_length=0)
+    got = jax.jit(functional(ROPE).apply)(params(original, ROPE), *batch)
+    assert relative_error(got, theirs(original, ROPE, batch)) < 1e-4
 
 
 @pytest.mark.parametrize(
     ("config", "size"),
     [(TINY, (3, 8, 12)), (ROPE, (3, 8, 12)), (I2V, (3, 8, 12)), (ROPE_1_5, (4, 8, 12)), (I2V_1_5, (4, 8, 12))],
 )
-def test_bfloat16_is_close_and_keeps_float32_parameters(config, size):
-    model = diffusers_model(config)
-    batch = inputs(config, 2, size)
-    with torch.no_grad():
-        expected = run_diffusers(model, config, *map(torch.from_numpy, batch)).numpy()
+def test_bfloat16_is_close_and_keeps_float32_parameters(original, config, size):
+    batch = random_inputs(config, 2, size)
+    expected = theirs(original, config, batch)
     half = functional(config, dtype=jnp.bfloat16)
-    got = jax.jit(half.apply)(our_params(model.state_dict(), config), *batch)
+    got = jax.jit(half.apply)(params(original, config), *batch)
     assert got.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(half.abstract_params())} == {jnp.dtype(jnp.float32)}
     # As one vector: the largest of many rounding errors grows with their number.
@@ -128,7 +120,7 @@ def test_bfloat16_is_close_and_keeps_float32_parameters(config, size):
 def test_fresh_model_predicts_zero_and_every_parameter_learns_once_it_moved():
     module = functional(ROPE)
     params = jax.jit(module.init)(jax.random.key(0))
-    latents, text, timesteps = map(jnp.asarray, inputs(ROPE, 2, (3, 8, 12)))
+    latents, text, timesteps = map(jnp.asarray, random_inputs(ROPE, 2, (3, 8, 12)))
 
     def loss(params):
         return jnp.mean((module.apply(params, latents, text, timesteps) - 1) ** 2)

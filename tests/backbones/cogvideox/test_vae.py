@@ -4,57 +4,57 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from sr_jax.backbones.codec import VideoCodec
 from sr_jax.backbones.cogvideox.vae import CogVideoXVAE
 from sr_jax.backbones.cogvideox.vae_network import RELEASED
 from sr_jax.errors import UserError
-from tests.models import vae_twin
-from tests.models.vae_twin import DEEP, SMALL, relative_error, run_decode, their_encode
+from tests.comparison import relative_error
+from tests.models import tiny_vae
+from tests.models.tiny_vae import DEEP, SMALL, decoding_error, some_values
+
+OPTIONS = {"small": SMALL, "deep": DEEP}
 
 
 @pytest.fixture(scope="module")
-def twins():
-    """A codec and its diffusers model, by name; each compiles its functions once."""
-    models = {"small": vae_twin.diffusers_vae(SMALL), "deep": vae_twin.diffusers_vae(DEEP)}
-    return {name: (vae_twin.our_vae(model), model) for name, model in models.items()}
+def codecs(original):
+    """A codec by name; each compiles its functions once."""
+    return {name: tiny_vae.our_vae(original, options) for name, options in OPTIONS.items()}
 
 
 SHAPES = [("small", 3, 1, 3, 5), ("small", 3, 17, 5, 3), ("small", 1, 9, 4, 3), ("deep", 1, 9, 3, 5)]
-"""Twin, batch, video frames, latent rows and columns."""
+"""Codec, batch, video frames, latent rows and columns."""
 
 
 @pytest.mark.parametrize(("name", "batch", "frames", "rows", "columns"), SHAPES)
-def test_encoding_is_that_of_diffusers(twins, name, batch, frames, rows, columns):
-    ours, theirs = twins[name]
+def test_encoding_is_that_of_diffusers(original, codecs, name, batch, frames, rows, columns):
+    ours = codecs[name]
     ratio = ours.spatial_compression_ratio
-    video = vae_twin.video(batch, frames, ratio * rows, ratio * columns)
-    for mine, reference in zip(ours.encode(jnp.asarray(video)), their_encode(theirs, video), strict=True):
+    video = tiny_vae.video(batch, frames, ratio * rows, ratio * columns)
+    references = original("vae").encode(OPTIONS[name], video)
+    for mine, reference in zip(ours.encode(jnp.asarray(video)), references, strict=True):
         assert mine.dtype == jnp.float32
         assert relative_error(mine, reference) < 1e-5
 
 
 @pytest.mark.parametrize(("name", "batch", "frames", "rows", "columns"), SHAPES)
-def test_decoding_is_that_of_diffusers(twins, name, batch, frames, rows, columns):
-    ours, theirs = twins[name]
-    latents = vae_twin.latents(batch, 1 + (frames - 1) // 4, rows, columns)
-    with torch.no_grad():
-        reference = run_decode(theirs, torch.from_numpy(latents))
-    assert reference.shape[1] == frames
-    assert relative_error(ours.decode(jnp.asarray(latents)), reference) < 1e-5
+def test_decoding_is_that_of_diffusers(original, codecs, name, batch, frames, rows, columns):
+    latents = tiny_vae.latents(batch, 1 + (frames - 1) // 4, rows, columns)
+    reference = original("vae").decode(OPTIONS[name], latents)
+    assert reference[0][1] == frames
+    assert decoding_error(codecs[name].decode(jnp.asarray(latents)), reference) < 1e-5
 
 
-def test_decoding_to_host_memory_gives_the_same_video(twins):
-    ours, _ = twins["small"]
-    latents = vae_twin.latents(1, 5, 5, 3)
+def test_decoding_to_host_memory_gives_the_same_video(codecs):
+    ours = codecs["small"]
+    latents = tiny_vae.latents(1, 5, 5, 3)
     streamed = ours.decode_to_host(latents)
     assert isinstance(streamed, np.ndarray)
     assert relative_error(streamed, ours.decode(jnp.asarray(latents))) < 1e-6
 
 
-def test_decoding_to_host_memory_holds_one_batch_of_frames(twins, monkeypatch):
-    ours, _ = twins["small"]
+def test_decoding_to_host_memory_holds_one_batch_of_frames(codecs, monkeypatch):
+    ours = codecs["small"]
     step, in_use = ours._decode_step, []
 
     def watched(*args):
@@ -62,15 +62,15 @@ def test_decoding_to_host_memory_holds_one_batch_of_frames(twins, monkeypatch):
         return step(*args)
 
     monkeypatch.setattr(ours, "_decode_step", watched)
-    ours.decode_to_host(vae_twin.latents(1, 13, 5, 3))
+    ours.decode_to_host(tiny_vae.latents(1, 13, 5, 3))
     # The first two calls have no cache, and the output of a longer batch, behind them.
     assert len(in_use) == 6
     assert len(set(in_use[2:])) == 1
 
 
-def test_the_first_frame_alone_does_not_cost_memory(twins):
-    ours, _ = twins["small"]
-    odd, even = (jnp.asarray(vae_twin.latents(1, frames, 20, 12)) for frames in (3, 2))
+def test_the_first_frame_alone_does_not_cost_memory(codecs):
+    ours = codecs["small"]
+    odd, even = (jnp.asarray(tiny_vae.latents(1, frames, 20, 12)) for frames in (3, 2))
     _, cache = jax.eval_shape(ours._decode_step, ours.params, even, None)
     steps = [ours._decode_step.lower(ours.params, *inputs).compile() for inputs in ((odd, None), (even, cache))]
     first, later = (step.memory_analysis().temp_size_in_bytes for step in steps)
@@ -78,32 +78,25 @@ def test_the_first_frame_alone_does_not_cost_memory(twins):
     assert first < 1.2 * later
 
 
-def test_an_even_number_of_latent_frames_is_that_of_diffusers(twins):
-    ours, theirs = twins["small"]
-    latents = vae_twin.latents(1, 4, 5, 3)
-    with torch.no_grad():
-        reference = run_decode(theirs, torch.from_numpy(latents))
-    assert relative_error(ours.decode_to_host(latents), reference) < 1e-5
+def test_an_even_number_of_latent_frames_is_that_of_diffusers(original, codecs):
+    latents = tiny_vae.latents(1, 4, 5, 3)
+    reference = original("vae").decode(SMALL, latents)
+    assert decoding_error(codecs["small"].decode_to_host(latents), reference) < 1e-5
 
 
 # 25 frames are three batches, of which the last two give up the cache that they were given.
 @pytest.mark.parametrize(("batch", "frames"), [(3, 1), (1, 9), (1, 25)])
 @pytest.mark.parametrize("way", ["encode", "decode"])
-def test_gradients_are_those_of_diffusers(twins, way, batch, frames):
+def test_gradients_are_those_of_diffusers(original, codecs, way, batch, frames):
     """With respect to the input and every weight."""
-    codec, model = twins["small"]
-    if way == "encode":
-        x = vae_twin.video(batch, frames, 12, 20)
-    else:
-        x = vae_twin.latents(batch, 1 + (frames - 1) // 4, 3, 5)
-    their_x = torch.from_numpy(x).requires_grad_()
-    model.zero_grad()
-    output = getattr(vae_twin, f"run_{way}")(model, their_x)
-    weights = np.random.default_rng(2).standard_normal(output.shape).astype(np.float32)
-    (output * torch.from_numpy(weights)).sum().backward()
-    grads = {name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None}
-    everything = {name: grads.get(name, np.zeros(p.shape, np.float32)) for name, p in model.named_parameters()}
-    expected = vae_twin.our_params(codec.config, everything), their_x.grad.numpy()
+    codec = codecs["small"]
+    video, latents = tiny_vae.video(batch, frames, 12, 20), tiny_vae.latents(batch, 1 + (frames - 1) // 4, 3, 5)
+    x, shape = {"encode": (video, (2, *latents.shape)), "decode": (latents, video.shape)}[way]
+    weights = np.random.default_rng(2).standard_normal(shape).astype(np.float32)
+    grads, x_grad = original("vae").gradients(SMALL, way, x, weights)
+    shapes = original("vae").shapes(SMALL)
+    everything = {name: grads.get(name, np.zeros(shape, np.float32)) for name, shape in shapes.items()}
+    expected = tiny_vae.our_params(codec.config, everything), x_grad
 
     def loss(params, x):
         run = getattr(CogVideoXVAE(codec.config, params), way)
@@ -121,23 +114,24 @@ def test_gradients_are_those_of_diffusers(twins, way, batch, frames):
     assert {name.split(".")[0] for name in grads} == {f"{way}r"}
 
 
-def test_bfloat16_stays_close(twins):
-    exact, theirs = twins["small"]
+def test_bfloat16_stays_close(original, codecs):
+    exact = codecs["small"]
     ours = CogVideoXVAE(exact.config, exact.params, dtype=jnp.bfloat16)
-    video, latents = vae_twin.video(1, 9, 12, 20), vae_twin.latents(1, 3, 3, 5)
-    with torch.no_grad():
-        reference = run_decode(theirs, torch.from_numpy(latents)).numpy()
-    mean, _ = ours.encode(jnp.asarray(video))
-    pairs = [(mean, their_encode(theirs, video)[0]), (ours.decode(jnp.asarray(latents)), reference)]
+    video, latents = tiny_vae.video(1, 9, 12, 20), tiny_vae.latents(1, 3, 3, 5)
+    mean, decoded = ours.encode(jnp.asarray(video))[0], ours.decode(jnp.asarray(latents))
+    assert mean.dtype == decoded.dtype == jnp.float32
+    pairs = [
+        (mean, original("vae").encode(SMALL, video)[0]),
+        (some_values(decoded), original("vae").decode(SMALL, latents)[1]),
+    ]
     for mine, reference in pairs:
-        assert mine.dtype == jnp.float32
         error = np.linalg.norm(mine - reference) / np.linalg.norm(reference)
         # Not 0 either: the compute type must have had an effect.
         assert 1e-4 < error < 2e-2
 
 
-def test_it_is_a_codec_of_the_released_sizes(twins):
-    ours, _ = twins["deep"]
+def test_it_is_a_codec_of_the_released_sizes(codecs):
+    ours = codecs["deep"]
     assert isinstance(ours, VideoCodec)
     sizes = (ours.temporal_compression_ratio, ours.spatial_compression_ratio, ours.latent_channels)
     assert sizes == (4, 8, 4)
@@ -151,18 +145,18 @@ def test_it_is_a_codec_of_the_released_sizes(twins):
 
 
 @pytest.mark.parametrize("invert", [False, True])
-def test_a_conditioning_image_is_a_scaled_draw(twins, invert):
-    ours, theirs = twins["small"]
+def test_a_conditioning_image_is_a_scaled_draw(original, codecs, invert):
+    ours = codecs["small"]
     ours = CogVideoXVAE(dataclasses.replace(ours.config, invert_scale_latents=invert), ours.params)
-    image, key = vae_twin.video(3, 1, 12, 20), jax.random.key(3)
-    mean, std = (value / 0.7 for value in their_encode(theirs, image))
+    image, key = tiny_vae.video(3, 1, 12, 20), jax.random.key(3)
+    mean, std = (value / 0.7 for value in original("vae").encode(SMALL, image))
     draw = mean + std * np.asarray(jax.random.normal(key, mean.shape))
     expected = draw / 0.7 if invert else draw * 0.7
     assert relative_error(ours.encode_image(jnp.asarray(image[:, 0]), key), expected) < 1e-5
 
 
-def test_the_deviation_is_limited_as_in_diffusers(twins):
-    exact, _ = twins["small"]
+def test_the_deviation_is_limited_as_in_diffusers(codecs):
+    exact = codecs["small"]
     kernel, channels = exact.params["encoder"]["conv_out"]["conv"]["kernel"], exact.latent_channels
     bias = jnp.concatenate([jnp.zeros(channels), jnp.full(channels, 50.0)])
     params = exact.params | {
@@ -172,8 +166,8 @@ def test_the_deviation_is_limited_as_in_diffusers(twins):
     np.testing.assert_allclose(std, 0.7 * np.exp(10.0), rtol=1e-5)
 
 
-def test_the_hash_tells_weights_and_configs_apart(twins):
-    ours, _ = twins["small"]
+def test_the_hash_tells_weights_and_configs_apart(codecs):
+    ours = codecs["small"]
     assert ours.weight_hash == CogVideoXVAE(ours.config, jax.device_get(ours.params)).weight_hash
     assert len(ours.weight_hash) == 16
     touched = jax.tree.map(lambda leaf: leaf, ours.params)
@@ -184,16 +178,16 @@ def test_the_hash_tells_weights_and_configs_apart(twins):
 
 
 @pytest.mark.parametrize(("frames", "expected"), [(1, 1), (8, 2), (9, 3), (16, 4), (17, 5)])
-def test_clips_have_the_lengths_that_come_back(twins, frames, expected):
-    ours, _ = twins["small"]
+def test_clips_have_the_lengths_that_come_back(codecs, frames, expected):
+    ours = codecs["small"]
     mean, _ = jax.eval_shape(ours.encode, jax.ShapeDtypeStruct((1, frames, 4, 4, 3), jnp.float32))
     assert ours.latent_frames(frames) == mean.shape[1] == expected
     assert jax.eval_shape(ours.decode, mean).shape[1] == frames
 
 
 @pytest.mark.parametrize("frames", [0, 2, 5, 7, 10, 13, 15, 21, 85])
-def test_other_lengths_are_refused_and_the_next_ones_named(twins, frames):
-    ours, _ = twins["small"]
+def test_other_lengths_are_refused_and_the_next_ones_named(codecs, frames):
+    ours = codecs["small"]
     shorter = max(length for length in range(max(frames, 2)) if length % 8 == 1)
     longer = min(length for length in range(frames, frames + 9) if length % 8 == 0 and length)
     with pytest.raises(UserError, match=f"{frames} frames .* use {shorter} or {longer} "):
@@ -209,6 +203,6 @@ def test_other_lengths_are_refused_and_the_next_ones_named(twins, frames):
         ((1, 9, 6, 8, 3), "frames of 6x8 pixels"),
     ],
 )
-def test_videos_that_do_not_fit_are_told(twins, shape, message):
+def test_videos_that_do_not_fit_are_told(codecs, shape, message):
     with pytest.raises(UserError, match=message):
-        twins["small"][0].encode(jnp.zeros(shape))
+        codecs["small"].encode(jnp.zeros(shape))

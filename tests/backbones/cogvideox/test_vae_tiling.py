@@ -1,27 +1,23 @@
-import copy
 import dataclasses
 import tracemalloc
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from sr_jax.backbones.cogvideox.vae import CogVideoXVAE
 from sr_jax.backbones.cogvideox.vae_tiling import TileAxis, Tiling, join, run_tiled
 from sr_jax.errors import UserError
-from tests.models import vae_twin
-from tests.models.vae_twin import SMALL, relative_error, run_decode, their_encode
+from tests.comparison import relative_error
+from tests.models import tiny_vae
+from tests.models.tiny_vae import SMALL, decoding_error
 
 TILING = Tiling(sample_height=24, sample_width=20)
 
 
 @pytest.fixture(scope="module")
-def twins():
-    theirs = vae_twin.diffusers_vae(SMALL)
-    ours = vae_twin.our_vae(theirs, tiling=TILING)
-    theirs.enable_tiling()
-    return ours, theirs
+def codec(original):
+    return tiny_vae.our_vae(original, SMALL, tiling=TILING)
 
 
 def test_tiles_of_the_released_size_are_those_of_diffusers():
@@ -31,12 +27,12 @@ def test_tiles_of_the_released_size_are_those_of_diffusers():
 
 
 @pytest.mark.parametrize(("batch", "frames"), [(1, 9), (3, 1), (1, 17)])
-def test_tiled_encoding_is_that_of_diffusers(twins, batch, frames):
-    ours, theirs = twins
-    video = vae_twin.video(batch, frames, 28, 16)
-    whole = CogVideoXVAE(ours.config, ours.params)
+def test_tiled_encoding_is_that_of_diffusers(original, codec, batch, frames):
+    video = tiny_vae.video(batch, frames, 28, 16)
+    whole = CogVideoXVAE(codec.config, codec.params)
+    references = original("vae").encode(SMALL, video, tiled=True)
     for mine, untiled, reference in zip(
-        ours.encode(jnp.asarray(video)), whole.encode(jnp.asarray(video)), their_encode(theirs, video), strict=True
+        codec.encode(jnp.asarray(video)), whole.encode(jnp.asarray(video)), references, strict=True
     ):
         assert relative_error(mine, reference) < 1e-5
         # Tiles do have an effect.
@@ -44,38 +40,27 @@ def test_tiled_encoding_is_that_of_diffusers(twins, batch, frames):
 
 
 @pytest.mark.parametrize(("batch", "frames"), [(1, 5), (3, 1), (1, 3)])
-def test_tiled_decoding_is_that_of_diffusers(twins, batch, frames):
-    ours, theirs = twins
-    latents = vae_twin.latents(batch, frames, 5, 9)
-    with torch.no_grad():
-        reference = run_decode(theirs, torch.from_numpy(latents))
-    decoded = ours.decode_to_host(latents)
+def test_tiled_decoding_is_that_of_diffusers(original, codec, batch, frames):
+    latents = tiny_vae.latents(batch, frames, 5, 9)
+    decoded = codec.decode_to_host(latents)
     assert isinstance(decoded, np.ndarray)
-    assert relative_error(decoded, reference) < 1e-5
+    assert decoding_error(decoded, original("vae").decode(SMALL, latents, tiled=True)) < 1e-5
 
 
-def test_images_that_fit_a_tile_are_run_whole(twins):
-    ours, theirs = twins
-    latents = vae_twin.latents(1, 1, 6, 5)
-    with torch.no_grad():
-        reference = run_decode(theirs, torch.from_numpy(latents))
-    assert relative_error(ours.decode(jnp.asarray(latents)), reference) < 1e-5
+def test_images_that_fit_a_tile_are_run_whole(original, codec):
+    latents = tiny_vae.latents(1, 1, 6, 5)
+    reference = original("vae").decode(SMALL, latents, tiled=True)
+    assert decoding_error(codec.decode(jnp.asarray(latents)), reference) < 1e-5
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(7, 9), (6, 11), (12, 4), (16, 14), (1, 17)])
 @pytest.mark.parametrize("overlap", [(1 / 6, 1 / 5), (1 / 3, 2 / 5), (1 / 2, 1 / 5)])
-def test_any_grid_of_tiles_is_blended_as_in_diffusers(twins, rows, columns, overlap):
+def test_any_grid_of_tiles_is_blended_as_in_diffusers(original, rows, columns, overlap):
     tiling = dataclasses.replace(TILING, overlap_height=overlap[0], overlap_width=overlap[1])
-    theirs = copy.deepcopy(twins[1])
-    theirs.enable_tiling(None, None, *overlap)
-    # In place of the networks: change the size, and add what only a whole tile knows.
-    theirs.encoder.forward = lambda tile, conv_cache: (tile[..., ::4, ::4] + tile.std(), None)
-    theirs.decoder.forward = lambda tile, conv_cache: (
-        tile.repeat_interleave(4, 3).repeat_interleave(4, 4) + tile.std(),
-        None,
-    )
-    video, latents = vae_twin.video(1, 1, 4 * rows, 4 * columns), vae_twin.latents(1, 1, rows, columns)
+    video, latents = tiny_vae.video(1, 1, 4 * rows, 4 * columns), tiny_vae.latents(1, 1, rows, columns)
+    expected = original("vae").blended_tiles(SMALL, overlap, video, latents)
 
+    # In place of the networks, as there: change the size, and add what only a whole tile knows.
     def encode(tile):
         return [tile[:, :, ::4, ::4] + tile.std(ddof=1)]
 
@@ -84,8 +69,8 @@ def test_any_grid_of_tiles_is_blended_as_in_diffusers(twins, rows, columns, over
 
     encoded = join(run_tiled(encode, video, *tiling.encoding(4)))
     decoded = join(run_tiled(decode, latents, *tiling.decoding(4)))
-    assert relative_error(encoded, vae_twin.to_ours(theirs.tiled_encode(vae_twin.to_theirs(video)))) < 1e-6
-    assert relative_error(decoded, vae_twin.to_ours(theirs.tiled_decode(vae_twin.to_theirs(latents)).sample)) < 1e-6
+    for ours, theirs in zip((encoded, decoded), expected, strict=True):
+        assert relative_error(ours, theirs) < 1e-6
 
 
 def test_only_the_edges_of_tiles_wait_in_memory():
@@ -111,6 +96,6 @@ def test_only_the_edges_of_tiles_wait_in_memory():
 
 
 @pytest.mark.parametrize("tiling", [Tiling(26, 20), Tiling(24, 20, overlap_width=0.3), Tiling(24, 20, 0.99)])
-def test_tiles_that_do_not_meet_are_told(twins, tiling):
+def test_tiles_that_do_not_meet_are_told(codec, tiling):
     with pytest.raises(UserError, match=r"tiles of \d+ that overlap by .* divide evenly"):
-        CogVideoXVAE(twins[0].config, twins[0].params, tiling=tiling)
+        CogVideoXVAE(codec.config, codec.params, tiling=tiling)

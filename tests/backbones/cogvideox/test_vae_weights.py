@@ -1,4 +1,3 @@
-import json
 import math
 import re
 from pathlib import Path
@@ -6,8 +5,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import torch
-from diffusers import AutoencoderKLCogVideoX
 
 from sr_jax.backbones.cogvideox import vae_weights as vae
 from sr_jax.backbones.cogvideox.vae_network import RELEASED, Autoencoder, CogVideoXVAEConfig
@@ -16,7 +13,8 @@ from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.parallel.sharding import ShardingRules, param_shardings
-from tests.models.vae_twin import DEEP, SMALL, diffusers_vae
+from tests.models import tiny_vae
+from tests.models.tiny_vae import DEEP, SMALL
 
 
 def functional(config: CogVideoXVAEConfig) -> Functional:
@@ -49,10 +47,9 @@ def test_every_parameter_has_a_sharding(full_size):
     assert kernel.shard_shape((3, 3, 3, 16, 512)) == (3, 3, 3, 16, 64)
 
 
-def test_every_tensor_comes_back_bit_by_bit():
-    model = diffusers_vae(DEEP)
-    tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    config = vae.config_from_diffusers(json.loads(model.to_json_string()))
+def test_every_tensor_comes_back_bit_by_bit(original):
+    tensors = tiny_vae.weights(original("vae").shapes(DEEP))
+    config = vae.config_from_diffusers(original("vae").config(DEEP))
     rules = vae.rules(config)
     params = convert_state_dict(rules, tensors, functional(config).abstract_params())
     for rule in rules:
@@ -63,24 +60,20 @@ def test_every_tensor_comes_back_bit_by_bit():
 
 
 @pytest.mark.parametrize("options", [{}, SMALL, DEEP, {"scaling_factor": 0.7, "invert_scale_latents": True}])
-def test_configs_come_back(options):
-    stages = len(options.get("block_out_channels", (1,) * 4))
-    blocks = {f"{way}_block_types": [f"CogVideoX{way.title()}Block3D"] * stages for way in ("down", "up")}
-    with torch.device("meta"):
-        config_json = json.loads(AutoencoderKLCogVideoX(**blocks, **options).to_json_string())
+def test_configs_come_back(original, options):
+    config_json = original("vae").config(options)
     config = vae.config_from_diffusers(config_json)
     assert vae.config_to_diffusers(config) == {
         name: value for name, value in config_json.items() if name != "_diffusers_version"
     }
 
 
-def test_released_configs_are_loaded_by_diffusers():
+def test_released_configs_are_loaded_by_diffusers(original):
     for config in RELEASED.values():
-        with torch.device("meta"):
-            model = AutoencoderKLCogVideoX.from_config(vae.config_to_diffusers(config))
-        assert {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()} == published_shapes()
-        assert model.config.scaling_factor == config.scaling_factor
-        assert model.config.invert_scale_latents == config.invert_scale_latents
+        shapes, config_json = original("vae").from_config(vae.config_to_diffusers(config))
+        assert shapes == published_shapes()
+        assert config_json["scaling_factor"] == config.scaling_factor
+        assert config_json["invert_scale_latents"] == config.invert_scale_latents
 
 
 def test_a_config_without_later_options_is_that_of_the_first_release():

@@ -5,15 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs.teachers import get_config
-from sr_jax.backbones.codec import LinearVideoCodec
+from sr_jax.backbones import load_codec
+from sr_jax.configs.sections import LINEAR_CODEC, SMALL_FACES
+from sr_jax.configs.teachers import get_config
 from sr_jax.demo.fit_teachers.faces import FitSchedule, _jittered, _mirrored, face_examples, fit_recogniser
 from sr_jax.demo.fit_teachers.fitting import fit_teachers
 from sr_jax.demo.fit_teachers.quality import codec_metrics, face_metrics
+from sr_jax.demo.linear_codec import LinearVideoCodec
+from sr_jax.demo.small_faces.teacher import FaceRecogniserConfig
 from sr_jax.errors import UserError
 from sr_jax.teachers.base import Face, FaceTeacher
-from sr_jax.teachers.faces.small import FaceRecogniserConfig
-from sr_jax.teachers.registry import load_codec, load_face_teacher
+from sr_jax.teachers.registry import load_face_teacher
 from tests.demo.toy_people import toy_clips, write_toy_clips
 
 SIZE = FaceRecogniserConfig(crop_size=8, margin=1.0, widths=(8,), blocks_per_stage=1, embedding_dim=4)
@@ -56,7 +58,7 @@ def test_everything_is_written_and_good_on_new_people(fitted):
     assert metrics["auc_across_clips"] > 0.9
     assert metrics["codec_auc"] > 0.9
     assert metrics["psnr_first_frame"] > 24
-    assert load_codec({"name": "linear", "path": str(output / "codec.npz")}).weight_hash == metrics["codec_hash"]
+    assert load_codec({"name": LINEAR_CODEC, "path": str(output / "codec.npz")}).weight_hash == metrics["codec_hash"]
 
 
 def test_a_judge_has_another_face_teacher_and_the_same_codec(fitted, videos, tmp_path):
@@ -65,7 +67,9 @@ def test_a_judge_has_another_face_teacher_and_the_same_codec(fitted, videos, tmp
     assert judge["auc"] > 0.9
     assert judge["codec_hash"] == metrics["codec_hash"]
     assert not (tmp_path / "codec.npz").exists()
-    first, second = (load_face_teacher({"name": "small", "path": str(path / "faces")}) for path in (output, tmp_path))
+    first, second = (
+        load_face_teacher({"name": SMALL_FACES, "path": str(path / "faces")}) for path in (output, tmp_path)
+    )
     assert first.detector.weight_hash != second.detector.weight_hash
     assert first.recogniser.weight_hash != second.recogniser.weight_hash
 

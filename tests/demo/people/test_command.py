@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from configs.prepare import get_config
 from sr_jax import command_line
+from sr_jax.configs.prepare import get_config
 from sr_jax.demo.people import __main__ as people
 from sr_jax.demo.people import sample_clip
 from sr_jax.errors import UserError

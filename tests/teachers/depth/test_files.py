@@ -7,8 +7,9 @@ import pytest
 from sr_jax.errors import UserError
 from sr_jax.media import video
 from sr_jax.media.decoding import scan_video
-from sr_jax.teachers.depth.colours import PrecomputedDepth
-from sr_jax.teachers.depth.files import depth_frames, described_stem, find_depth
+from sr_jax.teachers.beside import described_stem
+from sr_jax.teachers.depth.files import depth_frames, find_depth
+from sr_jax.teachers.depth.precomputed import PrecomputedDepth
 
 _DEPTH = np.random.default_rng(0).uniform(1, 9, (3, 16, 24)).astype(np.float32)
 _FRAMES = np.zeros((3, 16, 24, 3), np.uint8)
@@ -118,4 +119,4 @@ def test_bad_depth_is_named(clip):
 def test_names(tmp_path):
     assert find_depth(tmp_path / "a.mp4") is None
     names = ("a.b.depth.npz", "a.depth.mkv", "a.depth", "depth.npz", "a.depth.txt")
-    assert [described_stem(tmp_path / name) for name in names] == ["a.b", "a", "a", None, None]
+    assert [described_stem(tmp_path / name, ["depth"]) for name in names] == ["a.b", "a", "a", None, None]

@@ -3,16 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from diffusers import CogVideoXPipeline
-from transformers import AutoTokenizer, T5EncoderModel
 
-from sr_jax.conversion.importing import Source, import_pipeline
+from sr_jax.backbones.releases import import_pipeline
+from sr_jax.conversion.importing import Source
 from sr_jax.errors import UserError
 from sr_jax.teachers.base import TextTeacher
 from sr_jax.teachers.registry import load_text_teacher
 from sr_jax.teachers.text.t5 import T5Text
-from tests.teachers.tiny_t5 import random_encoder, write_text_folder
+from tests.teachers.tiny_t5 import write_encoder, write_text_folder
 
 TOKENS = 12
 PROMPTS = [
@@ -31,8 +29,8 @@ def import_text(source: Path, name: str = "imported") -> Path:
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return write_text_folder(tmp_path_factory.mktemp("t5") / "cogvideox")
+def source(original, tmp_path_factory):
+    return write_text_folder(original, tmp_path_factory.mktemp("t5") / "cogvideox")
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +44,9 @@ def teacher(folder):
 
 
 @pytest.fixture(scope="module")
-def expected(source):
+def expected(original, source):
     """What the pipeline of diffusers gives the transformer."""
-    pipeline = CogVideoXPipeline.__new__(CogVideoXPipeline)
-    pipeline.tokenizer = AutoTokenizer.from_pretrained(source / "tokenizer")
-    pipeline.text_encoder = T5EncoderModel.from_pretrained(source / "text_encoder")
-    with torch.no_grad():
-        return pipeline._get_t5_prompt_embeds(PROMPTS, max_sequence_length=TOKENS, device="cpu").numpy()
+    return original("t5").prompt_embeddings(source, PROMPTS, TOKENS)
 
 
 def test_embeddings_are_those_of_the_pipeline_of_diffusers(teacher, expected):
@@ -81,24 +75,24 @@ def test_bfloat16_is_close(folder, expected):
     assert 1e-4 < np.linalg.norm(got - expected) / np.linalg.norm(expected) < 2e-2
 
 
-def test_the_hash_follows_weights_and_tokenizer(source, teacher, tmp_path):
+def test_the_hash_follows_weights_and_tokenizer(original, source, teacher, tmp_path):
     copy = shutil.copytree(source, tmp_path / "source")
 
     def hash_of(name):
         return T5Text(import_text(copy, name), num_tokens=TOKENS, dtype="bfloat16").weight_hash
 
     assert hash_of("same") == teacher.weight_hash and len(teacher.weight_hash) == 16
-    random_encoder(seed=1).save_pretrained(copy / "text_encoder")
+    write_encoder(original, copy / "text_encoder", seed=1)
     other_weights = hash_of("other_weights")
     spelling = copy / "tokenizer" / "tokenizer_config.json"
     spelling.write_text(spelling.read_text() + "\n")
     assert len({teacher.weight_hash, other_weights, hash_of("other_tokenizer")}) == 3
 
 
-def test_bad_folders_are_told(tmp_path):
+def test_bad_folders_are_told(original, tmp_path):
     with pytest.raises(UserError, match="holds no imported model"):
         T5Text(tmp_path, dtype="float32")
-    small = import_text(write_text_folder(tmp_path / "source", vocab_size=139))
+    small = import_text(write_text_folder(original, tmp_path / "source", vocab_size=139))
     with pytest.raises(UserError, match="has 140 tokens, the encoder beside it 139"):
         T5Text(small, dtype="float32")
     (small / "source" / "tokenizer" / "spiece.model").write_bytes(b"damaged")

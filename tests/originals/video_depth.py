@@ -1,61 +1,60 @@
-"""Random state dicts of Video Depth Anything, and a plain PyTorch network written from its published description."""
+"""Video Depth Anything as published, in plain PyTorch, with the weights of `tests.models.tiny_video_depth`.
 
-import math
+`sizes` are those of the network (`SIZES` there), `seed` is that of its weights. Frames are normalised and
+`[t, h, w, 3]`, depth is `[t, h, w]`.
+"""
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from sr_jax.conversion.rules import expected_shapes
-from sr_jax.conversion.video_depth import params_from_state_dict, position_tables, rules, unused_tensors
-from sr_jax.models.dinov2 import DINOv2Config
-from sr_jax.models.functional import Functional
-from sr_jax.models.video_depth import VideoDepthAnything, VideoDepthAnythingConfig
-
-TINY = VideoDepthAnythingConfig(
-    DINOv2Config(hidden_size=24, num_layers=5, num_attention_heads=3, image_size=70), (0, 2, 3, 4), 32, (8, 16, 32, 64)
-)
-NETWORK = Functional(lambda rngs: VideoDepthAnything(TINY, rngs=rngs))
+from tests.models.tiny_video_depth import sinusoids, weights
+from tests.teachers.published_windows import joined_windows, prepared
 
 
-def random_state_dict(config: VideoDepthAnythingConfig = TINY, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Every tensor of a released file, random, so that none is without effect."""
-    network = Functional(lambda rngs: VideoDepthAnything(config, rngs=rngs))
-    shapes = expected_shapes(rules(config), network.abstract_params()) | unused_tensors(config)
-    generator = torch.Generator().manual_seed(seed)
-    tensors = {}
-    for name, shape in shapes.items():
-        noise = torch.randn(shape, generator=generator)
-        is_scale = len(shape) == 1 and name.endswith(("weight", "gamma"))
-        scale = 0.3 if len(shape) == 1 else math.prod(shape[1:]) ** -0.5
-        if "pos_embed" in name or "cls_token" in name:
-            scale = 0.5
-        tensors[name] = (1.0 if is_scale else 0.0) + scale * noise
-    # So that the last ReLU lets enough through to compare.
-    tensors["head.scratch.output_conv2.2.bias"] += 0.5
-    tensors["head.scratch.output_conv2.2.weight"] = tensors["head.scratch.output_conv2.2.weight"].abs()
-    return tensors | {name: sinusoids(32, width)[None] for name, width in position_tables(config).items()}
+def depth(sizes: Mapping, seed: int, frames: np.ndarray) -> np.ndarray:
+    """Of the frames of one clip."""
+    return _Reference(sizes, seed)(frames)
 
 
-def our_params(tensors: dict[str, torch.Tensor], config: VideoDepthAnythingConfig = TINY) -> dict:
-    return params_from_state_dict(config, {name: tensor.numpy() for name, tensor in tensors.items()})
+def temporal_module(sizes: Mapping, seed: int, index: int, x: np.ndarray) -> np.ndarray:
+    """The features that one temporal module makes of others, both `[t, h, w, c]`."""
+    features = torch.from_numpy(x).permute(0, 3, 1, 2)
+    return _Reference(sizes, seed).temporal(index, features).permute(0, 2, 3, 1).numpy()
 
 
-def sinusoids(length: int, width: int) -> torch.Tensor:
-    """Row t: sin(t / 10000^(2i/width)) at channel 2i, the cosine at 2i + 1."""
-    table = torch.zeros(length, width)
-    for t in range(length):
-        for i in range(width // 2):
-            angle = t / 10000 ** (2 * i / width)
-            table[t, 2 * i], table[t, 2 * i + 1] = math.sin(angle), math.cos(angle)
-    return table
+def depth_of_a_video(sizes: Mapping, seed: int, frames: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
+    """Of all frames of a video, window by window.
+
+    Args:
+        sizes: Of the network.
+        seed: Of its weights.
+        frames: RGB, of 8 bits.
+        input_size: Height and width of the network's input.
+    """
+    network = _Reference(sizes, seed)
+
+    def estimate(inputs: np.ndarray) -> np.ndarray:
+        small = torch.from_numpy(network(inputs.astype(np.float32)))[:, None]
+        return functional.interpolate(small, frames.shape[1:3], mode="bilinear", align_corners=True)[:, 0].numpy()
+
+    return joined_windows(frames, lambda frame: prepared(frame, input_size), estimate).astype(np.float32)
 
 
-class Reference:
+def resized(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Images `[n, h, w, c]` in another size, corners on corners."""
+    theirs = torch.from_numpy(images).permute(0, 3, 1, 2)
+    return functional.interpolate(theirs, size, mode="bilinear", align_corners=True).permute(0, 2, 3, 1).numpy()
+
+
+class _Reference:
     """The network as published, frame by frame and pixel by pixel, without any of our code."""
 
-    def __init__(self, tensors: dict[str, torch.Tensor], config: VideoDepthAnythingConfig = TINY):
-        self.tensors, self.config = tensors, config
+    def __init__(self, sizes: Mapping, seed: int):
+        self.sizes = sizes
+        self.tensors = {name: torch.from_numpy(tensor) for name, tensor in weights(sizes, seed).items()}
 
     def linear(self, name, x):
         return functional.linear(x, self.tensors[f"{name}.weight"], self.tensors.get(f"{name}.bias"))
@@ -71,11 +70,11 @@ class Reference:
 
     def backbone(self, images):
         """`[n, 3, h, w]` to the normalised features of each tap, `[n, d, h / 14, w / 14]`."""
-        config, get = self.config.backbone, self.tensors.__getitem__
+        get = self.tensors.__getitem__
         weight, bias = get("pretrained.patch_embed.proj.weight"), get("pretrained.patch_embed.proj.bias")
         x = functional.conv2d(images, weight, bias, stride=14)
         grid = x.shape[2:]
-        side = config.image_size // 14
+        side = self.sizes["image_size"] // 14
         table = get("pretrained.pos_embed")
         if tuple(grid) != (side, side):
             image = table[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
@@ -85,15 +84,15 @@ class Reference:
         first = get("pretrained.cls_token").expand(len(x), -1, -1)
         x = torch.cat([first, x.flatten(2).transpose(1, 2)], dim=1) + table
         taps = []
-        for layer in range(config.num_layers):
+        for layer in range(self.sizes["num_layers"]):
             name = f"pretrained.blocks.{layer}"
             normed = self.layer_norm(f"{name}.norm1", x, 1e-6)
             q, k, v = self.linear(f"{name}.attn.qkv", normed).chunk(3, dim=-1)
-            attended = attention(q, k, v, config.num_attention_heads)
+            attended = _attention(q, k, v, self.sizes["num_attention_heads"])
             x = x + get(f"{name}.ls1.gamma") * self.linear(f"{name}.attn.proj", attended)
             hidden = functional.gelu(self.linear(f"{name}.mlp.fc1", self.layer_norm(f"{name}.norm2", x, 1e-6)))
             x = x + get(f"{name}.ls2.gamma") * self.linear(f"{name}.mlp.fc2", hidden)
-            if layer in self.config.taps:
+            if layer in self.sizes["taps"]:
                 normed = self.layer_norm("pretrained.norm", x, 1e-6)[:, 1:]
                 taps.append(normed.transpose(1, 2).unflatten(2, grid))
         return taps
@@ -105,15 +104,15 @@ class Reference:
         t, c = x.shape[:2]
         weight, bias = self.tensors[f"{name}.norm.weight"], self.tensors[f"{name}.norm.bias"]
         normed = torch.stack([functional.group_norm(frame[None], 32, weight, bias, 1e-6)[0] for frame in x])
-        out = torch.zeros_like(x)
+        positions, out = torch.from_numpy(sinusoids(t, c)), torch.zeros_like(x)
         for row in range(x.shape[2]):
             for column in range(x.shape[3]):
                 h = self.linear(f"{name}.proj_in", normed[:, :, row, column])
                 for number in range(2):
                     part = f"{block}.attention_blocks.{number}"
-                    y = self.layer_norm(f"{block}.norms.{number}", h, 1e-5) + sinusoids(t, c)
+                    y = self.layer_norm(f"{block}.norms.{number}", h, 1e-5) + positions
                     q, k, v = (self.linear(f"{part}.{role}", y) for role in ("to_q", "to_k", "to_v"))
-                    h = h + self.linear(f"{part}.to_out.0", attention(q[None], k[None], v[None], 8)[0])
+                    h = h + self.linear(f"{part}.to_out.0", _attention(q[None], k[None], v[None], 8)[0])
                 y = self.linear(f"{block}.ff.net.0.proj", self.layer_norm(f"{block}.ff_norm", h, 1e-5))
                 values, gates = y[:, : 4 * c], y[:, 4 * c :]
                 h = h + self.linear(f"{block}.ff.net.2", values * functional.gelu(gates))
@@ -155,15 +154,8 @@ class Reference:
         return torch.relu(self.conv("head.scratch.output_conv2.2", out))[:, 0].numpy()
 
 
-def attention(q, k, v, heads):
+def _attention(q, k, v, heads):
     """Softmax attention of `[n, l, d]` split into heads."""
     split = [x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v)]
     logits = split[0] @ split[1].transpose(-1, -2) / split[0].shape[-1] ** 0.5
     return (logits.softmax(-1) @ split[2]).transpose(1, 2).flatten(2)
-
-
-def relative_error(ours, theirs) -> float:
-    """The largest difference over the largest value."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape
-    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())

@@ -1,0 +1,1 @@
+"""The same work in sr_jax and in PyTorch, on one machine and in turn."""

@@ -1,0 +1,1 @@
+"""What finds the people in a video: a module with `load(options, detector)` each."""

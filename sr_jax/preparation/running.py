@@ -1,0 +1,92 @@
+"""One call of the command: a shard of a preparation, its merge, or all of it."""
+
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+import tqdm
+
+from sr_jax.data.builder import MANIFEST_FILE
+from sr_jax.errors import UserError
+from sr_jax.outputs import require_writable
+from sr_jax.preparation.building import make_preparation
+from sr_jax.preparation.dataset import make_shard, plan_shard
+from sr_jax.preparation.merging import complete_summary, merge
+from sr_jax.preparation.summary import Summary
+from sr_jax.preparation.work import Shard
+
+_ON_BAD_INPUT = ("stop", "skip")
+
+
+def prepare(
+    config: ml_collections.ConfigDict,
+    source: Path,
+    output: Path,
+    *,
+    shard: Shard | None = None,
+    only_merge: bool = False,
+) -> None:
+    """Makes the dataset `output` of the videos in `source`; see `configs/prepare.py` for the config.
+
+    Args:
+        config: What to make.
+        source: Folder of videos.
+        output: Folder of the dataset.
+        shard: Make only this part of the features, and no dataset.
+        only_merge: Make only the dataset, of features that are all there.
+
+    Raises:
+        UserError: For bad input (where that is not passed over, before anything is written), or when `output` was begun
+            with other input or settings or cannot be written.
+    """
+    if output.resolve().is_relative_to(source.resolve()):
+        raise UserError(f"the output {output} lies in the input {source}: choose another output folder")
+    if config.on_bad_input not in _ON_BAD_INPUT:
+        raise UserError(f"config.on_bad_input is {config.on_bad_input!r}: it must be stop or skip")
+    # A dataset that is complete may lie where nothing can be written.
+    if not (output / MANIFEST_FILE).exists():
+        require_writable(output)
+    strict = config.on_bad_input == "stop"
+    preparation = make_preparation(config, source, output, strict=strict)
+    summary = complete_summary(preparation)
+    if summary is None and not only_merge:
+        part = shard or Shard()
+        videos = sum(len(group) for group in preparation.work.groups[part.index :: part.count])
+        plans = {}
+        if strict:
+            with _Bar(videos, "checking") as bar:
+                plans = plan_shard(preparation, part, bar)
+        with _Bar(videos, "preparing") as bar:
+            make_shard(preparation, part, bar, plans)
+    if shard is not None and summary is None:
+        print(f"shard {shard.index}/{shard.count} is done: run --merge when all are")
+        return
+    _report(output, summary or merge(preparation))
+
+
+class _Bar:
+    """A bar over videos that also says how many clips a second are made."""
+
+    def __init__(self, videos: int, what: str):
+        self._bar = tqdm.tqdm(total=videos, desc=what, unit="video")
+        self._clips = 0
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def __call__(self, videos: int, clips: int) -> Any:
+        self._clips += clips
+        seconds = self._bar.format_dict["elapsed"]
+        if self._clips:
+            text = f"{self._clips} clips, {self._clips / max(seconds, 1e-3):.2f} clips/s"
+            self._bar.set_postfix_str(text, refresh=not videos)
+        self._bar.update(videos)
+
+
+def _report(output: Path, summary: Summary) -> None:
+    print(f"{output} holds {summary.clips.total()} clips")
+    for line in summary.lines():
+        print(f"  {line}")
