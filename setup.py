@@ -48,6 +48,7 @@ ONNX = ["onnx>=1.17", "onnxruntime>=1.20"]
 TEST = [
     "beartype>=0.19",
     "hypothesis>=6",
+    "import-linter>=2",
     "pytest>=8",
     "pytest-xdist>=3.6",
     "PyYAML>=6",

@@ -58,6 +58,17 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file in UTF-8, whole or not at all; its folder must exist."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file is what a killed process left of `replacing`."""
+    return path.name.startswith(".") and path.suffix == _TEMPORARY
+
+
 def remove_leftovers(folder: Path) -> None:
     """Removes what killed processes left of `replacing` in a folder and in all below it."""
     for path in folder.rglob(f".*{_TEMPORARY}"):

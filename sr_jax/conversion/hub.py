@@ -32,7 +32,7 @@ def locate(name: str, kinds: Mapping[str, PartKind], components: Sequence[str] =
     if folder.is_dir():
         return Source(folder, name)
     if not _HUB_NAME.fullmatch(name):
-        raise UserError(f"no folder {name}, nor is it a hub name such as THUDM/CogVideoX-5b-I2V")
+        raise UserError(f"no folder {name}, nor is it a hub name such as organisation/model")
     unknown = [part for part in components if part not in kinds]
     if unknown:
         raise UserError(f"no model has the part {', '.join(unknown)}: choose among {', '.join(kinds)}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from sr_jax.data.fields import Fields, axis_sizes, shapes
 
@@ -132,12 +133,12 @@ class Provenance:
         For example "codec.weight_hash: dataset has 'a1', expected 'b2'". Where several sizes are expected, this dataset
         may have some of them; and it may have fields of further teachers.
         """
-        here, there = (_flatten(dataclasses.asdict(item)) for item in (self, expected))
+        here, there = (flatten_dict(dataclasses.asdict(item), sep=".") for item in (self, expected))
         passed_over = ["software_version"]
         if "sizes" in expected.clip and set(self.sizes) <= set(expected.sizes):
             passed_over += ["clip.height", "clip.width", "clip.sizes"]
         further = self.teachers.keys() - expected.teachers.keys()
-        passed_over += _flatten({"teachers": {name: self.teachers[name] for name in further}})
+        passed_over += flatten_dict({"teachers": {name: self.teachers[name] for name in further}}, sep=".")
         for flat in (here, there):
             for name in passed_over:
                 flat.pop(name, None)
@@ -146,13 +147,3 @@ class Provenance:
             for name in sorted(here.keys() | there.keys())
             if here.get(name) != there.get(name)
         ]
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from jaxtyping import Array, Float
 
 from sr_jax.backbones.codec import VideoCodec, latent_frames
 from sr_jax.errors import UserError
+from sr_jax.outputs import replacing
 from sr_jax.sections import Section, weights_path
 
 
@@ -153,10 +153,8 @@ class LinearVideoCodec:
     def save(self, path: Path) -> None:
         """Writes the codec as `.npz`: whole, or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.partial")
-        with open(temporary, "wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **self._arrays())
-        os.replace(temporary, path)
 
     @classmethod
     def load(cls, path: Path) -> "LinearVideoCodec":

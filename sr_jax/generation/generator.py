@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from sr_jax.generation.pipeline import ImageToVideo, fit_transformer, make_pipel
 from sr_jax.generation.sampler import clip_key
 from sr_jax.media.video import write_video
 from sr_jax.models.precision import storage_type
+from sr_jax.outputs import replacing, write_text
 from sr_jax.teachers.base import TextTeacher
 from sr_jax.teachers.registry import load_text_teacher
 
@@ -253,9 +253,7 @@ def _claim(output: Path, made_by: dict[str, Any]) -> None:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} is not an empty folder: choose another --output")
     output.mkdir(parents=True, exist_ok=True)
-    temporary = output / f".{SETTINGS_FILE}.partial"
-    temporary.write_text(json.dumps(made_by, indent=2) + "\n")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(made_by, indent=2) + "\n")
 
 
 def _missing(examples: Iterable[dict[str, Any]], output: Path, bar: tqdm.tqdm) -> Iterator[dict[str, Any]]:
@@ -269,10 +267,8 @@ def _missing(examples: Iterable[dict[str, Any]], output: Path, bar: tqdm.tqdm) -
 
 def _write_clip(path: Path, latents: Float[np.ndarray, "t h w c"], codec: VideoCodec, fps: float) -> None:
     """Latents first: a clip whose mp4 is there is complete."""
-    temporary = path.with_suffix(".npz.partial")
-    with temporary.open("wb") as file:
+    with replacing(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
         np.savez(file, latents=latents.astype(np.float16))
-    os.replace(temporary, path.with_suffix(".npz"))
     write_video(path, codec.decode_to_host(latents[None])[0], fps)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from sr_jax.data.builder import MANIFEST_FILE, WORK_FOLDER
 from sr_jax.data.fields import CORE_FIELDS
@@ -86,7 +87,9 @@ class Manifest:
         for size, made in expected.provenance.items():
             if size in self.provenance:
                 lines += self.provenance[size].differences(made)
-        here, there = (flatten({"sizes": sorted(item.provenance), **item.settings}) for item in (self, expected))
+        here, there = (
+            flatten_dict({"sizes": sorted(item.provenance), **item.settings}, sep=".") for item in (self, expected)
+        )
         lines += [
             f"{name}: dataset has {here[name]}, expected {there.get(name)}"
             # What an older version did not write down cannot be compared.
@@ -97,14 +100,6 @@ class Manifest:
         lines += [f"{name}: in the dataset, not in the input" for name in sorted(known - wanted)]
         lines += [f"{name}: in the input, not in the dataset" for name in sorted(wanted - known)]
         return lines
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, with names like "clip.stride"."""
-    flat = {}
-    for name, value in tree.items():
-        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
 
 
 class WorkFolder:

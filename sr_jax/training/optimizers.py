@@ -32,14 +32,15 @@ def learning_rate_schedule(
         UserError: For an unknown schedule.
     """
     peak = config.learning_rate if peak is None else peak
-    warmup = optax.linear_schedule(0.0, peak, max(config.warmup_steps, 1))
     if config.schedule == "constant":
-        main = optax.constant_schedule(peak)
-    elif config.schedule == "cosine":
-        main = optax.cosine_decay_schedule(peak, max(num_train_steps - config.warmup_steps, 1))
-    else:
-        raise UserError(f"config.optimizer.schedule is {config.schedule!r}: choose constant or cosine")
-    return optax.join_schedules([warmup, main], [config.warmup_steps])
+        # Without steps optax's warm-up stays at 0.
+        warmup = config.warmup_steps
+        return optax.warmup_constant_schedule(0.0, peak, warmup) if warmup else optax.constant_schedule(peak)
+    if config.schedule == "cosine":
+        # A run that ends within its warm-up never comes to the cosine.
+        end = max(num_train_steps, config.warmup_steps + 1)
+        return optax.warmup_cosine_decay_schedule(0.0, peak, config.warmup_steps, end)
+    raise UserError(f"config.optimizer.schedule is {config.schedule!r}: choose constant or cosine")
 
 
 def make_optimizer(config: ml_collections.ConfigDict, num_train_steps: int) -> optax.GradientTransformation:

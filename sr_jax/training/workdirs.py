@@ -4,17 +4,17 @@ import json
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 import jax
 import ml_collections
+from flax.traverse_util import flatten_dict
 
 from sr_jax.checkpoints.upgrade import upgraded
 from sr_jax.errors import UserError
+from sr_jax.outputs import is_leftover, write_text
 from sr_jax.parallel import processes
 
 _CONFIG_FILE = "config.json"
-_PARTIAL = f".{_CONFIG_FILE}.partial"
 
 _MAY_CHANGE = (
     "log_every", "checkpoint_every", "keep_checkpoints", "profile", "remat", "accumulate_steps", "mesh", "sharding"
@@ -38,10 +38,12 @@ def check_config(config: ml_collections.ConfigDict, workdir: Path) -> None:
     path = workdir / _CONFIG_FILE
     if not path.exists():
         # A run that was killed while it wrote its config has written nothing else.
-        if workdir.is_dir() and any(found.name != _PARTIAL for found in workdir.iterdir()):
+        if workdir.is_dir() and not all(is_leftover(found) for found in workdir.iterdir()):
             raise UserError(f"{workdir} is not empty and no training run: name a new or empty folder as --workdir")
         return
-    started, now = _flatten(upgraded(json.loads(path.read_text()))), _flatten(json.loads(config.to_json()))
+    started, now = (
+        flatten_dict(x, sep=".") for x in (upgraded(json.loads(path.read_text())), json.loads(config.to_json()))
+    )
     may_change = {*_MAY_CHANGE} | ({"num_train_steps"} if config.optimizer.schedule == "constant" else set())
     for name in sorted(started.keys() | now.keys()):
         if name.partition(".")[0] not in may_change and started.get(name) != now.get(name):
@@ -65,11 +67,9 @@ def write_config(config: ml_collections.ConfigDict, workdir: Path, *, patience: 
     path, text = workdir / _CONFIG_FILE, config.to_json(indent=2) + "\n"
     with processes.agreed():
         if jax.process_index() == 0:
-            partial = workdir / _PARTIAL
             try:
                 workdir.mkdir(parents=True, exist_ok=True)
-                partial.write_text(text)
-                partial.replace(path)
+                write_text(path, text)
             except OSError as error:
                 raise UserError(f"{path} cannot be written ({error.strerror}): choose another --workdir") from error
     with processes.agreed():
@@ -78,10 +78,3 @@ def write_config(config: ml_collections.ConfigDict, workdir: Path, *, patience: 
             if time.monotonic() > deadline:
                 raise UserError(f"process {jax.process_index()} does not see {path}: name a --workdir that all share")
             time.sleep(1.0)
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in tree.items():
-        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat

@@ -25,11 +25,6 @@ def our_config(**changes) -> ml_collections.ConfigDict:
     return config
 
 
-def some_values(video: np.ndarray) -> np.ndarray:
-    """Every fifth value of a video, of all colours, rows and columns alike: so many are enough to compare with."""
-    return np.ravel(video)[::5]
-
-
 def diffusers_video(
     original: Callable[[str], Original],
     folder: Path,
@@ -56,7 +51,7 @@ def diffusers_video(
         use_dynamic_cfg: Of the pipeline's call.
 
     Returns:
-        Latents `[T, h, w, C]` and `some_values` of the video, not clipped.
+        Latents `[T, h, w, C]` and `tiny_vae.some_values` of the video, not clipped.
     """
     options = {"height": HEIGHT, "width": WIDTH, "num_frames": frames, "max_sequence_length": TOKENS}
     options |= {"num_inference_steps": steps, "guidance_scale": guidance_scale, "use_dynamic_cfg": use_dynamic_cfg}

@@ -43,9 +43,9 @@ from tests.evaluation.diffusers_video import (
     WIDTH,
     diffusers_video,
     our_config,
-    some_values,
 )
 from tests.evaluation.fakes import LetterText, PatchCodec
+from tests.models.tiny_vae import some_values
 from tests.training.helpers import batch_loss
 from tests.training.watched import WatchedTransformer
 

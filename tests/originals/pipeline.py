@@ -13,7 +13,7 @@ from diffusers.models.autoencoders import vae as posterior
 from diffusers.schedulers import scheduling_dpm_cogvideox
 from PIL import Image
 
-from tests.evaluation.diffusers_video import some_values
+from tests.models.tiny_vae import some_values
 from tests.originals.schedulers import OPTIONS
 
 

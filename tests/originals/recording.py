@@ -27,9 +27,9 @@ class Mode(Enum):
 class Original:
     """The functions of one module of `tests.originals`, by their names.
 
-    Arguments and results are numbers, strings, bytes, None, NumPy arrays, and tuples, lists and dicts of these; a
-    `Path` is an argument that stands for everything that lies there. A record belongs to the exact arguments, arrays and files
-    bit by bit: a test whose inputs changed finds none, and fails. So inputs must not be results of floating-point
+    Arguments and results are numbers, strings, bytes, None, NumPy arrays, and tuples, lists and dicts of these; an
+    argument that is a `Path` stands for everything that lies there. A record belongs to the exact arguments, arrays and
+    files bit by bit: a test whose inputs changed finds none, and fails. So inputs must not be results of floating-point
     arithmetic, which other processors round differently.
     """
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +21,7 @@ from sr_jax.demo.small_faces.teacher import DETECTOR_FILE, RECOGNISER_FILE, Face
 from sr_jax.demo.small_faces.weights import save_network
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
+from sr_jax.outputs import write_text
 from sr_jax.teachers.base import DepthTeacher
 from sr_jax.teachers.depth.colours import DepthColours
 from sr_jax.teachers.registry import depth_colours, load_depth_teacher
@@ -59,7 +59,7 @@ def fit_teachers(config: ml_collections.ConfigDict, videos: Path, output: Path) 
     if config.parts != "codec":
         metrics |= face_metrics(load_small_faces(output / "faces"), test, decoded)
     metrics |= {"seed": config.seed, "codec_hash": codec.weight_hash, "seconds": round(time.monotonic() - start, 1)}
-    _write_json(output / "metrics.json", metrics)
+    write_text(output / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     logging.info("\n".join(f"{name}: {value}" for name, value in metrics.items()))
     return metrics
 
@@ -93,9 +93,3 @@ def _coloured_depth(
     paths = [folder / f"{name}.mp4" for name in clips.names]
     disparities = (teacher(frames, clips.fps, path) for frames, path in zip(clips.frames, paths))
     return np.stack([colours.colour(colours.normalise(disparity)) for disparity in disparities])
-
-
-def _write_json(path: Path, values: dict[str, float | int | str]) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(json.dumps(values, indent=2) + "\n")
-    os.replace(temporary, path)

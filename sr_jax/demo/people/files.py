@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from sr_jax.demo.people.clips import Clip
 from sr_jax.errors import UserError
 from sr_jax.media.video import write_video
+from sr_jax.outputs import replacing
 
 
 def write_clip(video: Path, clip: Clip, fps: float, settings: dict) -> None:
@@ -58,6 +58,5 @@ def is_written(video: Path, settings: dict) -> bool:
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

@@ -6,7 +6,6 @@ seen in training are rendered, not how well strangers are.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from sr_jax.demo.real_clips.footage import Action, Shot, Span
 from sr_jax.errors import UserError
 from sr_jax.media.video import write_video
+from sr_jax.outputs import write_text
 from sr_jax.teachers.base import Face, FaceDetector
 
 # Frames are decoded at this height or less: the widest crop still has more pixels than a clip.
@@ -237,7 +237,7 @@ def claim_folder(folder: Path, settings: dict[str, int | float]) -> None:
     path = folder / ".settings.json"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _write_text(path, json.dumps(settings) + "\n")
+        write_text(path, json.dumps(settings) + "\n")
     stored = json.loads(path.read_text())
     for name, value in settings.items():
         if stored.get(name) != value:
@@ -248,16 +248,9 @@ def write_clip(
     folder: Path, name: str, clip: UInt8[np.ndarray, "f h w 3"], *, fps: float, caption: str, labels: dict
 ) -> None:
     """Writes `NAME.txt` and `NAME.json`, then `NAME.mp4` without loss: a video that is there is complete."""
-    _write_text(folder / f"{name}.txt", caption + "\n")
-    _write_text(folder / f"{name}.json", json.dumps(labels) + "\n")
+    write_text(folder / f"{name}.txt", caption + "\n")
+    write_text(folder / f"{name}.json", json.dumps(labels) + "\n")
     write_video(folder / f"{name}.mp4", clip, fps, lossless=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Writes a whole file or none."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def write_clips(

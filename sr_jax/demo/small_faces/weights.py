@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,9 +27,8 @@ def save_network(path: Path, config: Any, params: Params) -> None:
     leaves, _ = jax.tree_util.tree_flatten_with_path(params)
     tensors = {_name(keys): np.ascontiguousarray(leaf) for keys, leaf in leaves}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    save_file(tensors, temporary, metadata={"config": json.dumps(dataclasses.asdict(config), sort_keys=True)})
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={"config": json.dumps(dataclasses.asdict(config), sort_keys=True)})
 
 
 def read_config(path: Path, kind: type[_Config]) -> _Config:

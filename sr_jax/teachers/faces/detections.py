@@ -1,5 +1,6 @@
 """From what a face detector's network found to the faces of a frame."""
 
+import cv2
 import numpy as np
 from jaxtyping import Float
 
@@ -44,12 +45,6 @@ def suppress(boxes: Float[np.ndarray, "n 4"], scores: Float[np.ndarray, " n"], m
     Returns:
         Indices of the kept boxes, best score first.
     """
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    kept: list[int] = []
-    for index in np.argsort(-scores, kind="stable"):
-        low = np.maximum(boxes[index, :2], boxes[kept, :2])
-        high = np.minimum(boxes[index, 2:], boxes[kept, 2:])
-        shared = np.prod(np.maximum(high - low, 0.0), axis=1)
-        if np.all(shared <= max_overlap * (areas[index] + areas[kept] - shared)):
-            kept.append(int(index))
-    return kept
+    corners_and_sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    kept = cv2.dnn.NMSBoxes(corners_and_sizes.tolist(), scores.tolist(), 0.0, max_overlap)
+    return [int(index) for index in kept]

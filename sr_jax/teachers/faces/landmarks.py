@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+from skimage.transform import SimilarityTransform
 
 from sr_jax.errors import UserError
 from sr_jax.teachers.base import Face
@@ -109,7 +110,7 @@ def align(
 def similarity(source: Float[np.ndarray, "n 2"], target: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "2 3"]:
     """The rotation, uniform scale and shift that bring points closest to others in the least-squares sense.
 
-    Source: Umeyama 1991, without reflection; in the plane it is a complex factor and a complex shift.
+    Source: Umeyama 1991, without reflection (scikit-image).
 
     Args:
         source: Points x, y.
@@ -118,9 +119,5 @@ def similarity(source: Float[np.ndarray, "n 2"], target: Float[np.ndarray, "n 2"
     Returns:
         Matrix `[2, 3]` that maps `(x, y, 1)` of the source to the target.
     """
-    centre, goal = source.mean(axis=0), target.mean(axis=0)
-    complex_plane = np.array([1, 1j])
-    from_points, to_points = (source - centre) @ complex_plane, (target - goal) @ complex_plane
-    factor = np.vdot(from_points, to_points) / np.vdot(from_points, from_points).real
-    rotation = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
-    return np.concatenate([rotation, (goal - rotation @ centre)[:, None]], axis=1).astype(np.float32)
+    transform = SimilarityTransform.from_estimate(source.astype(np.float64), target.astype(np.float64))
+    return transform.params[:2].astype(np.float32)

@@ -99,7 +99,7 @@ def _load_tokenizer(folder: Path) -> Any:
     from transformers import T5TokenizerFast
 
     if not folder.is_dir():
-        raise UserError(f"no tokenizer in {folder}: import a whole CogVideoX folder")
+        raise UserError(f"no tokenizer in {folder}: import a whole model")
     # A missing file, a damaged one and a missing package arrive as different exceptions.
     try:
         return T5TokenizerFast.from_pretrained(folder)
