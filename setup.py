@@ -17,6 +17,7 @@ CORE = [
     "importlib_resources>=6.4",  # tensorflow-datasets imports it and does not ask for it
     f"jax{JAX}",
     "jaxtyping>=0.3",
+    "jinja2>=3.1",
     "ml_collections>=1.0",
     "numpy>=2.0",
     "opencv-python-headless>=4.10",
@@ -79,6 +80,7 @@ setup(
     ],
     # sr_jax/configs is a link to configs/.
     packages=find_packages(include=["sr_jax", "sr_jax.*"]),
+    package_data={"sr_jax.pages": ["templates/*.j2", "templates/report/*.j2"]},
     python_requires=">=3.11",
     install_requires=CORE,
     extras_require={

@@ -27,6 +27,16 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     if size not in _FACES:
         raise ValueError(f"unknown size {size!r}: choose one of {', '.join(sorted(_FACES))}")
     config = ml_collections.ConfigDict()
+    # Files of `sr_jax.evaluation.metrics`, or your own classes as "package.module:Class", in the order of the table.
+    config.metrics = (
+        "structure_error",
+        "id_score",
+        "motion_score",
+        "psnr",
+        "ssim",
+        "face_found",
+        "motion_magnitude",
+    )
     config.codec = codec_section(LINEAR_CODEC)
     # The judge of faces: never the recogniser that supervised.
     config.faces = _FACES[size]

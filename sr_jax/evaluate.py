@@ -14,12 +14,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from sr_jax import command_line
-from sr_jax.errors import UserError
-from sr_jax.evaluation.judging import DEPTH_FOLDER, judge_folder, load_judges
-from sr_jax.evaluation.results import RESULTS_FILE, Results, write_results
-from sr_jax.evaluation.scores import SCORES
-from sr_jax.generation.generator import read_settings
-from sr_jax.outputs import require_writable
+from sr_jax.evaluation.judging import evaluate
+from sr_jax.evaluation.results import RESULTS_FILE, summary
 
 CONFIG = "configs/evaluate.py:people"
 """The config when none is given."""
@@ -36,37 +32,11 @@ def main(args: flags.FlagValues) -> None:
     """Scores the clips in `--generated`.
 
     Raises:
-        UserError: For an output that cannot be written, and as `judging.load_judges` and `judging.judge_folder`.
+        UserError: As `judging.evaluate`.
     """
-    generated = Path(args.generated)
+    generated, reference = Path(args.generated), Path(args.reference)
     output = Path(args.output) if args.output else generated / RESULTS_FILE
-    # First what takes no time.
-    if args.config.batch_size < 1:
-        raise UserError(f"config.batch_size is {args.config.batch_size}: it must be at least 1")
-    if output.suffix != ".json" or output.is_dir():
-        raise UserError(f"--output {output} must be a file that ends in .json")
-    read_settings(generated)
-    require_writable(output.parent)
-    loaded = load_judges(args.config)
-    results = judge_folder(
-        loaded,
-        generated,
-        Path(args.reference),
-        output.parent / DEPTH_FOLDER,
-        batch_size=args.config.batch_size,
-    )
-    write_results(results, output)
-    print(summary(results))
-
-
-def summary(results: Results) -> str:
-    """The means as a small table in plain text."""
-    lines = [f"{'mean of ' + str(len(results.clips)) + ' clips':<24}{'generated':>12}{'codec only':>12}"]
-    for score in SCORES:
-        values = [results.means[kind][score.key] for kind in ("generated", "codec")]
-        cells = ["-" if value is None else f"{value:.{score.digits}f}" for value in values]
-        lines.append(f"{score.label + (f' ({score.unit})' if score.unit else ''):<24}{cells[0]:>12}{cells[1]:>12}")
-    return "\n".join(lines)
+    print(summary(evaluate(args.config, generated=generated, reference=reference, output=output)))
 
 
 if __name__ == "__main__":

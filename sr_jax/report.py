@@ -8,16 +8,12 @@ SAMPLES_A and SAMPLES_B are folders that `sample --data` and then `evaluate` wro
 the others are compared with.
 """
 
-import os
 from pathlib import Path
 
 from absl import flags
 
 from sr_jax import command_line
-from sr_jax.errors import UserError
-from sr_jax.evaluation.report.inputs import read_inputs
-from sr_jax.evaluation.report.page import build_page
-from sr_jax.outputs import require_writable
+from sr_jax.evaluation.report.page import write_report
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("data", None, "Dataset that `prepare` wrote.", flag_values=FLAGS, required=True)
@@ -36,11 +32,8 @@ def main(args: flags.FlagValues) -> None:
     Raises:
         UserError: When an input is missing or the runs do not belong together.
     """
-    output = Path(args.output)
-    if output.suffix != ".html" or output.is_dir():
-        raise UserError(f"--output {output} must be a file that ends in .html")
-    require_writable(output.parent)
-    inputs = read_inputs(
+    write_report(
+        Path(args.output),
         title=args.title,
         notes=args.note,
         data=Path(args.data),
@@ -49,11 +42,6 @@ def main(args: flags.FlagValues) -> None:
         fitted=args.fitted,
         steps=Path(args.steps) if args.steps else None,
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}.partial")
-    partial.write_text(build_page(inputs), encoding="utf-8")
-    os.replace(partial, output)
-    print(f"wrote {output} ({output.stat().st_size / 2**20:.1f} MiB): open it in a browser")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from PIL import Image
 
 from sr_jax import command_line, evaluate, sample
 from sr_jax.errors import UserError
+from sr_jax.evaluation import judging
 from tests.evaluation.conftest import data, make_generator, make_judges, runs
 
 __all__ = ("data", "runs")
@@ -77,8 +78,8 @@ def test_sample_writes_the_clips_of_a_split(monkeypatch, tmp_path, data):
     assert suffixes == [".json", ".mp4", ".mp4", ".npz", ".npz"]
 
 
-def _evaluate(monkeypatch, *arguments: str, load=lambda _: make_judges()) -> None:
-    monkeypatch.setattr(evaluate, "load_judges", load)
+def _evaluate(monkeypatch, *arguments: str, load=lambda *_: make_judges()) -> None:
+    monkeypatch.setattr(judging, "load_judges", load)
     # Keys of the config are looked for in here.
     monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
     command_line.parse(evaluate.FLAGS, sys.argv, config=evaluate.CONFIG)
@@ -89,6 +90,7 @@ def _evaluate(monkeypatch, *arguments: str, load=lambda _: make_judges()) -> Non
     ("arguments", "words"),
     [
         (("--config.batch_size=0",), "config.batch_size is 0: it must be at least 1"),
+        (("--config.metrics=('psnr','sharpness')",), "no metric is called 'sharpness': choose one of face_found, "),
         (("--output={tmp}/x.npz",), r"x\.npz must be a file that ends in \.json"),
         (("--output={tmp}",), r"must be a file that ends in \.json"),
         (("--output={tmp}/folder.json",), r"folder\.json must be a file"),
@@ -100,7 +102,7 @@ def test_evaluate_tells_of_bad_flags_before_it_loads_the_judges(monkeypatch, tmp
     (tmp_path / "folder.json").mkdir()
     (tmp_path / "file").touch()
 
-    def load(_):
+    def load(*_):
         raise AssertionError("the judges are loaded")
 
     given = [f"--generated={runs['control']}", "--reference=r", f"--output={tmp_path}/m.json"]

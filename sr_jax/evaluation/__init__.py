@@ -1,1 +1,1 @@
-"""Sampling held-out clips, scoring them with judges that never supervised, and reporting what came out."""
+"""Scoring generated clips with judges that never supervised, and reporting what came out."""

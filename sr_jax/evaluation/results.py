@@ -1,14 +1,14 @@
 """The result of an evaluation on disk: `metrics.json`, `metrics.npz` and the depth that the judge read, as videos.
 
-`metrics.json` holds, for the generated clips and for the real ones as the codec encodes them, the scores of every clip
-and their means, and what made them. `metrics.npz` holds what needs arrays: scores frame by frame `[N, F]` and flow
-features `[N, F - 1, D]`, in the order of the clips.
+`metrics.json` holds what was measured and, for the generated clips and for the real ones as the codec encodes them, the
+scores of every clip and their means, and what made them. `metrics.npz` holds what needs arrays: scores frame by frame
+`[N, F]`, and the features of metrics of sets, `[N, ...]`, in the order of the clips.
 """
 
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sr_jax.errors import UserError
-from sr_jax.evaluation.scores import CLIP_SCORES, MOTION_SCORE, Score
-from sr_jax.evaluation.scoring import ClipScores, set_motion_score
+from sr_jax.evaluation.metrics.base import Description, Score, find_metric, mean_where_defined
+from sr_jax.evaluation.scoring import ClipScores
 
 RESULTS_FILE = "metrics.json"
 """The usual name of the results in a folder of generated clips."""
 
-SERIES = ("id_score", "structure_error")
+KINDS = ("generated", "codec")
+"""What is scored: the generated clips, and the real ones as the codec encodes them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,20 +31,27 @@ class Results:
     """An evaluation.
 
     Attributes:
+        metrics: What was measured, in the order of the table.
         clips: For each clip `clip_id`, `prompt`, `source` (the video it is from), `labels` (plain values only), and its
             scores `generated` and `codec` by key.
-        means: Means `generated` and `codec` of each score by key, the motion score included; None where not defined.
+        means: Means `generated` and `codec` of each score by key, or its value of the set; None where not defined.
         about: What was evaluated and by whom: folders, judges, frames a second, what made the clips.
-        arrays: See the module; names are `<what>_generated`, `<what>_codec`, and `flow_real`.
+        arrays: See the module; names are `<what>_generated` and `<what>_codec`, and for features `<what>_real`.
     """
 
+    metrics: list[Description]
     clips: list[dict[str, Any]]
     means: dict[str, dict[str, float | None]]
     about: dict[str, Any]
     arrays: dict[str, Float[np.ndarray, "n ..."]]
 
+    @property
+    def scores(self) -> list[Score]:
+        """What was measured, in the order of the table."""
+        return [metric.score for metric in self.metrics]
+
     def values(self, score: Score, kind: str) -> Float[np.ndarray, " n"]:
-        """A score of all clips, NaN where not defined; `kind` is "generated" or "codec"."""
+        """A score of all clips, NaN where not defined; `kind` is one of `KINDS`."""
         return np.array([clip[kind][score.key] for clip in self.clips], np.float64)
 
     def groups(self) -> Int[np.ndarray, " n"]:
@@ -59,6 +67,7 @@ class Results:
 
 
 def collect(
+    metrics: Sequence[Description],
     entries: Sequence[Mapping[str, Any]],
     generated: Sequence[ClipScores],
     codec: Sequence[ClipScores],
@@ -67,12 +76,12 @@ def collect(
     """Puts the scores of all clips together.
 
     Args:
+        metrics: What was measured.
         entries: Index entries of the clips.
         generated: Scores of the generated clips, in the same order.
-        codec: Scores of the real clips as the codec encodes them.
+        codec: Scores of the real clips as the codec encodes them, with features of the real clips.
         about: See `Results`.
     """
-    kinds = {"generated": generated, "codec": codec}
     clips = [
         {
             "clip_id": entry["clip_id"],
@@ -84,11 +93,12 @@ def collect(
         }
         for entry, ours, real in zip(entries, generated, codec, strict=True)
     ]
-    arrays = {"flow_real": np.stack([item.real_flow for item in codec])}
-    for kind, scores in kinds.items():
-        arrays[f"flow_{kind}"] = np.stack([item.flow for item in scores])
-        arrays |= {f"{name}_{kind}": np.stack([item.series[name] for item in scores]) for name in SERIES}
-    return Results(clips, {kind: _means(scores) for kind, scores in kinds.items()}, dict(about), arrays)
+    arrays = {f"{name}_real": _stacked(item.real_features[name] for item in codec) for name in codec[0].real_features}
+    for kind, scores in zip(KINDS, (generated, codec), strict=True):
+        arrays |= {f"{name}_{kind}": _stacked(item.features[name] for item in scores) for name in scores[0].features}
+        arrays |= {f"{name}_{kind}": _stacked(item.frames[name] for item in scores) for name in scores[0].frames}
+    means = {kind: {metric.score.key: _mean(metric, kind, clips, arrays) for metric in metrics} for kind in KINDS}
+    return Results(list(metrics), clips, means, dict(about), arrays)
 
 
 def write_results(results: Results, path: Path) -> None:
@@ -99,6 +109,7 @@ def write_results(results: Results, path: Path) -> None:
         np.savez_compressed(file, **{name: array.astype(np.float32) for name, array in results.arrays.items()})
     os.replace(partial, path.with_suffix(".npz"))
     content = {name: getattr(results, name) for name in ("about", "means", "clips")}
+    content |= {"metrics": [dataclasses.asdict(metric) for metric in results.metrics]}
     partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
     os.replace(partial, path)
 
@@ -115,7 +126,8 @@ def read_results(path: Path) -> Results:
         content = json.loads(path.read_text())
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
             arrays = {name: stored[name].astype(np.float64) for name in stored}
-        results = Results(content["clips"], content["means"], content["about"], arrays)
+        metrics = [Description(**metric | {"score": Score(**metric["score"])}) for metric in content["metrics"]]
+        results = Results(metrics, content["clips"], content["means"], content["about"], arrays)
         told = all("identity" in clip["labels"] or "source" in clip for clip in results.clips)
     # Missing, cut short or of another kind: all of them different built-in exceptions.
     except Exception as error:
@@ -125,9 +137,24 @@ def read_results(path: Path) -> Results:
     return results
 
 
-def _means(scores: Sequence[ClipScores]) -> dict[str, float | None]:
-    means: dict[str, float | None] = {MOTION_SCORE.key: set_motion_score(scores)}
-    for score in CLIP_SCORES:
-        defined = [item.values[score.key] for item in scores if item.values[score.key] is not None]
-        means[score.key] = float(np.mean(defined)) if defined else None
-    return means
+def summary(results: Results) -> str:
+    """The means as a small table in plain text."""
+    lines = [f"{'mean of ' + str(len(results.clips)) + ' clips':<24}{'generated':>12}{'codec only':>12}"]
+    for score in results.scores:
+        values = [results.means[kind][score.key] for kind in KINDS]
+        cells = ["-" if value is None else f"{value:.{score.digits}f}" for value in values]
+        lines.append(f"{score.label + (f' ({score.unit})' if score.unit else ''):<24}{cells[0]:>12}{cells[1]:>12}")
+    return "\n".join(lines)
+
+
+def _stacked(arrays: Iterable[Float[np.ndarray, "..."]]) -> Float[np.ndarray, "n ..."]:
+    return np.stack(list(arrays))
+
+
+def _mean(
+    metric: Description, kind: str, clips: Sequence[Mapping[str, Any]], arrays: Mapping[str, np.ndarray]
+) -> float | None:
+    if metric.level == "clip":
+        return mean_where_defined([clip[kind][metric.score.key] for clip in clips])
+    ours, real = (arrays[f"{metric.features_name}_{of}"] for of in (kind, "real"))
+    return mean_where_defined(find_metric(metric.name).value(ours, real, np.ones((1, len(clips)), int)))

@@ -2,59 +2,21 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Float
 
 from sr_jax.backbones.codec import VideoCodec
 from sr_jax.errors import UserError
-from sr_jax.evaluation.metrics.identity import face_embeddings, identity_similarity
-from sr_jax.evaluation.metrics.motion import flow_features, motion_magnitude, motion_score, optical_flow
-from sr_jax.evaluation.metrics.psnr import psnr
-from sr_jax.evaluation.metrics.ssim import ssim
-from sr_jax.evaluation.metrics.structure import structure_error
-from sr_jax.media.video import read_video, to_uint8, to_unit_range
-from sr_jax.teachers.base import FaceTeacher
-from sr_jax.teachers.depth.colours import invert_colour, normalise_disparity, read_disparity
+from sr_jax.evaluation.judges import Judges
+from sr_jax.evaluation.metrics.base import Clip, ClipMetric, SetMetric
+from sr_jax.media.video import read_video, to_unit_range
+from sr_jax.teachers.depth.colours import normalise_disparity, read_disparity
 from sr_jax.teachers.depth.files import depth_path
-
-
-@dataclasses.dataclass(frozen=True)
-class Clip:
-    """One clip to score, with the real one.
-
-    Attributes:
-        clip_id: Its name.
-        real: The real frames `[F, H, W, 3]`.
-        disparity: The real clip's true disparity in [0, 1], `[F, H, W]`.
-        latents: What is scored, `[T, h, w, C]`.
-    """
-
-    clip_id: str
-    real: UInt8[np.ndarray, "f h w 3"]
-    disparity: Float[np.ndarray, "f h w"]
-    latents: Float[np.ndarray, "t y x c"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Judges:
-    """What reads the clips. None of it may have supervised the model that is scored, the codec excepted.
-
-    Attributes:
-        codec: Decodes latents to pixels.
-        read_depth: From clean latents to the coloured depth video seen in them; see `structure.depth_reader`.
-        faces: Finds and embeds faces.
-        colour_map: Of the coloured depth.
-    """
-
-    codec: VideoCodec
-    read_depth: Callable[[Float[Array, "b t y x c"]], Float[np.ndarray, "b f h w 3"]]
-    faces: FaceTeacher
-    colour_map: str = "inferno"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,18 +24,18 @@ class ClipScores:
     """Everything measured on one clip.
 
     Attributes:
-        values: The scores of `scores.CLIP_SCORES` by key; None where a score is not defined.
-        series: `id_score` and `structure_error` frame by frame, `[F]`; NaN where not defined.
-        flow: Flow features of the scored clip, `[F - 1, D]`.
-        real_flow: Flow features of the real clip.
-        depth: The disparity that the judge read, in [0, 1], `[F, H, W]`.
+        values: By the key of each metric of clips; None where it is not defined.
+        frames: The same frame by frame, `[F]`, for the scores that have `by_frame`; NaN where not defined.
+        features: What metrics of sets keep of the scored clip, by their `features_name`.
+        real_features: The same of the real clip, or empty.
+        structure: The disparity that the judge read, in [0, 1], `[F, H, W]`; None without that judge.
     """
 
     values: dict[str, float | None]
-    series: dict[str, Float[np.ndarray, " f"]]
-    flow: Float[np.ndarray, "g d"]
-    real_flow: Float[np.ndarray, "g d"]
-    depth: Float[np.ndarray, "f h w"]
+    frames: dict[str, Float[np.ndarray, " f"]]
+    features: dict[str, Float[np.ndarray, "..."]]
+    real_features: dict[str, Float[np.ndarray, "..."]]
+    structure: Float[np.ndarray, "f h w"] | None
 
 
 def generated_ids(generated: Path, index: Mapping[str, Any]) -> list[str]:
@@ -115,8 +77,22 @@ def real_clips(reference: Path, clip_ids: Sequence[str], codec: VideoCodec) -> I
         yield Clip(clip_id, real, disparity, np.asarray(codec.encode(jnp.asarray(to_unit_range(real)[None]))[0][0]))
 
 
-def score_clips(clips: Iterator[Clip], judges: Judges, *, batch_size: int) -> Iterator[tuple[str, ClipScores]]:
+def score_clips(
+    clips: Iterator[Clip],
+    judges: Judges,
+    metrics: Sequence[ClipMetric | SetMetric],
+    *,
+    batch_size: int,
+    with_real: bool = False,
+) -> Iterator[tuple[str, ClipScores]]:
     """Scores clips in order, `batch_size` at a time.
+
+    Args:
+        clips: What is scored.
+        judges: Those that the metrics need.
+        metrics: What to measure.
+        batch_size: Clips in one call of the networks.
+        with_real: Whether to keep features of the real clips too.
 
     Yields:
         Clip id and scores.
@@ -125,67 +101,31 @@ def score_clips(clips: Iterator[Clip], judges: Judges, *, batch_size: int) -> It
         UserError: When a clip differs in size from the real one.
     """
     while batch := list(itertools.islice(clips, batch_size)):
-        latents = np.stack([clip.latents for clip in batch])
-        # The last batch is filled up: one shape, one compilation.
-        latents = jnp.concatenate([latents, np.repeat(latents[-1:], batch_size - len(batch), axis=0)])
-        frames = to_uint8(judges.codec.decode_to_host(latents)[: len(batch)])
-        if frames.shape[1:] != batch[0].real.shape:
-            raise UserError(f"generated clips are {_size(frames[0])}, the real ones {_size(batch[0].real)}")
-        colours = judges.read_depth(latents)
-        similarity, shown = _identity(batch, frames, judges.faces)
-        for row, clip in enumerate(batch):
-            depth = invert_colour(colours[row], judges.colour_map)
-            yield clip.clip_id, _clip_scores(clip, frames[row], depth, similarity[row], shown[row])
+        for clip in judges.read(batch, batch_size):
+            real = _features(clip.real(), metrics) if with_real else {}
+            yield clip.clip_id, _measure(clip, metrics, real)
 
 
-def set_motion_score(scores: Sequence[ClipScores]) -> float:
-    """The motion score of a set of clips."""
-    flow, real_flow = (np.stack([getattr(item, name) for item in scores]) for name in ("flow", "real_flow"))
-    return float(motion_score(flow, real_flow)[0])
-
-
-def _clip_scores(
-    clip: Clip,
-    frames: UInt8[np.ndarray, "f h w 3"],
-    depth: Float[np.ndarray, "f h w"],
-    similarity: Float[np.ndarray, " f"],
-    shown: Float[np.ndarray, " f"],
+def _measure(
+    clip: Clip, metrics: Sequence[ClipMetric | SetMetric], real_features: dict[str, Float[np.ndarray, "..."]]
 ) -> ClipScores:
-    flow, real_flow = optical_flow(frames), optical_flow(clip.real)
-    structure = structure_error(depth, clip.disparity)
-    values = {
-        "structure_error": float(structure.mean()),
-        "id_score": _mean_if_any(similarity),
-        "psnr": float(psnr(frames, clip.real).mean()),
-        "ssim": float(ssim(frames, clip.real).mean()),
-        "face_found": _mean_if_any(100 * shown),
-        "motion_magnitude": motion_magnitude(flow),
-    }
-    series = {"id_score": similarity, "structure_error": structure}
-    return ClipScores(values, series, flow_features(flow), flow_features(real_flow), depth)
-
-
-def _mean_if_any(values: Float[np.ndarray, " f"]) -> float | None:
-    defined = values[np.isfinite(values)]
-    return float(defined.mean()) if defined.size else None
-
-
-def _identity(
-    batch: Sequence[Clip], frames: UInt8[np.ndarray, "n f h w 3"], faces: FaceTeacher
-) -> tuple[Float[np.ndarray, "n f"], Float[np.ndarray, "n f"]]:
-    """Similarity to the real first frame, and 1 or 0 for a face found or missed where the real frame shows one.
-
-    Both NaN where not defined. The frames of all clips go to the judge together, which is faster.
-    """
-    real = np.stack([clip.real for clip in batch])
-    both = np.stack([real, frames])
-    embeddings, present = face_embeddings(both.reshape(-1, *both.shape[3:]), faces)
-    (anchors, ours), (anchor_present, ours_present) = (
-        array.reshape(*both.shape[:3], *array.shape[1:]) for array in (embeddings, present)
+    measured = {metric.score: metric.measure(clip) for metric in metrics if metric.level == "clip"}
+    return ClipScores(
+        values={score.key: item.value for score, item in measured.items()},
+        frames={score.key: item.frames for score, item in measured.items() if score.by_frame},
+        features=_features(clip, metrics),
+        real_features=real_features,
+        structure=clip.structure,
     )
-    rows = zip(ours, ours_present, anchors[:, 0], anchor_present[:, 0], strict=True)
-    similarity = [identity_similarity(clip, found & known, anchor) for clip, found, anchor, known in rows]
-    return np.stack(similarity), np.where(anchor_present, ours_present.astype(float), np.nan)
+
+
+def _features(clip: Clip, metrics: Sequence[ClipMetric | SetMetric]) -> dict[str, Float[np.ndarray, "..."]]:
+    """The features of one clip that metrics of sets keep, by their names."""
+    features = {}
+    for metric in metrics:
+        if metric.level == "set" and metric.features_name not in features:
+            features[metric.features_name] = metric.features(clip)
+    return features
 
 
 def _read_real(reference: Path, clip_id: str) -> tuple[np.ndarray, np.ndarray]:
@@ -196,7 +136,3 @@ def _read_real(reference: Path, clip_id: str) -> tuple[np.ndarray, np.ndarray]:
     if disparity.shape != frames.shape[:3]:
         raise UserError(f"{depth_path(path)} does not have the size of {path.name}: prepare the dataset again")
     return frames, disparity
-
-
-def _size(frames: np.ndarray) -> str:
-    return f"{frames.shape[0]} frames of {frames.shape[1]}x{frames.shape[2]} pixels"

@@ -8,9 +8,8 @@ from pathlib import Path
 import tensorboardX
 import tqdm
 
+from sr_jax.checkpoints.logs import METRICS_FILE, read_metrics
 from sr_jax.outputs import replacing
-
-METRICS_FILE = "metrics.jsonl"
 
 
 class MetricLog:
@@ -67,13 +66,3 @@ class MetricLog:
         if self._enabled:
             self._file.close()
             self._board.close()
-
-
-def read_metrics(workdir: Path) -> list[dict[str, float | int]]:
-    """The lines of a workdir's `metrics.jsonl`, oldest first; a line that a kill cut short is left out."""
-    path = workdir / METRICS_FILE
-    if not path.exists():
-        return []
-    lines = path.read_text().split("\n")
-    # What follows the last newline was cut short.
-    return [json.loads(line) for line in lines[:-1] if line]

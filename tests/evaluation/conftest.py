@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from sr_jax.backbones.base import ClipSize
+from sr_jax.configs.evaluate import get_config
 from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.evaluation import judging
-from sr_jax.evaluation.metrics.structure import depth_reader
+from sr_jax.evaluation.judges import Judges, depth_reader
+from sr_jax.evaluation.metrics.base import build_metrics
 from sr_jax.evaluation.results import write_results
 from sr_jax.generation.generator import Generator, generate_split
 from sr_jax.generation.pipeline import ImageToVideo
@@ -73,8 +75,13 @@ def make_judges(workdir: str = "wj") -> judging.LoadedJudges:
         "face_recogniser": {"name": "colour_recogniser", "weight_hash": "r1"},
         "codec": {"name": codec.name, "weight_hash": codec.weight_hash},
     }
-    loaded = judging.Judges(codec, depth_reader(lambda latents: latents, codec), colour_faces())
-    return judging.LoadedJudges(loaded, about, {}, Path(workdir))
+    judges = Judges(codec, depth_reader(lambda latents: latents, codec), colour_faces())
+    return judging.LoadedJudges(judges, about, {}, Path(workdir))
+
+
+def make_metrics() -> dict:
+    """The metrics of `configs/evaluate.py`."""
+    return build_metrics(get_config())
 
 
 @pytest.fixture(scope="session")
@@ -86,9 +93,8 @@ def runs(data, tmp_path_factory) -> dict[str, Path]:
         folders[name] = folder / name
         generator = make_generator(strength=strength, checkpoint=str(folder / f"w_{name}"))
         generate_split(generator, data, "test", folders[name], limit=None)
-        results = judging.judge_folder(
-            make_judges(), folders[name], data / "clips" / "test", folders[name] / "depth", batch_size=3
-        )
+        reference, depth = data / "clips" / "test", folders[name] / "depth"
+        results = judging.judge_folder(make_judges(), make_metrics(), folders[name], reference, depth, batch_size=3)
         write_results(results, folders[name] / "metrics.json")
     return folders
 

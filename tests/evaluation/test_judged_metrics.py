@@ -1,7 +1,8 @@
 import numpy as np
 
-from sr_jax.evaluation.metrics.identity import face_embeddings, identity_similarity
-from sr_jax.evaluation.metrics.structure import structure_error
+from sr_jax.evaluation.judges import find_faces
+from sr_jax.evaluation.metrics.id_score import identity_similarity
+from sr_jax.evaluation.metrics.structure_error import structure_error
 from sr_jax.teachers.base import Face, FaceTeacher
 
 
@@ -37,7 +38,7 @@ def test_similarity_uses_the_largest_face_and_leaves_out_frames_without_one():
     frames[1, 2:, 2:] = [0, 100, 0]
     frames[3, 2:, 2:] = [90, 90, 0]
     frames[:, 0:2, 0:2] = frames[:, 7:8, 7:8] * 0  # the small box holds no colour
-    embeddings, present = face_embeddings(frames, FaceTeacher(_Detector(), _Recogniser()))
+    embeddings, present = find_faces(frames, FaceTeacher(_Detector(), _Recogniser()))
     np.testing.assert_array_equal(present, [True, True, False, True])
     cosines = identity_similarity(embeddings, present, embeddings[0])
     np.testing.assert_allclose(cosines, [1, 0, np.nan, np.sqrt(0.5)], atol=1e-6)

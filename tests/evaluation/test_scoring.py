@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import ml_collections
 import numpy as np
@@ -8,15 +9,18 @@ import pytest
 from sr_jax.data.clips import read_index
 from sr_jax.errors import UserError
 from sr_jax.evaluation import judging
-from sr_jax.evaluation.metrics.identity import face_embeddings
-from sr_jax.evaluation.metrics.motion import flow_features, motion_score, optical_flow
+from sr_jax.evaluation.flow import optical_flow
+from sr_jax.evaluation.judges import find_faces
+from sr_jax.evaluation.metrics import id_score
+from sr_jax.evaluation.metrics.base import JUDGES, Clip
+from sr_jax.evaluation.metrics.motion_score import flow_features, motion_score
+from sr_jax.evaluation.metrics.psnr import Metric as PSNR
 from sr_jax.evaluation.metrics.psnr import psnr
 from sr_jax.evaluation.results import read_results
-from sr_jax.evaluation.scores import CLIP_SCORES, ID_SCORE, PSNR
-from sr_jax.evaluation.scoring import Clip, generated_clips, generated_ids, score_clips
+from sr_jax.evaluation.scoring import ClipScores, generated_clips, generated_ids, score_clips
 from sr_jax.media.video import read_video, to_unit_range
 from sr_jax.models.functional import Functional
-from tests.evaluation.conftest import CLIPS, make_judges
+from tests.evaluation.conftest import CLIPS, make_judges, make_metrics
 from tests.evaluation.fakes import FRAMES, HEIGHT, WIDTH, PatchCodec, PullingNetwork, colour_faces, real_clip
 
 
@@ -25,16 +29,24 @@ def _clip(name: str, real: np.ndarray, shown: np.ndarray) -> Clip:
     return Clip(name, real, disparity, np.asarray(PatchCodec().encode(to_unit_range(shown)[None])[0][0]))
 
 
+def _scored(clips: list[Clip], **options) -> list[tuple[str, ClipScores]]:
+    return list(score_clips(iter(clips), make_judges().judges, list(make_metrics().values()), **options))
+
+
 def test_scores_of_one_clip_are_those_of_the_metrics():
     real, shown = real_clip(0), real_clip(1)
-    [(name, scores)] = score_clips(iter([_clip("a", real, shown)]), make_judges().judges, batch_size=4)
-    assert name == "a" and scores.values.keys() == {score.key for score in CLIP_SCORES}
+    [(name, scores)] = _scored([_clip("a", real, shown)], batch_size=4, with_real=True)
+    keys = {metric.score.key for metric in make_metrics().values() if metric.level == "clip"}
+    assert name == "a" and scores.values.keys() == keys
     np.testing.assert_allclose(scores.values["psnr"], psnr(shown, real).mean(), rtol=1e-6)
-    embeddings, _ = face_embeddings(np.concatenate([real[:1], shown]), colour_faces())
-    np.testing.assert_allclose(scores.series["id_score"], embeddings[1:] @ embeddings[0], rtol=1e-5)
+    embeddings, _ = find_faces(np.concatenate([real[:1], shown]), colour_faces())
+    np.testing.assert_allclose(scores.frames["id_score"], embeddings[1:] @ embeddings[0], rtol=1e-5)
     np.testing.assert_allclose(scores.values["id_score"], (embeddings[1:] @ embeddings[0]).mean(), rtol=1e-5)
-    np.testing.assert_allclose(scores.flow, flow_features(optical_flow(shown)))
-    np.testing.assert_allclose(scores.values["structure_error"], 100 * scores.depth.mean(), rtol=1e-5)
+    np.testing.assert_allclose(scores.features["flow"], flow_features(optical_flow(shown)))
+    np.testing.assert_array_equal(scores.real_features["flow"], flow_features(optical_flow(real)))
+    length = np.linalg.norm(optical_flow(shown), axis=-1).mean()
+    np.testing.assert_allclose(scores.values["motion_magnitude"], length, rtol=1e-12)
+    np.testing.assert_allclose(scores.values["structure_error"], 100 * scores.structure.mean(), rtol=1e-5)
     assert scores.values["face_found"] == 100.0
 
 
@@ -44,9 +56,9 @@ def test_missing_faces_count_as_not_found_and_leave_the_similarity_out():
     half[2:] = 0
     dark = np.zeros_like(real)
     clips = [_clip("half", real, half), _clip("no face in the real clip", dark, real)]
-    (_, first), (_, second) = score_clips(iter(clips), make_judges().judges, batch_size=2)
+    (_, first), (_, second) = _scored(clips, batch_size=2)
     assert first.values["face_found"] == pytest.approx(100 * 2 / FRAMES)
-    np.testing.assert_array_equal(np.isnan(first.series["id_score"]), [False, False, True, True, True])
+    np.testing.assert_array_equal(np.isnan(first.frames["id_score"]), [False, False, True, True, True])
     np.testing.assert_allclose(first.values["id_score"], 1, atol=1e-3)
     assert second.values["id_score"] is None and second.values["face_found"] is None
 
@@ -54,7 +66,7 @@ def test_missing_faces_count_as_not_found_and_leave_the_similarity_out():
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_scores_do_not_depend_on_batches(batch_size):
     clips = [_clip(str(seed), real_clip(seed), real_clip(seed + 1)) for seed in range(3)]
-    scores = dict(score_clips(iter(clips), make_judges().judges, batch_size=batch_size))
+    scores = dict(_scored(clips, batch_size=batch_size))
     assert list(scores) == ["0", "1", "2"]
     expected = psnr(real_clip(3), real_clip(2)).mean()
     np.testing.assert_allclose(scores["2"].values["psnr"], expected, rtol=1e-6)
@@ -64,7 +76,7 @@ def test_a_clip_of_another_size_is_refused():
     small = np.asarray(PatchCodec().encode(np.zeros((1, 5, 8, 16, 3), np.float32))[0][0])
     clip = Clip("a", real_clip(0), np.zeros((FRAMES, HEIGHT, WIDTH), np.float32), small)
     with pytest.raises(UserError, match="5 frames of 8x16 pixels, the real ones 5 frames of 16x16"):
-        list(score_clips(iter([clip]), make_judges().judges, batch_size=1))
+        _scored([clip], batch_size=1)
 
 
 def test_results_come_back_from_disk(runs, data):
@@ -74,9 +86,9 @@ def test_results_come_back_from_disk(runs, data):
     assert results.clips[1]["source"] == "video0.mp4"
     np.testing.assert_array_equal(results.groups(), [0, 0, 1, 1, 2])
     assert results.group_name == "people"
-    np.testing.assert_allclose(results.means["generated"]["psnr"], results.values(PSNR, "generated").mean())
+    np.testing.assert_allclose(results.means["generated"]["psnr"], results.values(PSNR.score, "generated").mean())
     np.testing.assert_allclose(results.means["codec"]["psnr"], 100, atol=1)
-    np.testing.assert_allclose(results.values(ID_SCORE, "codec"), 1, atol=0.01)
+    np.testing.assert_allclose(results.values(id_score.Metric.score, "codec"), 1, atol=0.01)
     flow = motion_score(results.arrays["flow_generated"], results.arrays["flow_real"])
     np.testing.assert_allclose(results.means["generated"]["motion_score"], flow, rtol=1e-3)
     assert results.arrays["id_score_generated"].shape == (CLIPS, FRAMES)
@@ -106,6 +118,11 @@ def test_results_from_before_they_named_videos_need_labels_of_people(runs, tmp_p
         read_results(tmp_path / "metrics.json")
 
 
+def _judge(generated: Path, data: Path, output: Path, workdir: str = "wj"):
+    reference, depth = data / "clips" / "test", output / "depth"
+    return judging.judge_folder(make_judges(workdir), make_metrics(), generated, reference, depth, batch_size=2)
+
+
 def test_folders_that_do_not_fit_are_refused(runs, data, tmp_path):
     reference = data / "clips" / "test"
     with pytest.raises(UserError, match="keep_clips"):
@@ -119,7 +136,7 @@ def test_folders_that_do_not_fit_are_refused(runs, data, tmp_path):
     with pytest.raises(UserError, match=r"held_out000\.npz: remove it"):
         list(generated_clips(tmp_path, reference, ["held_out000"]))
     with pytest.raises(UserError, match="w1 supervised the clips"):
-        judging.judge_folder(make_judges("w1"), runs["control"], reference, tmp_path / "depth", batch_size=2)
+        _judge(runs["control"], data, tmp_path, "w1")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +151,7 @@ def test_clips_of_another_codec_or_supervised_by_the_judge_are_refused(runs, dat
     assert settings.keys() >= made_with.keys()
     (tmp_path / "sampling.json").write_text(json.dumps(settings | made_with))
     with pytest.raises(UserError, match=message):
-        judging.judge_folder(make_judges(), tmp_path, data / "clips" / "test", tmp_path / "depth", batch_size=2)
+        _judge(tmp_path, data, tmp_path)
 
 
 def _checkpoint(monkeypatch, *, recogniser: str = "t0", codec: str = "c0", structure_input: str = "clean"):
@@ -155,7 +172,8 @@ def _checkpoint(monkeypatch, *, recogniser: str = "t0", codec: str = "c0", struc
     monkeypatch.setattr(judging, "open_params", lambda workdir: (params, json.loads(json.dumps(meta))))
     monkeypatch.setattr(judging, "load_codec", lambda section: PatchCodec())
     monkeypatch.setattr(judging, "load_face_teacher", lambda section: colour_faces())
-    monkeypatch.setattr(judging, "build_structure", lambda *_, **__: Functional(lambda rngs: PullingNetwork()))
+    monkeypatch.setattr(judging, "structure_backbone_of", lambda trained: None)
+    monkeypatch.setattr(judging, "structure_network", lambda *_, **__: Functional(lambda rngs: PullingNetwork()))
 
 
 def _config(structure: str = "wj") -> ml_collections.ConfigDict:
@@ -164,10 +182,17 @@ def _config(structure: str = "wj") -> ml_collections.ConfigDict:
 
 def test_loaded_judges_say_who_they_are(monkeypatch):
     _checkpoint(monkeypatch)
-    loaded = judging.load_judges(_config())
+    loaded = judging.load_judges(_config(), JUDGES)
     assert loaded.about["structure"] == {"workdir": "wj", "seed": 1, "step": 4}
     assert loaded.about["face_recogniser"] == {"name": "colour_recogniser", "weight_hash": "r1"}
     assert loaded.judges.colour_map == "viridis"
+
+
+def test_judges_that_no_metric_needs_are_not_loaded(monkeypatch):
+    monkeypatch.setattr(judging, "load_codec", lambda section: PatchCodec())
+    loaded = judging.load_judges(_config(""), ())
+    assert loaded.about.keys() == {"codec"}
+    assert loaded.judges.read_structure is loaded.judges.faces is loaded.structure_workdir is None
 
 
 @pytest.mark.parametrize(
@@ -182,4 +207,4 @@ def test_loaded_judges_say_who_they_are(monkeypatch):
 def test_judges_that_cannot_judge_are_refused(monkeypatch, checkpoint, config, message):
     _checkpoint(monkeypatch, **checkpoint)
     with pytest.raises(UserError, match=message):
-        judging.load_judges(config)
+        judging.load_judges(config, JUDGES)

@@ -7,7 +7,8 @@ from unittest import mock
 import pytest
 from tensorboardX.proto import event_pb2
 
-from sr_jax.training.logs import METRICS_FILE, MetricLog, read_metrics
+from sr_jax.checkpoints.logs import METRICS_FILE, read_metrics
+from sr_jax.training.logs import MetricLog
 
 
 def _log(workdir, first_step):

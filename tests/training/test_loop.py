@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sr_jax.checkpoints.logs import read_metrics
 from sr_jax.checkpoints.reading import read_meta
 from sr_jax.errors import UserError
-from sr_jax.training.logs import read_metrics
 from sr_jax.training.loop import train
 from sr_jax.training.state import average
 from sr_jax.training.window import MetricWindow

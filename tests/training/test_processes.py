@@ -13,10 +13,10 @@ import jax
 import numpy as np
 import pytest
 
+from sr_jax.checkpoints.logs import read_metrics
 from sr_jax.configs import base
 from sr_jax.data.pipeline import train_batches
 from sr_jax.training import loop
-from sr_jax.training.logs import read_metrics
 from sr_jax.training.loop import train
 from tests.training.helpers import assert_equal_but_for_rounding, load_params
 

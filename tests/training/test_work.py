@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from sr_jax.checkpoints.logs import read_metrics
 from sr_jax.parallel.chips import TPU_V5E, find_chip
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.planning.operations import count_flops
 from sr_jax.planning.planner import described_stage_one
 from sr_jax.training import builders
-from sr_jax.training.logs import read_metrics
 from sr_jax.training.loop import train
 from sr_jax.training.program import abstract_batch, build_program, record_spec
 from sr_jax.training.speed import Speedometer

@@ -3,9 +3,21 @@
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from sr_jax.evaluation.metrics.base import Clip, ClipMetric, Measurement, Score
+
 # Equal frames have infinite PSNR, which no mean survives. 100 dB is far above what 8-bit frames that differ can reach
 # in practice, and is the usual cap of video benchmarks.
 _CAP_DB = 100.0
+
+
+class Metric(ClipMetric):
+    """PSNR, mean over frames."""
+
+    score = Score("psnr", "PSNR", "dB", +1, 2, "Peak signal-to-noise ratio to the real clip, mean over frames.")
+
+    def measure(self, clip: Clip) -> Measurement:
+        """The mean over frames, not PSNR of the mean error."""
+        return Measurement(float(psnr(clip.video, clip.reference).mean()))
 
 
 def psnr(generated: UInt8[np.ndarray, "f h w 3"], reference: UInt8[np.ndarray, "f h w 3"]) -> Float[np.ndarray, " f"]:

@@ -4,6 +4,18 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from skimage.metrics import structural_similarity
 
+from sr_jax.evaluation.metrics.base import Clip, ClipMetric, Measurement, Score
+
+
+class Metric(ClipMetric):
+    """SSIM, mean over frames."""
+
+    score = Score("ssim", "SSIM", "", +1, 4, "Structural similarity to the real clip, mean over frames.")
+
+    def measure(self, clip: Clip) -> Measurement:
+        """The mean over frames."""
+        return Measurement(float(ssim(clip.video, clip.reference).mean()))
+
 
 def ssim(generated: UInt8[np.ndarray, "f h w 3"], reference: UInt8[np.ndarray, "f h w 3"]) -> Float[np.ndarray, " f"]:
     """SSIM of each frame with the settings of Wang et al. (2004): Gaussian window, sigma 1.5, 11 x 11.

@@ -1,9 +1,13 @@
-"""Charts as inline SVG, coloured by the page's style sheet so that they follow its light and dark theme."""
+"""Charts as inline SVG, coloured by the page's style sheet so that they follow its light and dark theme.
+
+The one place where markup is put together in Python: its parts are numbers, and texts that are escaped here.
+"""
 
 import dataclasses
-import html
 import math
 from collections.abc import Sequence
+
+from markupsafe import Markup, escape
 
 _WIDTH, _HEIGHT = 380, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 38
@@ -50,7 +54,7 @@ class _Axis:
         return _log_ticks(self.low, self.high) if self.log else linear_ticks(self.low, self.high)
 
 
-def line_chart(lines: Sequence[Line], *, x_label: str, y_label: str, log: bool = False) -> str:
+def line_chart(lines: Sequence[Line], *, x_label: str, y_label: str, log: bool = False) -> Markup:
     """A line chart with axes, grid and bands.
 
     Args:
@@ -69,11 +73,12 @@ def line_chart(lines: Sequence[Line], *, x_label: str, y_label: str, log: bool =
     parts = [_grid(x_axis, y_axis), _labels(x_label, y_label)]
     parts += [_band(line, x_axis, y_axis) for line in lines if line.low]
     parts += [_curve(line, x_axis, y_axis) for line in lines]
-    title = html.escape(f"{y_label} against {x_label}")
-    return f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{title}">{"".join(parts)}</svg>'
+    title = escape(f"{y_label} against {x_label}")
+    size = f'class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}"'
+    return Markup(f'<svg {size} role="img" aria-label="{title}">{"".join(parts)}</svg>')
 
 
-def forest_mark(low: float, estimate: float, high: float, *, reach: float, style: str) -> str:
+def forest_mark(low: float, estimate: float, high: float, *, reach: float, style: str) -> Markup:
     """A small interval plot: a line from `low` to `high`, a dot at the estimate, a tick at zero.
 
     Args:
@@ -85,7 +90,7 @@ def forest_mark(low: float, estimate: float, high: float, *, reach: float, style
     """
     width, middle = 150, 11
     x = [6 + (value / reach + 1) / 2 * (width - 12) if reach else width / 2 for value in (low, estimate, high)]
-    return (
+    return Markup(
         f'<svg class="forest {style}" viewBox="0 0 {width} 22" width="{width}" height="22" aria-hidden="true">'
         f'<line class="zero" x1="{width / 2}" x2="{width / 2}" y1="2" y2="20"/>'
         f'<line class="reach" x1="{x[0]:.1f}" x2="{x[2]:.1f}" y1="{middle}" y2="{middle}"/>'
@@ -137,9 +142,9 @@ def _grid(x_axis: _Axis, y_axis: _Axis) -> str:
 def _labels(x_label: str, y_label: str) -> str:
     middle_x, middle_y = (_LEFT + _WIDTH - _RIGHT) / 2, (_TOP + _HEIGHT - _BOTTOM) / 2
     return (
-        f'<text class="label" x="{middle_x}" y="{_HEIGHT - 5}" text-anchor="middle">{html.escape(x_label)}</text>'
+        f'<text class="label" x="{middle_x}" y="{_HEIGHT - 5}" text-anchor="middle">{escape(x_label)}</text>'
         f'<text class="label" x="12" y="{middle_y}" text-anchor="middle" '
-        f'transform="rotate(-90 12 {middle_y})">{html.escape(y_label)}</text>'
+        f'transform="rotate(-90 12 {middle_y})">{escape(y_label)}</text>'
     )
 
 

@@ -1,73 +1,74 @@
 """The report's charts: training losses, losses by timestep, and scores over the time of a clip."""
 
-import html
+import dataclasses
 import itertools
 import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
+from markupsafe import Markup
 
 from sr_jax.evaluation.bootstrap import LEVEL, resample_counts
+from sr_jax.evaluation.metrics.base import Score
 from sr_jax.evaluation.report.charts import Line, line_chart
 from sr_jax.evaluation.report.inputs import Inputs, Training
-from sr_jax.evaluation.scores import ID_SCORE, STRUCTURE_ERROR, Score
 
 _STAGES = {"base": "Base run", "stage_one": "Stage one", "stage_two": "Stage two"}
-_LOSSES = {
-    "denoising": ("denoising loss", "MSE of v"),
-    "structure": ("structure loss", "MSE of the depth latent"),
-    "identity": ("identity loss", "L1 of the face embedding"),
-}
+_LOSS = re.compile(r"loss/(\w+)$")
 _BIN = re.compile(r"loss/(\w+)/t(\d+)-(\d+)$")
 _MOST_POINTS = 90
 
 
-def legend(names: Mapping[str, str]) -> str:
-    """Names with the colour of their lines; from CSS class to name."""
-    keys = [f'<span class="key {style}"><span>{html.escape(name)}</span></span>' for style, name in names.items()]
-    return f'<div class="legend">{"".join(keys)}</div>'
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """A chart.
+
+    Attributes:
+        title: Above it.
+        names: Of its lines, by their CSS classes.
+        chart: An `<svg>` element.
+    """
+
+    title: str
+    names: Mapping[str, str]
+    chart: Markup
 
 
-def loss_charts(trainings: Sequence[Training]) -> list[str]:
+def loss_charts(trainings: Sequence[Training]) -> list[Panel]:
     """One chart for each stage and loss, with a line for each training run that has it."""
     charts = []
-    for stage, stage_name in _STAGES.items():
-        for loss, (loss_name, unit) in _LOSSES.items():
-            key = f"loss/{loss}"
-            having = [run for run in trainings if _stage(run) == stage and any(key in line for line in run.lines)]
-            styles = line_styles(having)
-            lines = []
-            for run, style in zip(having, styles, strict=True):
-                points = [(line["step"], line[key]) for line in run.lines if key in line]
-                lines.append(Line(style, *thinned(np.array(points, float))))
-            if lines:
-                names = {style: run.name for run, style in zip(having, styles, strict=True)}
-                charts.append(_panel(f"{stage_name}: {loss_name}", names, lines, "training step", unit))
+    for stage, loss in itertools.product(_STAGES, _losses(trainings)):
+        key = f"loss/{loss}"
+        having = [run for run in trainings if _stage(run) == stage and any(key in line for line in run.lines)]
+        points = [[(line["step"], line[key]) for line in run.lines if key in line] for run in having]
+        lines = [
+            Line(style, *thinned(np.array(values, float)))
+            for style, values in zip(line_styles(having), points, strict=True)
+        ]
+        if lines:
+            charts.append(_loss_panel(stage, loss, having, lines, "training step"))
     return charts
 
 
-def timestep_charts(trainings: Sequence[Training]) -> list[str]:
+def timestep_charts(trainings: Sequence[Training]) -> list[Panel]:
     """Losses against the noise level: how much of a guess the predicted clean latent is."""
     charts = []
-    for stage in ("base", "stage_two"):
-        for loss, (loss_name, unit) in _LOSSES.items():
-            having = [run for run in trainings if _stage(run) == stage and _by_bin(run, loss)]
-            styles = line_styles(having)
-            lines = [
-                Line(style, *zip(*sorted(_by_bin(run, loss).items()), strict=True), dots=True)
-                for run, style in zip(having, styles, strict=True)
-            ]
-            if lines:
-                names = {style: run.name for run, style in zip(having, styles, strict=True)}
-                charts.append(_panel(f"{_STAGES[stage]}: {loss_name}", names, lines, "timestep (1000 is noise)", unit))
+    for stage, loss in itertools.product(_STAGES, _losses(trainings)):
+        having = [run for run in trainings if _stage(run) == stage and _by_bin(run, loss)]
+        lines = [
+            Line(style, *zip(*sorted(_by_bin(run, loss).items()), strict=True), dots=True)
+            for run, style in zip(having, line_styles(having), strict=True)
+        ]
+        if lines:
+            charts.append(_loss_panel(stage, loss, having, lines, "timestep (1000 is noise)"))
     return charts
 
 
-def score_over_time(inputs: Inputs, score: Score) -> str:
-    """A score frame by frame, mean over clips with a 95% bootstrap band; `score` has a series in the results.
+def score_over_time(inputs: Inputs, score: Score) -> Panel | None:
+    """A score frame by frame, mean over clips with a 95% bootstrap band; `score` has `by_frame`.
 
-    Empty when the score is defined in no frame, such as the ID score where no face is found.
+    None when the score is defined in no frame, such as the ID score where no face is found.
     """
     real = inputs.runs[0].results
     series = {"real": real.arrays[f"{score.key}_codec"]}
@@ -75,9 +76,8 @@ def score_over_time(inputs: Inputs, score: Score) -> str:
     series = {style: values for style, values in series.items() if np.isfinite(values).any()}
     names = {"real": "real clip through the codec"} | {run.style: run.name for run in inputs.runs}
     lines = [band(style, values, real.groups(), real.about["fps"]) for style, values in series.items()]
-    unit = {ID_SCORE: "cosine to the real first frame", STRUCTURE_ERROR: "% of the depth range"}[score]
     shown = {style: names[style] for style in series}
-    return _panel(f"{score.label} over time", shown, lines, "time in the clip (s)", unit) if lines else ""
+    return _panel(f"{score.label} over time", shown, lines, "time in the clip (s)", score.by_frame) if lines else None
 
 
 def band(style: str, values: Float[np.ndarray, "n f"], groups: Int[np.ndarray, " n"], fps: float) -> Line:
@@ -130,8 +130,19 @@ def _stage(training: Training) -> str:
     return training.config["stage"]
 
 
-def _panel(title: str, names: Mapping[str, str], lines: Sequence[Line], x_label: str, y_label: str) -> str:
+def _losses(trainings: Sequence[Training]) -> list[str]:
+    """Names of all losses in the logs, in the order in which they appear: of the objectives too, whatever they are."""
+    keys = dict.fromkeys(key for run in trainings for line in run.lines for key in line)
+    return [match[1] for match in map(_LOSS.match, keys) if match]
+
+
+def _loss_panel(stage: str, loss: str, having: Sequence[Training], lines: Sequence[Line], x_label: str) -> Panel:
+    names = {line.style: run.name for run, line in zip(having, lines, strict=True)}
+    label = f"{loss.replace('_', ' ')} loss"
+    return _panel(f"{_STAGES[stage]}: {label}", names, lines, x_label, label)
+
+
+def _panel(title: str, names: Mapping[str, str], lines: Sequence[Line], x_label: str, y_label: str) -> Panel:
     values = [value for line in lines for value in (*line.y, *line.low)]
     log = min(values) > 0 and max(values) / min(values) > 8
-    chart = line_chart(lines, x_label=x_label, y_label=y_label, log=log)
-    return f"<div><h3>{html.escape(title)}</h3>{legend(names) if len(names) > 1 else ''}{chart}</div>"
+    return Panel(title, names, line_chart(lines, x_label=x_label, y_label=y_label, log=log))

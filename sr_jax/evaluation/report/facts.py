@@ -1,17 +1,24 @@
 """The report's facts: how the scores are measured, what made the data, what was run."""
 
-import html
+import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import sr_jax
 from sr_jax.evaluation.report import words
 from sr_jax.evaluation.report.inputs import Inputs, Run, Step, Training
-from sr_jax.evaluation.scores import SCORES
 
-_WEIGHTS = ("structure_weight", "identity_weight")
+_OF_THE_PAPER = {"structure", "identity"}
 _SAMPLING = ("sampler", "num_inference_steps", "guidance_scale", "dynamic_guidance", "seed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Fact:
+    """What a page says of one thing: "text `code`; more", the last two only if there is any."""
+
+    text: str
+    code: str = ""
+    more: str = ""
 
 
 def what_differs(inputs: Inputs) -> str:
@@ -33,30 +40,28 @@ def what_differs(inputs: Inputs) -> str:
 
 
 def adds_the_losses(inputs: Inputs, run: Run) -> bool:
-    """Whether, by the training configs, a run has the alignment losses and the baseline is fine-tuned without them."""
+    """Whether, by the training configs, a run has the paper's alignment losses, and no other, and the baseline none."""
     configs = {training.style: training.config for training in inputs.trainings}
-    ours, theirs = ([configs.get(item.style, {}).get(name) for name in _WEIGHTS] for item in (run, inputs.baseline))
-    return any(ours) and theirs == [0, 0]
+    ours, theirs = (configs.get(item.style, {}).get("alignment") for item in (run, inputs.baseline))
+    if ours is None or theirs is None:
+        return False
+    added = {section.get("objective", name) for name, section in ours.items() if section["weight"]}
+    return bool(added) and added <= _OF_THE_PAPER and not any(section["weight"] for section in theirs.values())
 
 
-def measuring(inputs: Inputs) -> str:
-    """What every score means, who judges, and what the numbers cannot say."""
-    about = inputs.runs[0].results.about
-    judges, structure = about["judges"], about["judges"]["structure"]
-    teacher = inputs.provenance.teachers["face_recogniser"]["name"]
-    kind = "of the same kind as" if judges["face_recogniser"]["name"] == teacher else "of another kind than"
-    meanings = [(score.label, html.escape(score.meaning)) for score in SCORES]
-    return (
-        f"<p>Two judges read the generated clips: a structure network trained with seed {structure['seed']} for "
-        f"{structure['step']} steps, and the face recogniser {_network(judges['face_recogniser'])} with the detector "
-        f"{_network(judges['face_detector'])}. Neither supervised any run. The structure judge has the architecture "
-        "and the training clips of the structure module in the loss; the face judge is another network, "
-        f"{kind} the teacher. They may share blind spots with what supervised.</p>"
-        f"{_list(meanings)}"
-        "<p>These scores use small networks and light features in place of the paper&rsquo;s. They rank the runs of "
-        "this experiment; their values cannot be set beside the paper&rsquo;s. Every run was trained once: the "
-        "intervals cover the choice of clips, not the luck of a training run.</p>"
-    )
+def measuring(inputs: Inputs) -> dict[str, Any]:
+    """What every score means, and who judges."""
+    results = inputs.runs[0].results
+    judges = results.about["judges"]
+    faces = None
+    if "face_recogniser" in judges:
+        recogniser, teacher = judges["face_recogniser"], inputs.provenance.teachers["face_recogniser"]
+        faces = {
+            "recogniser": _network(recogniser),
+            "detector": _network(judges["face_detector"]),
+            "is_of_the_teachers_kind": recogniser["name"] == teacher["name"],
+        }
+    return {"structure": judges.get("structure"), "faces": faces, "scores": results.scores}
 
 
 def people(inputs: Inputs) -> str:
@@ -70,57 +75,41 @@ def people(inputs: Inputs) -> str:
     return f"Of the {len(held_out)} people in the held-out clips, {shared} are also in (other) training clips."
 
 
-def same_noise(inputs: Inputs) -> str:
-    """A remark when all runs were sampled with the same settings and noise."""
+def same_noise(inputs: Inputs) -> bool:
+    """Whether all runs were sampled with the same settings and noise."""
     settings = [
         {name: value for name, value in run.results.about["made_by"].items() if name in _SAMPLING}
         for run in inputs.runs
     ]
-    return ", from the same noise" if all(item == settings[0] for item in settings) else ""
+    return all(item == settings[0] for item in settings)
 
 
-def making(inputs: Inputs) -> str:
-    """The dataset, the teachers and the training runs."""
+def making(inputs: Inputs) -> list[tuple[str, Fact]]:
+    """The dataset, the teachers and the training runs, by what each is called."""
     provenance = inputs.provenance
     clip = provenance.clip
     counts = ", ".join(f"{count} clips in {split}" for split, count in inputs.clips.items())
-    rows = [
-        (
-            "Clips",
-            f"{counts}; {clip['num_frames']} frames at {clip['fps']:g} a second, {clip['height']} x {clip['width']}",
-        ),
-        ("Video codec", _network(provenance.codec)),
-    ]
+    size = f"{clip['num_frames']} frames at {clip['fps']:g} a second, {clip['height']} x {clip['width']}"
+    rows = [("Clips", Fact(f"{counts}; {size}")), ("Video codec", _network(provenance.codec))]
     rows += [(f"Teacher: {name.replace('_', ' ')}", _network(value)) for name, value in provenance.teachers.items()]
-    rows += [(f"Fitted: {name}", _numbers(values)) for name, values in inputs.fitted.items()]
-    rows += [(f"Training: {run.name}", _training(run)) for run in inputs.trainings]
-    for run in inputs.runs:
-        made_by = run.results.about["made_by"]
-        steps = f"{made_by['num_inference_steps']} {made_by['sampler'].upper()} steps"
-        guidance = f"guidance {made_by['guidance_scale']:g}" + (
-            f" ({made_by['dynamic_guidance']})" if made_by["dynamic_guidance"] != "none" else ""
-        )
-        text = f"{steps}, {guidance}, noise seed {made_by['seed']}, averaged weights of step {made_by['step']}"
-        rows.append((f"Sampling: {run.name}", html.escape(text)))
-    return _list(rows)
+    rows += [(f"Fitted: {name}", Fact(_numbers(values))) for name, values in inputs.fitted.items()]
+    rows += [(f"Training: {run.name}", Fact(_training(run))) for run in inputs.trainings]
+    rows += [(f"Sampling: {run.name}", Fact(_sampling(run.results.about["made_by"]))) for run in inputs.runs]
+    return rows
 
 
-def commands(inputs: Inputs) -> str:
-    """What was run and how long it took; empty when that is not known."""
+def commands(inputs: Inputs) -> dict[str, Any] | None:
+    """What was run and how long it took; None when that is not known."""
     if not inputs.steps:
-        return ""
+        return None
     elapsed, worked = busy_seconds(inputs.steps), sum(step.seconds for step in inputs.steps)
-    beside = ", some steps side by side" if worked > elapsed + 1 else ""
-    rows = "".join(
-        f'<tr><td>{html.escape(step.name)}</td><td class="number">{_duration(step.seconds)}</td>'
-        f"<td><pre>{html.escape(step.command)}</pre></td></tr>"
-        for step in inputs.steps
-    )
-    return (
-        f"<p>{_duration(elapsed)} in all, before this report{beside}.</p>"
-        f'<div class="scroll"><table><thead><tr><th>Step</th><th class="number">Time</th><th>Command</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+    return {
+        "elapsed": _duration(elapsed),
+        "side_by_side": worked > elapsed + 1,
+        "steps": [
+            {"name": step.name, "duration": _duration(step.seconds), "command": step.command} for step in inputs.steps
+        ],
+    }
 
 
 def busy_seconds(steps: Sequence[Step]) -> float:
@@ -133,21 +122,10 @@ def busy_seconds(steps: Sequence[Step]) -> float:
     return total
 
 
-def footer(inputs: Inputs) -> str:
-    """What wrote the page."""
-    version = html.escape(inputs.provenance.software_version)
-    return (
-        f"<footer>Written by sr_jax {sr_jax.__version__}; dataset by {version}. Every number and every verdict on this "
-        "page is computed from the files of the runs. The page loads nothing from anywhere.</footer>"
-    )
-
-
-def _network(described: Mapping[str, Any]) -> str:
+def _network(described: Mapping[str, Any]) -> Fact:
     extra = {name: value for name, value in described.items() if name not in ("name", "weight_hash")}
-    text = html.escape(str(described["name"]).replace("_", " "))
-    if described["weight_hash"] != "none":
-        text += f" <code>{html.escape(str(described['weight_hash']))}</code>"
-    return f"{text}; {_numbers(extra)}" if extra else text
+    code = str(described["weight_hash"]) if described["weight_hash"] != "none" else ""
+    return Fact(str(described["name"]).replace("_", " "), code, _numbers(extra))
 
 
 def _numbers(values: Mapping[str, Any]) -> str:
@@ -156,19 +134,27 @@ def _numbers(values: Mapping[str, Any]) -> str:
         f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
         for name, value in shown
     ]
-    return html.escape(", ".join(texts))
+    return ", ".join(texts)
 
 
 def _training(training: Training) -> str:
     config, last = training.config, training.lines[-1]
     parts = [f"{last['step']:.0f} steps", f"batches of {config['batch_size']}", f"seed {config['seed']}"]
-    if "structure_weight" in config:
-        parts.append(
-            f"weights of structure and identity {config['structure_weight']:g} and {config['identity_weight']:g}"
-        )
+    if alignment := config.get("alignment"):
+        weights = words.listed([f"{section['weight']:g}" for section in alignment.values()])
+        parts.append(f"weights of {words.listed(list(alignment))} {weights}")
     if "wall_time" in last:
         parts.append(_duration(last["wall_time"]))
-    return html.escape(", ".join(parts))
+    return ", ".join(parts)
+
+
+def _sampling(made_by: Mapping[str, Any]) -> str:
+    dynamic = f" ({made_by['dynamic_guidance']})" if made_by["dynamic_guidance"] != "none" else ""
+    return (
+        f"{made_by['num_inference_steps']} {made_by['sampler'].upper()} steps, guidance "
+        f"{made_by['guidance_scale']:g}{dynamic}, noise seed {made_by['seed']}, averaged weights of step "
+        f"{made_by['step']}"
+    )
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -185,7 +171,3 @@ def _value(value: Any) -> str:
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
-
-
-def _list(rows: Iterable[tuple[str, str]]) -> str:
-    return f"<dl>{''.join(f'<dt>{html.escape(name)}</dt><dd>{text}</dd>' for name, text in rows)}</dl>"

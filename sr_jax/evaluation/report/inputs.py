@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sr_jax.checkpoints.logs import read_metrics
+from sr_jax.checkpoints.upgrade import upgraded
 from sr_jax.data.builder import dataset_folders, open_dataset, read_provenance
 from sr_jax.data.clips import CLIPS_FOLDER, INDEX_FILE, read_index
 from sr_jax.data.records import Provenance
 from sr_jax.errors import UserError
 from sr_jax.evaluation.results import RESULTS_FILE, Results, read_results
-from sr_jax.training.logs import read_metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Training:
     Attributes:
         name: What the reader calls it.
         style: CSS class of its colour: that of the run that samples from it, if there is one.
-        config: Its config.
+        config: Its config, in today's terms.
         lines: Its logged metrics, oldest first.
     """
 
@@ -85,6 +86,11 @@ class Inputs:
     trainings: Sequence[Training]
     fitted: dict[str, dict[str, Any]]
     steps: Sequence[Step]
+
+    @property
+    def with_depth(self) -> bool:
+        """Whether a judge read depth in the generated clips."""
+        return "structure" in self.runs[0].results.about["judges"]
 
     @property
     def baseline(self) -> Run:
@@ -184,11 +190,13 @@ def _require_same_judges(runs: Sequence[Run]) -> None:
 
 
 def _scored_by(run: Run) -> dict[str, Any]:
-    """The judges and the real clips that a run was scored with, however their folders were written."""
+    """The metrics, the judges and the real clips that a run was scored with, however their folders were written."""
     about = run.results.about
-    scored_by = about["judges"] | {"reference": str(Path(about["reference"]).resolve())}
-    structure = about["judges"]["structure"]
-    return scored_by | {"structure": structure | {"workdir": str(Path(structure["workdir"]).resolve())}}
+    metrics = [metric.name for metric in run.results.metrics]
+    scored_by = about["judges"] | {"reference": str(Path(about["reference"]).resolve()), "metrics": metrics}
+    if structure := about["judges"].get("structure"):
+        scored_by["structure"] = structure | {"workdir": str(Path(structure["workdir"]).resolve())}
+    return scored_by
 
 
 def _read_training(name: str, workdir: Path, runs: Sequence[Run]) -> Training:
@@ -196,7 +204,8 @@ def _read_training(name: str, workdir: Path, runs: Sequence[Run]) -> Training:
     if not lines:
         raise UserError(f"{workdir} has no logged metrics: name the workdir of a training run")
     sampled = {Path(run.results.about["made_by"]["checkpoint"]).resolve(): run.style for run in runs}
-    return Training(name, sampled.get(workdir.resolve(), ""), _read_json(workdir / "config.json"), lines)
+    config = upgraded(_read_json(workdir / "config.json"))
+    return Training(name, sampled.get(workdir.resolve(), ""), config, lines)
 
 
 def _splits(data: Path) -> list[str]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from sr_jax.evaluation.bootstrap import LEVEL, MIN_GROUPS, Interval
-from sr_jax.evaluation.scores import Score
+from sr_jax.evaluation.metrics.base import Score
 
 BETTER, WORSE, UNDECIDED, FEW, NO_VERDICT = "better", "worse", "undecided", "few", "none"
 
@@ -57,6 +57,8 @@ def headline(run: str, baseline: str, differences: Mapping[Score, Interval], gro
     """One sentence: on what the run is better, worse, undecided; `group_name` as in `Results`."""
     groups = {kind: [inline(s) for s, d in differences.items() if verdict(s, d) == kind] for kind in _ORDER}
     parts = [f"{_VERBS[kind].format(group_name)} {listed(labels)}" for kind, labels in groups.items() if labels]
+    if not parts:
+        return f"No score says whether {run} or {baseline} is better."
     clips = max(interval.clips for interval in differences.values())
     return f"On {clips} held-out clips, {run} {'; '.join(parts)}, compared with {baseline}."
 
@@ -116,6 +118,9 @@ def listed(names: Sequence[str]) -> str:
     """Names as English lists them: "a", "a and b", "a, b and c"."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
 
+
+DIRECTIONS = {1: "higher is better", -1: "lower is better", 0: "describes only"}
+"""What a table says of a score's direction."""
 
 CHIPS = {BETTER: "better", WORSE: "worse", UNDECIDED: "undecided", FEW: "too few", NO_VERDICT: "\N{EN DASH}"}
 """What a table shows for each verdict."""

@@ -10,8 +10,8 @@ import pytest
 from sr_jax import command_line, report
 from sr_jax.errors import UserError
 from sr_jax.evaluation.report.charts import Line, forest_mark, line_chart, linear_ticks
-from sr_jax.evaluation.report.curves import band, line_styles, thinned
-from sr_jax.evaluation.report.facts import adds_the_losses, busy_seconds
+from sr_jax.evaluation.report.curves import band, line_styles, loss_charts, thinned, timestep_charts
+from sr_jax.evaluation.report.facts import adds_the_losses, busy_seconds, making
 from sr_jax.evaluation.report.inputs import Step, Training, read_inputs
 from sr_jax.evaluation.report.page import build_page
 from sr_jax.evaluation.results import read_results, write_results
@@ -49,6 +49,7 @@ def test_page_is_whole_and_loads_nothing(page):
 
 
 def test_page_says_what_the_files_say(page, runs):
+    page = " ".join(page.split())
     means = {name: json.loads((path / "metrics.json").read_text())["means"] for name, path in runs.items()}
     for values in means.values():
         assert f"{values['generated']['psnr']:.2f} dB" in page
@@ -57,11 +58,12 @@ def test_page_says_what_the_files_say(page, runs):
     assert "psnr 29.12, auc 0.98" in page
     assert "1 min 15 s" in page and "python -m sr_jax.train &lt;x&gt;" in page
     assert "Depth is a stand-in &amp; says so." in page
-    assert "identity_weight (0.5 against 0)" in page
+    assert "alignment.identity.weight (0.5 against 0)" in page
+    assert "weights of structure and identity 0.5 and 0.5" in page
     assert "3 clips show motions that are in the training split, 2 clips motions that are not" in page
     assert "Stage two: structure loss" in page and "Base run: denoising loss" in page
     assert "paired bootstrap over the 3 people" in page
-    assert page.count("The paper&#x27;s Table 1 finds") == page.count("better with SemanticREPA than with") == 1
+    assert page.count("The paper&#39;s Table 1 finds") == page.count("better with SemanticREPA than with") == 1
 
 
 def test_bad_input_is_refused(data, runs, workdirs, tmp_path):
@@ -102,6 +104,7 @@ def test_bad_input_is_refused(data, runs, workdirs, tmp_path):
     judges = content["about"]["judges"]
     for change, message in [
         ({"clips": content["clips"][1:]}, "not scored on the same clips"),
+        ({"metrics": content["metrics"][1:]}, "not scored alike: metrics is .*'structure_error', .* and "),
         ({"about": content["about"] | {"reference": "elsewhere"}}, "not scored alike: reference is .* and .*elsewhere"),
         (
             {"about": content["about"] | {"judges": judges | {"structure": judges["structure"] | {"seed": 2}}}},
@@ -168,7 +171,7 @@ def test_page_of_runs_without_faces_and_with_negative_similarities(data, runs, t
         write_results(results, tmp_path / name / "metrics.json")
     chosen = {"title": "", "notes": [], "data": data, "trainings": [], "fitted": [], "steps": None}
     inputs = read_inputs(**chosen, runs=[f"{name}={tmp_path / name}" for name in runs])
-    page = build_page(dataclasses.replace(inputs, training_people={7}))
+    page = " ".join(build_page(dataclasses.replace(inputs, training_people={7})).split())
     assert "not defined on two clips" in page
     assert "bootstrap over the 3 videos of the clips" in page and "people in the held-out clips" not in page
     assert "nan" not in re.sub(r'src="data:[^"]+"', "", page)
@@ -177,20 +180,48 @@ def test_page_of_runs_without_faces_and_with_negative_similarities(data, runs, t
 @pytest.mark.parametrize(
     ("ours", "theirs", "expected"),
     [
-        ((0.01, 1.0), (0.0, 0.0), True),
-        ((0.01, 0.0), (0.0, 0.0), True),
-        ((0.0, 0.0), (0.01, 1.0), False),
-        ((0.01, 1.0), (0.01, 0.0), False),
-        ((0.01, 1.0), None, False),
-        (None, (0.0, 0.0), False),
+        ({"structure": 0.01, "identity": 1.0}, {"structure": 0.0, "identity": 0.0}, True),
+        ({"structure": 0.01, "identity": 0.0}, {"structure": 0.0, "identity": 0.0}, True),
+        ({"structure": 0.01}, {}, True),
+        ({"structure": 0.0, "identity": 0.0}, {"structure": 0.01, "identity": 1.0}, False),
+        ({"structure": 0.01, "identity": 1.0}, {"structure": 0.01, "identity": 0.0}, False),
+        ({"structure": 0.01, "mine": 1.0}, {"structure": 0.0}, False),
+        ({"mine": 0.5}, {}, False),
+        ({"structure": 0.01, "identity": 1.0}, None, False),
+        (None, {"structure": 0.0, "identity": 0.0}, False),
     ],
 )
 def test_the_paper_is_quoted_for_its_losses_against_fine_tuning_alone(data, runs, ours, theirs, expected):
     chosen = {"title": "", "notes": [], "data": data, "trainings": [], "fitted": [], "steps": None}
     inputs = read_inputs(**chosen, runs=[f"{name}={path}" for name, path in runs.items()])
-    configs = [dict(zip(("structure_weight", "identity_weight"), weights or ())) for weights in (ours, theirs)]
+    configs = [
+        {"alignment": {name: {"weight": weight} for name, weight in weights.items()}} if weights is not None else {}
+        for weights in (ours, theirs)
+    ]
     trainings = [Training(run.name, run.style, config, []) for run, config in zip(inputs.runs, configs, strict=True)]
     assert adds_the_losses(dataclasses.replace(inputs, trainings=trainings), inputs.runs[0]) is expected
+
+
+def test_a_training_of_an_earlier_version_is_shown_in_todays_terms(data, runs, workdirs, tmp_path):
+    shutil.copy(workdirs["control"] / "metrics.jsonl", tmp_path)
+    config = {"stage": "stage_two", "batch_size": 8, "seed": 0, "structure_weight": 0.01, "identity_weight": 1.0}
+    config["frozen"] = {"structure": "w1", "identity": "w1"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    sources = {"title": "", "notes": [], "data": data, "fitted": [], "steps": None}
+    inputs = read_inputs(**sources, runs=[f"{name}={path}" for name, path in runs.items()], trainings=[f"a={tmp_path}"])
+    assert inputs.trainings[0].config["alignment"]["structure"] == {"weight": 0.01, "module": "w1"}
+    fact = dict(making(inputs))["Training: a"]
+    assert fact.text == "100 steps, batches of 8, seed 0, weights of structure and identity 0.01 and 1, 10.0 s"
+
+
+def test_every_loss_in_a_log_has_its_charts():
+    lines = [{"step": step, "loss": 2.0, "loss/denoising": 1.0, "loss/mine_too": 0.5} for step in (1, 2)]
+    lines[-1]["loss/mine_too/t000-500"] = 0.25
+    trainings = [Training("a", "", {"stage": "stage_two"}, lines)]
+    titles = ["Stage two: denoising loss", "Stage two: mine too loss"]
+    assert [panel.title for panel in loss_charts(trainings)] == titles
+    [panel] = timestep_charts(trainings)
+    assert panel.title == titles[1] and panel.names == {"run3": "a"}
 
 
 def test_training_runs_that_no_run_samples_from_share_colours():

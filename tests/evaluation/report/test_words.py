@@ -4,18 +4,15 @@ import numpy as np
 import pytest
 
 from sr_jax.evaluation.bootstrap import Interval
+from sr_jax.evaluation.metrics.base import describe
 from sr_jax.evaluation.report import words
 from sr_jax.evaluation.report.comparison import compare
 from sr_jax.evaluation.results import Results
-from sr_jax.evaluation.scores import (
-    CLIP_SCORES,
-    FACE_FOUND,
-    ID_SCORE,
-    MOTION_MAGNITUDE,
-    MOTION_SCORE,
-    PSNR,
-    STRUCTURE_ERROR,
-)
+from tests.evaluation.conftest import make_metrics
+
+METRICS = describe(make_metrics())
+STRUCTURE_ERROR, ID_SCORE, MOTION_SCORE, PSNR, SSIM, FACE_FOUND, MOTION_MAGNITUDE = (metric.score for metric in METRICS)
+CLIP_SCORES = [metric.score for metric in METRICS if metric.level == "clip"]
 
 UP, DOWN, OPEN = (Interval(*ends, 48, 24) for ends in ((0.2, 0.1, 0.3), (-0.2, -0.3, -0.1), (0.1, -0.1, 0.3)))
 
@@ -99,12 +96,12 @@ def _results(shift: float, *, undefined: int = 0, seed: int = 0, videos: int = 1
         clip = {"clip_id": str(number), "prompt": "", "source": f"{number % videos}.mp4", "labels": {}}
         clips.append(clip | {"generated": values, "codec": values})
     real = np.random.default_rng(9).normal(size=(12, 6, 4))
-    return Results(clips, {}, {}, {"flow_generated": real + shift, "flow_real": real})
+    return Results(METRICS, clips, {}, {}, {"flow_generated": real + shift, "flow_real": real})
 
 
 def test_comparison_is_paired_and_uses_clips_that_both_have():
     compared = compare(_results(0.3, undefined=2), _results(0.0, undefined=3))
-    assert set(compared) == {*CLIP_SCORES, MOTION_SCORE}
+    assert list(compared) == [metric.score for metric in METRICS]
     # The same random part in both: only a paired comparison finds an interval without width.
     assert compared[PSNR].difference.low == pytest.approx(0.3) == compared[PSNR].difference.high
     assert compared[PSNR].difference.clips == 12 and compared[ID_SCORE].difference.clips == 9

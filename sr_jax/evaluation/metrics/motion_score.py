@@ -1,37 +1,18 @@
 """Motion score: Fréchet distance between the optical flow of generated clips and that of real clips."""
 
-import itertools
-
-import cv2
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
+
+from sr_jax.evaluation.metrics.base import Clip, Score, SetMetric
 
 _GRID = (4, 3)
-
-
-def optical_flow(frames: UInt8[np.ndarray, "f h w 3"]) -> Float[np.ndarray, "f-1 h w 2"]:
-    """Dense flow from every frame to the next: DIS (Kroeger et al. 2016), which needs no weights.
-
-    Args:
-        frames: RGB frames `[F, H, W, 3]`, at least two.
-
-    Returns:
-        `[F - 1, H, W, 2]`: x and y displacement in percent of the frame's height per frame.
-    """
-    height = frames.shape[1]
-    estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    estimator.setFinestScale(0)
-    # The blur keeps a codec's pixel noise from passing for motion.
-    grey = [cv2.GaussianBlur(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (0, 0), 1.0) for frame in frames]
-    flows = [estimator.calc(now, after, None) for now, after in itertools.pairwise(grey)]
-    return np.stack(flows).astype(np.float64) * (100 / height)
 
 
 def flow_features(flow: Float[np.ndarray, "f h w 2"]) -> Float[np.ndarray, "f d"]:
     """Flow pooled on a coarse grid: in every cell the mean x, the mean y and the mean length.
 
     Args:
-        flow: Output of `optical_flow`.
+        flow: Output of `flow.optical_flow`.
 
     Returns:
         One feature vector a frame step, `[F, 4 * 3 * 3]`, in the unit of `flow`.
@@ -40,11 +21,6 @@ def flow_features(flow: Float[np.ndarray, "f h w 2"]) -> Float[np.ndarray, "f d"
     channels = np.concatenate([flow, length], axis=-1)
     rows = [np.array_split(band, _GRID[1], axis=2) for band in np.array_split(channels, _GRID[0], axis=1)]
     return np.concatenate([cell.mean(axis=(1, 2)) for row in rows for cell in row], axis=-1)
-
-
-def motion_magnitude(flow: Float[np.ndarray, "f h w 2"]) -> float:
-    """Mean length of the flow, in percent of the frame's height per frame."""
-    return float(np.linalg.norm(flow, axis=-1).mean())
 
 
 def motion_score(
@@ -103,3 +79,26 @@ def _shrunk(covariance: Float[np.ndarray, "r d d"], clips: Int[np.ndarray, " r"]
     # A multiple of the identity (still clips, for one) has denominator 0: shrinking it changes nothing.
     weight = np.minimum(1, numerator / np.where(denominator > 0, denominator, np.inf))[:, None, None]
     return (1 - weight) * covariance + weight * (trace / size)[:, None, None] * np.eye(size)
+
+
+class Metric(SetMetric):
+    """Squared Fréchet distance of flow features."""
+
+    score = Score(
+        "motion_score",
+        "Motion score",
+        "",
+        -1,
+        2,
+        "Squared Fréchet distance between the optical flow of the generated clips and of the real clips, over the "
+        "whole set: DIS flow in percent of the frame's height per frame, pooled on a grid of 4 x 3 cells, covariances "
+        "shrunk.",
+        paper_finds_better=True,
+    )
+    features_name = "flow"
+
+    def features(self, clip: Clip) -> Float[np.ndarray, "f d"]:
+        """See `flow_features`."""
+        return flow_features(clip.flow)
+
+    value = staticmethod(motion_score)

@@ -1,14 +1,8 @@
-import cv2
 import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from sr_jax.evaluation.metrics.motion import flow_features, motion_magnitude, motion_score, optical_flow
-
-
-def _texture(seed: int = 0) -> np.ndarray:
-    noise = np.random.default_rng(seed).integers(0, 256, (96, 96, 3), dtype=np.uint8)
-    return cv2.GaussianBlur(noise, (0, 0), 2.5)
+from sr_jax.evaluation.metrics.motion_score import flow_features, motion_score
 
 
 def _shrunk_reference(samples: np.ndarray, clips: int) -> np.ndarray:
@@ -19,23 +13,12 @@ def _shrunk_reference(samples: np.ndarray, clips: int) -> np.ndarray:
     return (1 - rho) * s + rho * trace / p * np.eye(p)
 
 
-@pytest.mark.parametrize(("dx", "dy"), [(2, 0), (-1, 1)])
-def test_flow_of_a_sliding_texture_is_its_shift(dx, dy):
-    image = _texture()
-    frames = np.stack([image[20 - k * dy : 68 - k * dy, 20 - k * dx : 60 - k * dx] for k in range(3)])
-    flow = optical_flow(frames)
-    assert flow.shape == (2, 48, 40, 2)
-    centre = flow[:, 10:-10, 10:-10].mean(axis=(0, 1, 2))
-    np.testing.assert_allclose(centre, np.array([dx, dy]) * 100 / 48, atol=0.25)
-
-
 def test_features_pool_each_cell():
     flow = np.zeros((1, 8, 6, 2))
     flow[0, 2:4, 4:6] = [3.0, -4.0]  # exactly the cell in row 1, column 2
     features = flow_features(flow).reshape(4, 3, 3)
     np.testing.assert_allclose(features[1, 2], [3, -4, 5])
     assert np.count_nonzero(features) == 3
-    assert motion_magnitude(flow) == pytest.approx(5 / 12)
 
 
 @pytest.mark.parametrize("size", [3, 8])
