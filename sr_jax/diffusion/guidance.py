@@ -15,7 +15,7 @@ DYNAMIC_GUIDANCE = ("none", "released", "cosine")
 
 
 def guidance_scales(
-    times: Shaped[np.ndarray, " n"], kind: str, scale: float, *, noise_time: float = 1000
+    times: Shaped[np.ndarray, " n"], kind: str, scale: float, *, noise_time: float | int = 1000
 ) -> Float[np.ndarray, " n"]:
     """Guidance scale at each step of a sampling run.
 
