@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md, from files of tests/ alone: prepared, trained, resumed, sampled, scored, planned."""
+"""The examples of docs/extending.md, in files of tests/ alone: prepare, train, resume, sample, score and plan."""
 
 import re
 from pathlib import Path
