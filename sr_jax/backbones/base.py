@@ -47,7 +47,7 @@ class Output(NamedTuple):
     """
 
     prediction: Float[Array, "b t h w c"]
-    hidden: dict[int, Float[Array, "b t y x d"]]
+    hidden: dict[int, Float[Array, "b tt y x d"]]
 
 
 class ClipSize(NamedTuple):

@@ -37,7 +37,8 @@ def family_of(folder: Path) -> tuple[str, type]:
     name = max(shared, key=shared.__getitem__)
     if not shared[name]:
         raise UserError(
-            f"{folder} is of no model that is known here ({', '.join(families())}), but of {', '.join(sorted(classes))}"
+            f"{folder} holds none of {', '.join(known_parts())} of a model that is known here ({', '.join(families())}), "
+            f"but {', '.join(sorted(classes)) or 'nothing that has a class'}"
         )
     return name, families()[name]
 
@@ -101,8 +102,8 @@ def import_pipeline(
 
 def _classes(folder: Path) -> set[str]:
     if (folder / PIPELINE_FILE).is_file():
-        parts = read_json(folder / PIPELINE_FILE).values()
-        return {part[1] for part in parts if isinstance(part, list) and len(part) == 2 and isinstance(part[1], str)}
+        configs = [folder / name / CONFIG_FILE for name in known_parts()]
+        return {found for path in configs if path.is_file() for found in class_names(read_json(path))}
     if (folder / CONFIG_FILE).is_file():
         return set(class_names(read_json(folder / CONFIG_FILE)))
     raise UserError(f"{folder} holds neither {PIPELINE_FILE} nor {CONFIG_FILE}: name a folder that diffusers saved")

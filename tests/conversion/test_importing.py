@@ -120,7 +120,7 @@ def test_the_disk_must_have_room_for_all_files(tmp_path, transformer, monkeypatc
 
 def test_what_is_done_needs_no_more_room(interrupted, pipeline, monkeypatch):
     found = find_components(pipeline)
-    kept, _ = other_files(pipeline, found)
+    kept, _ = other_files(pipeline, found, PARTS)
     set_free_space(monkeypatch, sum(component.nbytes() for component in found) + total_size(pipeline, kept) - 1)
     with pytest.raises(UserError, match="GB left"):
         run(pipeline, interrupted / "anew")

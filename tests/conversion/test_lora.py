@@ -63,7 +63,7 @@ def test_it_changes_diffusers_as_it_changes_ours(original, variant, targets):
     lora = random_factors(adapted)
     tensors = lora_tensors(lora, config, transformer_weights.rules(model_config))
     before, beside = original("lora").beside(dataclasses.asdict(model_config), tensors, *batch)
-    ours = jax.jit(adapted.apply)(join(params, lora), *map(jnp.asarray, batch))
+    ours = jax.jit(adapted.apply)(join(params, lora), *map(jnp.asarray, batch))[0]
     assert relative_error(ours, beside) < 1e-4
     change = beside - before
     assert relative_error(ours - before, change) < 1e-4

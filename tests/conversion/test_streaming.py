@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sr_jax.backbones.releases import find_components, import_pipeline, open_component
+from sr_jax.backbones.releases import find_components, import_pipeline, imported_parts, open_component
 from sr_jax.conversion import exporting
 from sr_jax.conversion.importing import Source
 from sr_jax.conversion.rules import convert_state_dict

@@ -26,7 +26,7 @@ def test_noise_and_velocity_match_diffusers(original):
     z0, noise = rng.uniform(-2, 2, (2, 4, 3, 2, 2, 5)).astype(np.float32)
     timesteps = np.array([0, 123, 600, 999])
     expected, schedule = original("schedulers").noisy_and_velocity(z0, noise, timesteps), VPrediction()
-    for ours, theirs in zip((schedule.add_noise, schedule.velocity), expected, strict=True):
+    for ours, theirs in zip((schedule.add_noise, schedule.target), expected, strict=True):
         # diffusers rounds the table to float32 before `1 - a`, which costs digits at timestep 0.
         np.testing.assert_allclose(ours(*map(jnp.asarray, (z0, noise, timesteps))), theirs, atol=1e-5)
 
@@ -34,7 +34,7 @@ def test_noise_and_velocity_match_diffusers(original):
 def test_clean_and_noise_are_recovered_from_the_velocity():
     z0, noise = jax.random.normal(jax.random.key(0), (2, 1000, 1, 1, 1, 3))
     timesteps, schedule = jnp.arange(1000), VPrediction()
-    zt, v = schedule.add_noise(z0, noise, timesteps), schedule.velocity(z0, noise, timesteps)
+    zt, v = schedule.add_noise(z0, noise, timesteps), schedule.target(z0, noise, timesteps)
     np.testing.assert_allclose(schedule.predict_clean(zt, v, timesteps), z0, atol=2e-6)
     np.testing.assert_allclose(schedule.predict_noise(zt, v, timesteps), noise, atol=2e-6)
     # At zero SNR the noisy latent is the noise, and the clean latent is minus the velocity.

@@ -68,6 +68,26 @@ def gradients(
     }
 
 
+def hidden_states(
+    options: Options,
+    seed: int,
+    latents: np.ndarray,
+    text: np.ndarray,
+    timesteps: np.ndarray,
+    blocks: tuple[int, ...],
+) -> dict[int, np.ndarray]:
+    """The video tokens `[B, N, D]` that come out of some blocks, counted from 1."""
+    model, kept = build(options, random_weights(options, seed)), {}
+    for block in blocks:
+
+        def keep(module: Any, inputs: Any, output: tuple[torch.Tensor, torch.Tensor], block: int = block) -> None:
+            kept[block] = output[0].numpy()
+
+        model.transformer_blocks[block - 1].register_forward_hook(keep)
+    predict(model, latents, text, timesteps)
+    return {block: kept[block] for block in blocks}
+
+
 def forward_of_part(
     options: Options,
     seed: int,

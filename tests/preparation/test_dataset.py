@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from sr_jax.data import builder
+from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.errors import UserError
 from sr_jax.media import video
 from sr_jax.preparation import merging
 from sr_jax.preparation.dataset import make_shard
 from sr_jax.preparation.framing import Size
 from sr_jax.preparation.merging import merge
-from sr_jax.preparation.work import Shard
+from sr_jax.preparation.work import Manifest, Shard
 from tests.preparation import fakes
 
 _ROOT = Path(__file__).parents[2]
@@ -221,6 +222,16 @@ def test_a_manifest_of_before_there_was_a_setting_says_nothing_of_it(videos, tmp
     assert made.differences(dataclasses.replace(made, settings=made.settings | {"batch_size": 9})) == [
         "batch_size: dataset has 3, expected 9"
     ]
+
+
+def test_a_dataset_of_before_fields_were_written_down_has_the_core_ones(videos, tmp_path):
+    made = fakes.preparation(videos, tmp_path / "data").manifest
+    values = json.loads(made.to_json())
+    assert values["settings"].pop("fields") == sorted(CORE_FIELDS)
+    old = Manifest.from_json(json.dumps(values))
+    assert old.differences(made) == []
+    (difference,) = old.differences(fakes.preparation(videos, tmp_path / "data", boxes=True).manifest)
+    assert difference.startswith("fields: dataset has ['depth_latent', 'face_embedding'")
 
 
 def test_a_folder_of_something_else_is_left_alone(videos, tmp_path):

@@ -77,7 +77,8 @@ def test_stage_one_starts_from_blocks_of_the_import_and_keeps_its_text(stage_one
 
 def test_stage_two_trains_all_but_the_position_table(stage_one_run, imported, shrink, tmp_path):
     config = shrink(stage_two.get_config("5b_i2v"))
-    config.frozen.update(structure=str(stage_one_run), identity=str(stage_one_run))
+    for name in ("structure", "identity"):
+        config.alignment[name].module = str(stage_one_run)
     train(config, tmp_path / "run", jax.devices()[:1])
     before = load_params(imported)[0]["transformer"]
     for item in ("params", "ema_params"):

@@ -198,7 +198,7 @@ class CogVideoXTransformer3D(nnx.Module):
         encoder_hidden_states: Float[Array, "b l e"],
         timesteps: Int[Array, "b"],
         taps: tuple[int, ...] = (),
-    ) -> tuple[Float[Array, "b t h w c_out"], dict[int, Float[Array, "b t y x d"]]]:
+    ) -> tuple[Float[Array, "b t h w c_out"], dict[int, Float[Array, "b tt y x d"]]]:
         """Runs the transformer.
 
         Args:

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
+from sr_jax.outputs import replacing
 
 _Config = TypeVar("_Config")
 
