@@ -37,8 +37,8 @@ def family_of(folder: Path) -> tuple[str, type]:
     name = max(shared, key=shared.__getitem__)
     if not shared[name]:
         raise UserError(
-            f"{folder} holds none of {', '.join(known_parts())} of a model that is known here ({', '.join(families())}), "
-            f"but {', '.join(sorted(classes)) or 'nothing that has a class'}"
+            f"{folder} holds none of {', '.join(known_parts())} of a model that is known here "
+            f"({', '.join(families())}), but {', '.join(sorted(classes)) or 'nothing that has a class'}"
         )
     return name, families()[name]
 
