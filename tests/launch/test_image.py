@@ -22,7 +22,7 @@ def test_the_image_has_all_that_training_needs():
     files = [path for folder in ("sr_jax", "configs", "launch") for path in (ROOT / folder).rglob("*")]
     needed = [path for path in files if path.is_file() and "__pycache__" not in path.parts]
     assert len(needed) > 200
-    names = ["setup.py", "launch/constraints.txt", *(path.relative_to(ROOT).as_posix() for path in needed)]
+    names = ["setup.py", "README.md", "launch/constraints.txt", *(path.relative_to(ROOT).as_posix() for path in needed)]
     assert [name for name in names if _ignored(name)] == []
 
 
