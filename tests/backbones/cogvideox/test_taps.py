@@ -49,13 +49,14 @@ def test_a_tap_that_is_no_block_is_refused():
 
 
 def compiled(config, size, taps):
-    """The compiled gradient of a loss on the prediction and the hidden states, every block rematerialised."""
+    """The compiled gradient of a loss on the prediction and narrow projections of the hidden states."""
     network = transformer_network(CogVideoX(config), remat="block")
     latents, text, timesteps = (jnp.asarray(x) for x in random_inputs(config, 1, size))
+    projector = jnp.ones((config.width, 8))
 
     def loss(params):
         prediction, hidden = network.apply(params, latents, text, timesteps, taps=taps)
-        return jnp.mean(prediction**2) + sum(jnp.mean(x**2) for x in hidden.values())
+        return jnp.mean(prediction**2) + sum(jnp.mean((x @ projector) ** 2) for x in hidden.values())
 
     return jax.jit(jax.grad(loss)).lower(network.abstract_params()).compile()
 
@@ -66,5 +67,5 @@ def test_a_tap_costs_one_activation():
     without, one, two = (
         compiled(config, size, taps).memory_analysis().temp_size_in_bytes for taps in ((), (3,), (3, 6))
     )
-    assert activation / 2 < one - without < 2.5 * activation
-    assert two - one < 2.5 * activation
+    assert one - without == pytest.approx(activation, rel=0.05)
+    assert two - one == pytest.approx(activation, rel=0.05)
