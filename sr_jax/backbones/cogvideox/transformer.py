@@ -262,8 +262,8 @@ class CogVideoXTransformer3D(nnx.Module):
             return nnx.scan(run, in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)(x, self.transformer_blocks), ()
 
         # Taps leave the one scan whole, in a buffer that it carries: cutting it in two would copy slices of the stacked
-        # weights. They are written outside what is rematerialised, and added to zeros, so that the backward pass carries
-        # the buffer's gradient as it is and keeps nothing else; a select would hold zeros of its own.
+        # weights. They are written outside what is rematerialised, and added to zeros, so that the backward pass
+        # carries the buffer's gradient as it is and keeps nothing else; a select would hold zeros of its own.
         def run_and_keep(carry: tuple[Array, Array, Array], block: CogVideoXBlock) -> tuple[Array, Array, Array]:
             x, done, kept = carry
             x, done = run(x, block), done + 1
