@@ -69,6 +69,8 @@ def write_config(config: ml_collections.ConfigDict, workdir: Path, *, patience: 
         if jax.process_index() == 0:
             try:
                 workdir.mkdir(parents=True, exist_ok=True)
+                for leftover in filter(is_leftover, list(workdir.iterdir())):
+                    leftover.unlink()
                 write_text(path, text)
             except OSError as error:
                 raise UserError(f"{path} cannot be written ({error.strerror}): choose another --workdir") from error

@@ -14,8 +14,10 @@ from sr_jax.generation.generator import generate_one, generate_split, load_gener
 from sr_jax.media.video import read_video
 from sr_jax.models.functional import Functional
 from tests.data.synthetic import provenance
-from tests.evaluation.conftest import CLIPS, make_generator
+from tests.evaluation.conftest import CLIPS, data, make_generator
 from tests.evaluation.fakes import FRAMES, HEIGHT, WIDTH, LetterText, PatchCodec, PullingNetwork
+
+__all__ = ("data",)
 
 
 def _latents(folder):

@@ -31,7 +31,7 @@ def test_kinds(program_and_batch):
         generated_code_size_in_bytes=3,
     )
     memory = compiled_memory(program, batch, stats)
-    held = sum(leaf.size // leaf.sharding.num_devices * 4 for leaf in jax.tree.leaves(batch))
+    held = sum(leaf.size // leaf.sharding.num_devices * leaf.dtype.itemsize for leaf in jax.tree.leaves(batch))
     assert memory.batch == held
     shards = [leaf.sharding.shard_shape(leaf.shape) for leaf in jax.tree.leaves(program.state.params)]
     assert memory.params == memory.average == sum(4 * jax.numpy.prod(jax.numpy.array(shape)) for shape in shards)

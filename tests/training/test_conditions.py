@@ -126,7 +126,7 @@ def test_the_structure_modules_text_is_the_empty_prompt():
     params = with_empty_prompt(params, text)
     latents = jnp.asarray(rng.standard_normal((2, 3, 4, 6, 4), np.float32))
     texts, times = jnp.asarray(np.stack([text, text])), jnp.zeros(2, jnp.int32)
-    expected, _ = transformer.apply(params["transformer"], latents, texts, times)
+    expected = transformer.apply(params["transformer"], latents, texts, times)
     np.testing.assert_array_equal(module.apply(params, latents), expected)
     with pytest.raises(UserError, match=r"\(4, 10\), but the structure module takes text of \(5, 10\)"):
         with_empty_prompt(params, text[1:])

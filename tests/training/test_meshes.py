@@ -50,8 +50,7 @@ def run_step(tiny):
     # With so large an epsilon Adam's update is a smooth function of the gradient, also where that is nearly 0.
     smooth = {"optimizer.eps": 0.1, "optimizer.warmup_steps": 0, "batch_size": BATCH}
     smooth |= {"model.sample_height": 8, "model.sample_width": 8, "model.num_attention_heads": HEADS}
-    described = tiny("stage_one", **{"structure.num_attention_heads": HEADS})
-    stage_one = dict.fromkeys(("structure", "identity"), described.to_dict())
+    stage_one = tiny("stage_one", **{"structure.num_attention_heads": HEADS}).to_dict()
     rng = np.random.default_rng(0)
     drawn = {}
 

@@ -19,7 +19,7 @@ from sr_jax import command_line
 from sr_jax.demo.people.clips import sample_clip
 from sr_jax.demo.people.files import is_written, write_clip
 from sr_jax.demo.people.identities import SPLITS
-from sr_jax.outputs import writing_to
+from sr_jax.outputs import remove_leftovers, writing_to
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("output", None, "Folder to write to.", flag_values=FLAGS)
@@ -43,6 +43,7 @@ def main(args: flags.FlagValues) -> None:
     missing = [index for index, video in enumerate(videos) if not is_written(video, settings)]
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
 
     def render(index: int) -> None:
         clip = sample_clip(
