@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
+from flax import traverse_util
 
 from sr_jax.backbones.cogvideox import transformer_weights
 from sr_jax.backbones.releases import import_pipeline
@@ -87,7 +88,15 @@ def test_merged_is_what_diffusers_fuses(original):
     )
     merged = on_host(merge(params, lora, config))
     check_fused(their_tensors(merged, model_config), fused)
-    assert relative_error(merged["proj_out"]["kernel"], params["proj_out"]["kernel"]) > 1e-2
+    before, factors, after = map(traverse_util.flatten_dict, (params, lora, merged))
+    assert after.keys() == before.keys()
+    for path, kernel in before.items():
+        expected = kernel
+        if (*path[:-1], "lora_a") in factors and path[-1] == "kernel":
+            a, b = (np.asarray(factors[*path[:-1], name], np.float64) for name in ("lora_a", "lora_b"))
+            expected = kernel + 2 / 3 * a @ b
+            assert relative_error(kernel, expected) > 1e-2
+        np.testing.assert_allclose(after[path], expected, atol=1e-6, err_msg=str(path))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Tiny autoencoders with random weights, and what they are given."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,7 +10,7 @@ from sr_jax.backbones.cogvideox.vae import CogVideoXVAE
 from sr_jax.backbones.cogvideox.vae_network import CogVideoXVAEConfig
 from sr_jax.conversion.rules import convert_state_dict
 from tests.comparison import relative_error
-from tests.originals.recording import random_weights
+from tests.originals.recording import Original, random_weights
 
 # A tile is 24x20 pixels, 6x5 latents: the next one is 20 rows below or 16 columns to the right.
 SMALL = {
@@ -39,7 +39,7 @@ def weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     return random_weights(shapes, 0, rule)
 
 
-def our_vae(original, options: dict, **ours) -> CogVideoXVAE:
+def our_vae(original: Callable[[str], Original], options: dict, **ours) -> CogVideoXVAE:
     """Our codec with diffusers' config and these weights.
 
     Args:

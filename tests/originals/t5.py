@@ -64,7 +64,10 @@ def prompt_embeddings(folder: Path, prompts: list[str], num_tokens: int) -> np.n
 
 
 def sentencepiece_model(texts: list[str], pieces: int) -> bytes:
-    """A tokenizer trained on texts, with T5's special tokens: trained once, as other machines round its scores."""
+    """A tokenizer of some pieces trained on texts, with T5's special tokens.
+
+    It is recorded although it needs no PyTorch: the last digits of its scores differ between machines.
+    """
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(texts),

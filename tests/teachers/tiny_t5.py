@@ -1,13 +1,13 @@
 """A T5 encoder and tokenizer that are tiny and of the released form: a SentencePiece model and safetensors weights."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from tests.conversion.saved import write_saved
-from tests.originals.recording import random_weights
+from tests.originals.recording import Original, random_weights
 
 _CAPTIONS = [
     "a man walks to the left and waves",
@@ -37,7 +37,7 @@ def weights(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, np.nd
     return random_weights(shapes, seed, rule)
 
 
-def write_tokenizer(original, folder: Path) -> Path:
+def write_tokenizer(original: Callable[[str], Original], folder: Path) -> Path:
     """A tokenizer of 40 pieces, trained on a few captions, with T5's special tokens."""
     folder.mkdir(parents=True)
     (folder / "spiece.model").write_bytes(original("t5").sentencepiece_model(_CAPTIONS * 3, 40))
@@ -45,13 +45,13 @@ def write_tokenizer(original, folder: Path) -> Path:
     return folder
 
 
-def write_encoder(original, folder: Path, *, seed: int = 0, **sizes: int) -> Path:
+def write_encoder(original: Callable[[str], Original], folder: Path, *, seed: int = 0, **sizes: int) -> Path:
     """An encoder with random weights, as transformers saves it, of sizes that are not those of `TINY_ENCODER`."""
     files, _ = original("folders").save_text_encoder(TINY_ENCODER | sizes, seed)
     return write_saved(folder, files, lambda shapes: weights(shapes, seed))
 
 
-def write_text_folder(original, folder: Path, **options) -> Path:
+def write_text_folder(original: Callable[[str], Original], folder: Path, **options) -> Path:
     """Writes `tokenizer/` and `text_encoder/` as in a CogVideoX folder."""
     write_tokenizer(original, folder / "tokenizer")
     write_encoder(original, folder / "text_encoder", **options)
