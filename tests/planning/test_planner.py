@@ -91,7 +91,8 @@ def found():
         sent_bytes=10**11,
     )
     return Plan(
-        "v5e:2x2", 4, {"data": 1, "fsdp": 4, "context": 1, "tensor": 1}, 4, ("structure",), 4, Work(197 * 10**12, 17_776),
+        "v5e:2x2", 4, {"data": 1, "fsdp": 4, "context": 1, "tensor": 1}, 4, ("structure",), 4,
+        Work(197 * 10**12, 17_776),
         6 * 197 * 10**12, memory, 16 * _GIB, True, 12.0, 20.0, {"all-gather": Traffic(84, 10**11)}, 819 * 10**9, bound,
     )  # fmt: skip
 

@@ -140,7 +140,7 @@ def test_workdirs_without_the_module_are_told(stage_two, base_run, single_runs, 
         config = stage_two()
         config.update_from_flattened_dict(overrides)
         with pytest.raises(
-            UserError, match=r"alignment\.(\w+)\.module=.* holds no \1 module: name the workdir of a stage"
+            UserError, match=r"alignment\.(\w+)\.module=.* holds no \1 module: name the workdir"
         ):
             train(config, tmp_path / "run", one_device)
     assert not (tmp_path / "run").exists()
