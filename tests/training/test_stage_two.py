@@ -139,9 +139,7 @@ def test_workdirs_without_the_module_are_told(stage_two, base_run, single_runs, 
     ):
         config = stage_two()
         config.update_from_flattened_dict(overrides)
-        with pytest.raises(
-            UserError, match=r"alignment\.(\w+)\.module=.* holds no \1 module: name the workdir"
-        ):
+        with pytest.raises(UserError, match=r"alignment\.(\w+)\.module=.* holds no \1 module: name the workdir"):
             train(config, tmp_path / "run", one_device)
     assert not (tmp_path / "run").exists()
 
