@@ -61,7 +61,7 @@ def run_step(tiny):
             name = jax.tree_util.keystr(path)
             if name not in drawn:
                 drawn[name] = 0.2 * rng.standard_normal(leaf.shape, np.float32)
-            return jnp.asarray(drawn[name])
+            return jnp.asarray(drawn[name], leaf.dtype)
 
         return jax.tree_util.tree_map_with_path(one, tree)
 
