@@ -22,7 +22,7 @@ from sr_jax.diffusion.process import Process
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
 from sr_jax.training.stages import Frozen, Work, sample_posterior, total_and_metrics
-from sr_jax.training.state import Batch, Metrics
+from sr_jax.training.state import Batch, Drawn, Metrics
 
 MODULES = ("structure", "identity")
 """What `train_modules` names: both, or one of them."""
@@ -59,7 +59,7 @@ class AlignmentModules:
         "face_mask": "t",
     }
 
-    def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Batch:
+    def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Drawn:
         """Latents, and for the noisy variant of `f_S` their times and noise."""
         posterior_key, noise_key, time_key = jax.random.split(key, 3)
         latents = sample_posterior(batch["latent_mean"], batch["latent_std"], posterior_key)
@@ -69,7 +69,7 @@ class AlignmentModules:
             drawn["noise"] = jax.random.normal(noise_key, latents.shape)
         return drawn | {name: batch[name] for name in ("depth_latent", "face_embedding", "face_mask")}
 
-    def loss(self, params: Params, frozen: Params, drawn: Batch) -> tuple[jax.Array, Metrics]:
+    def loss(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[jax.Array, Metrics]:
         """`mean((f_S(z0) - d0)^2)` plus the masked L1 of `f_ID(z0, d0)` to `f`, averaged over the batch."""
         latents, times = drawn["latents"], drawn.get("times")
         terms = {}

@@ -21,7 +21,7 @@ from sr_jax.diffusion.process import Process
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
 from sr_jax.training.stages import Frozen, Work, drop, sample_posterior, total_and_metrics
-from sr_jax.training.state import Batch, Metrics
+from sr_jax.training.state import Batch, Drawn, Metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Denoising:
     def _aligned_fields(self) -> dict[str, str]:
         return {name: axes for item in self.objectives.values() for name, axes in item.objective.fields.items()}
 
-    def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Batch:
+    def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Drawn:
         """Latents, times, noise, condition and dropouts; noise is of whole patches."""
         keys = iter(jax.random.split(key, 6))
         latents = sample_posterior(batch["latent_mean"], batch["latent_std"], next(keys))
@@ -99,7 +99,7 @@ class Denoising:
             "records": {name: batch[name] for name in self._aligned_fields},
         }
 
-    def loss(self, params: Params, frozen: Params, drawn: Batch) -> tuple[jax.Array, Metrics]:
+    def loss(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[jax.Array, Metrics]:
         """`L_t + lambda_S L_S + lambda_ID L_ID`, averaged over the batch; every part also by range of times."""
         times, noise, num_frames = drawn["times"], drawn["noise"], drawn["latents"].shape[1]
         latents = pad_frames(drawn["latents"], self.backbone.patch[0])

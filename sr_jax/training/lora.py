@@ -11,7 +11,7 @@ from sr_jax.models.functional import Functional, Params
 from sr_jax.models.lora import AdaptedFunctional, LoraConfig, join
 from sr_jax.training.denoising import Denoising
 from sr_jax.training.stages import Frozen, Work
-from sr_jax.training.state import Batch, Metrics
+from sr_jax.training.state import Batch, Drawn, Metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +50,11 @@ class LoraStage:
         """All starts fresh."""
         return {}
 
-    def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Batch:
+    def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Drawn:
         """The stage's own."""
         return self.stage.draw(frozen, batch, key)
 
-    def loss(self, params: Params, frozen: Params, drawn: Batch) -> tuple[jax.Array, Metrics]:
+    def loss(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[jax.Array, Metrics]:
         """The stage's loss with the factors `params["lora"]` beside the weights `frozen["transformer"]`."""
         transformer = join(frozen["transformer"], params["lora"])
         return self.stage.loss(params | {"transformer": transformer}, frozen, drawn)

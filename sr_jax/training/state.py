@@ -1,7 +1,7 @@
 """The training state and the pure train step."""
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -19,16 +19,19 @@ Metrics = dict[str, clu_metrics.Average]
 Batch = dict[str, jax.Array]
 """Arrays `[B, ...]` by name."""
 
+Drawn = dict[str, Any]
+"""What a step draws from a batch: arrays `[B, ...]`, by names that may be nested."""
+
 
 @runtime_checkable
 class Loss(Protocol):
     """What of a stage (`stages.Stage`) a step needs."""
 
-    def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Batch:
+    def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Drawn:
         """A batch of records with all randomness drawn; every array is `[B, ...]`, so that it can be taken in parts."""
         ...
 
-    def loss(self, params: Params, frozen: Params, drawn: Batch) -> tuple[jax.Array, Metrics]:
+    def loss(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[jax.Array, Metrics]:
         """The scalar loss of what `draw` returned, or of some of its samples, and its metrics."""
         ...
 
@@ -80,7 +83,8 @@ def make_train_step(
     def train_step(state: TrainState, frozen: Params, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         # Records are stored, sent and held in float16.
-        drawn = stage.draw(frozen, precision.to_float32(batch), key)
+        batch = jax.tree.map(lambda x: x.astype(jnp.float32), batch)
+        drawn = stage.draw(frozen, batch, key)
         gradients, metrics = _gradients(stage, state.params, frozen, drawn, accumulate_steps)
         old_params, old_ema = precision.to_float32((state.params, state.ema_params))
         updates, opt_state = optimizer.update(gradients, state.opt_state, old_params)
@@ -98,7 +102,7 @@ def make_train_step(
 
 
 def _gradients(
-    stage: Loss, params: Params, frozen: Params, drawn: Batch, accumulate_steps: int
+    stage: Loss, params: Params, frozen: Params, drawn: Drawn, accumulate_steps: int
 ) -> tuple[Params, Metrics]:
     """Float32 gradients of the batch's loss, and its metrics."""
     gradient = jax.grad(stage.loss, has_aux=True)
@@ -110,7 +114,7 @@ def _gradients(
         # Neighbours go to different parts, so that every part has samples on every device that has some.
         return jnp.moveaxis(x.reshape(-1, accumulate_steps, *x.shape[1:]), 1, 0)
 
-    def add(total: Params, part: Batch) -> tuple[Params, Metrics]:
+    def add(total: Params, part: Drawn) -> tuple[Params, Metrics]:
         gradients, metrics = gradient(params, frozen, part)
         return jax.tree.map(lambda t, g: t + g.astype(t.dtype) / accumulate_steps, total, gradients), metrics
 
