@@ -11,7 +11,11 @@ from shutil import copy, copytree
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = sorted(path.stem for path in (ROOT / "sr_jax").glob("*.py") if "command_line.run(" in path.read_text())
+COMMANDS = sorted(
+    ".".join(path.relative_to(ROOT / "sr_jax").with_suffix("").parts).removesuffix(".__main__")
+    for path in (ROOT / "sr_jax").rglob("*.py")
+    if "command_line.run(" in path.read_text()
+)
 
 # Command lines, run as `python -m` does, one after the other in one process: imports take the most of the time.
 _RUN = """\
@@ -53,7 +57,8 @@ def test_what_a_wheel_holds(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         (metadata,) = (Parser().parsestr(archive.read(name).decode()) for name in names if name.endswith("/METADATA"))
-    package = [path.relative_to(ROOT) for path in (ROOT / "sr_jax").rglob("*.py")]
+    files = (path for kind in ("*.py", "*.j2") for path in (ROOT / "sr_jax").rglob(kind))
+    package = [path.relative_to(ROOT) for path in files if "configs" not in path.parts]
     configs = ["sr_jax" / path.relative_to(ROOT) for path in (ROOT / "configs").glob("*.py")]
     assert len(package) > 100 and len(configs) > 5
     expected = sorted(path.as_posix() for path in [*package, *configs])
@@ -68,11 +73,11 @@ def test_every_command_runs_from_a_wheel_in_any_folder(wheel, tmp_path):
     empty.mkdir()
     _pip("install", "--target", str(installed), str(wheel))
     bad_input = {
-        "train --config configs/stage_two.py:tiny --workdir W --config.data.dir=DATA": "no dataset in DATA",
+        "train --config configs/stage_two.py:tiny --workdir W --config.data.dir=DATA": "module is empty: name the workdir",
         "sample --config=configs/sample.py:cogvideox --checkpoint M --image a.png --prompt x --output b.mp4": "a.png",
         "evaluate --generated G --reference R": "no G/sampling.json",
         "prepare --config configs/prepare.py:people --input V --output D": "no input folder V",
-        "fit_teachers --config configs/teachers.py:people --videos V --output T": "V/train",
+        "demo.fit_teachers --config configs/teachers.py:people --videos V --output T": "V/train",
     }
     lines = [*(f"{command} --help" for command in COMMANDS), *bad_input]
     done = subprocess.run(
