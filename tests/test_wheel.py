@@ -73,7 +73,7 @@ def test_every_command_runs_from_a_wheel_in_any_folder(wheel, tmp_path):
     empty.mkdir()
     _pip("install", "--target", str(installed), str(wheel))
     bad_input = {
-        "train --config configs/stage_two.py:tiny --workdir W --config.data.dir=DATA": "module is empty: name the workdir",
+        "train --config configs/stage_two.py:tiny --workdir W --config.data.dir=DATA": "module is empty",
         "sample --config=configs/sample.py:cogvideox --checkpoint M --image a.png --prompt x --output b.mp4": "a.png",
         "evaluate --generated G --reference R": "no G/sampling.json",
         "prepare --config configs/prepare.py:people --input V --output D": "no input folder V",
