@@ -125,6 +125,8 @@ def test_tests_fail_where_a_part_fails(sandbox, failing):
 def test_the_packages_of_an_accelerator_are_pinned(extra, package):
     lines = (ROOT / "launch/constraints.txt").read_text().splitlines()
     pins = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines[1:])}
+    if importlib.metadata.version("jax") != pins["jax"]:
+        pytest.skip("what another JAX than the pinned one asks for is not pinned")
     requirements = [Requirement(text) for text in importlib.metadata.requires("jax")]
     needed = [item for item in requirements if item.marker is None or item.marker.evaluate({"extra": extra})]
     assert package in [item.name for item in needed]
