@@ -103,8 +103,11 @@ def test_meshes_of_several_slices_and_other_shardings_can_be_asked_for(parse):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--config.faces.meen=0"], r"^no config key 'faces\.meen': faces has .*mean, name, path$"),
-        (["--config.faces.mean=0", "--config.sede", "1"], r"^no config key 'sede': the config has .*, seed, "),
+        (["--config.faces.meen=0"], r"^no config key 'faces\.meen': did you mean 'faces\.mean'\?$"),
+        (["--config.faces.mean=0", "--config.sede", "1"], r"^no config key 'sede': did you mean 'seed'\?$"),
+        (["--config.looks_per_second=1"], r"'looks_per_second': did you mean 'person\.looks_per_second'\?$"),
+        (["--config.faces.xyz=1"], r"^no config key 'faces\.xyz': faces has .*mean, name, path$"),
+        (["--config.=1"], r"^no config key '': the config has .*, seed, "),
         (["--noconfig.faces.none"], r"^no config key 'faces\.none'"),
         (["--config.seed.x=0"], r"^no config key 'seed\.x': seed is a value and no section$"),
         (["--config.seed=many"], r"config\.seed=many: invalid literal"),
@@ -151,7 +154,7 @@ def test_a_command_with_a_config_of_its_own_names_a_wrong_key():
     command = [sys.executable, "-m", "sr_jax.sample", "--config.sede=1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: no config key 'sede': the config has batch_size, ")
+    assert done.stderr.startswith("error: no config key 'sede': did you mean 'seed'?")
     assert len(done.stderr.splitlines()) == 1
 
 
