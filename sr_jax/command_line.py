@@ -49,6 +49,7 @@ def run(
         config: What `--config` is when it is not given.
         keys_of: The declaration of a config, for commands that have one.
     """
+    # Anew, because Orbax has set logging up for warnings alone where a command imports it at once.
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     # Orbax and Grain tell of normal operation through absl, some of it as warnings.
     absl_logging.set_verbosity(absl_logging.ERROR)
@@ -110,7 +111,7 @@ def _help_of_keys(flag_values: flags.FlagValues, config: str | None, keys_of: Ke
     found = _load_config(flag_values, argv)
     if found is None:
         return "\n\nWith --config, --help prints the keys of that config.\n"
-    return f"\n\n{help_text(keys_of(found), found, _given(argv))}"
+    return f"\n\n{help_text(keys_of(found), found, _given(argv)[-1])}"
 
 
 def _with_config(argv: Sequence[str], config: str | None) -> list[str]:
@@ -146,11 +147,11 @@ def _locate(config: str) -> str:
     return f"{packaged}{colon}{size}"
 
 
-def _given(argv: Sequence[str]) -> str:
-    """The config that a command line names; "" when it names none."""
+def _given(argv: Sequence[str]) -> list[str]:
+    """The configs that a command line names; the last one counts."""
     following = [*argv[1:], ""]
     given = [a.partition("=")[2] or b for a, b in zip(argv, following, strict=True) if _is_config(a)]
-    return given[-1] if given else ""
+    return [name for name in given if name]
 
 
 def _load_config(flag_values: flags.FlagValues, argv: Sequence[str]) -> ml_collections.ConfigDict | None:
@@ -159,11 +160,13 @@ def _load_config(flag_values: flags.FlagValues, argv: Sequence[str]) -> ml_colle
     Raises:
         UserError: When it cannot be read, whatever its file does.
     """
-    name = _given(argv)
-    if not name:
-        return None
+    loaded = [_load(flag_values[_CONFIG].parser, name) for name in _given(argv)]
+    return loaded[-1] if loaded else None
+
+
+def _load(parser: flags.ArgumentParser, name: str) -> ml_collections.ConfigDict:
     try:
-        config = flag_values[_CONFIG].parser.parse(_locate(name))
+        config = parser.parse(_locate(name))
         # A file that could not be read says so at the first use.
         getattr(config, "to_dict", None)
     # The parser packs a whole traceback into the message of some errors.

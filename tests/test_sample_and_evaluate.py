@@ -90,7 +90,7 @@ def _evaluate(monkeypatch, *arguments: str, load=lambda *_: make_judges()) -> No
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--config.batch_size=0",), "config.batch_size is 0: it must be at least 1"),
+        (("--config.batch_size=0",), "config.batch_size is 0: it must be a whole number, at least 1"),
         (("--config.metrics=('psnr','sharpness')",), "no metric is called 'sharpness': choose one of face_found, "),
         (("--output={tmp}/x.npz",), r"x\.npz must be a file that ends in \.json"),
         (("--output={tmp}",), r"must be a file that ends in \.json"),
