@@ -58,7 +58,7 @@ KEYS: dict[str, Any] = {
     "accumulate_steps": Key(
         1, "Parts that a batch is taken in, one after the other; the gradient is the whole's.", minimum=1
     ),
-    "num_train_steps": Key(4000, "Steps of the whole run.", minimum=1),
+    "num_train_steps": Key(4000, "Steps of the whole run.", minimum=0),
     "ema_decay": Key(0.999, "Of the moving average of the parameters, which is what samples.", minimum=0, below=1),
     # Rates and clipping are those of the authors' own full fine-tuning (THUDM/CogVideo, sat).
     "optimizer": {
