@@ -23,9 +23,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from sr_jax import command_line
+from sr_jax.configs.prepare import KEYS
 from sr_jax.errors import UserError
-from sr_jax.preparation.running import prepare
-from sr_jax.preparation.work import Shard
 
 FLAGS = flags.FlagValues()
 config_flags.DEFINE_config_file(
@@ -40,6 +39,10 @@ flags.mark_flags_as_required(["config", "input", "output"], flag_values=FLAGS)
 
 def main(args: flags.FlagValues) -> None:
     """Prepares the videos in `--input` as `--config` describes."""
+    # Here and not above: it takes seconds, and wrong flags are told before.
+    from sr_jax.preparation.running import prepare
+    from sr_jax.preparation.work import Shard
+
     if args.shard and args.merge:
         raise UserError("--shard and --merge exclude each other: merge when all shards are done")
     shard = Shard.parse(args.shard) if args.shard else None
@@ -47,4 +50,4 @@ def main(args: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, FLAGS, __doc__)
+    command_line.run(main, FLAGS, __doc__, keys_of=lambda config: KEYS)

@@ -245,7 +245,7 @@ def test_shards_that_do_not_exist(text):
 def test_numbers_that_are_too_small(config, videos, tmp_path, name, least):
     changed = config.copy_and_resolve_references()
     changed[name] = least - 1
-    with pytest.raises(UserError, match=f"{name} is {least - 1}: it must be at least {least}"):
+    with pytest.raises(UserError, match=f"{name} is {least - 1}: it must be a whole number, at least {least}"):
         running.prepare(changed, videos, tmp_path / "data")
     changed[name] = least
     building.make_preparation(changed, videos, tmp_path / "data", strict=True)

@@ -20,15 +20,16 @@ from sr_jax.backbones.codec import VideoCodec
 from sr_jax.backbones.releases import family_of
 from sr_jax.checkpoints.networks import backbone_of
 from sr_jax.checkpoints.transformers import load_transformer
+from sr_jax.configs.sample import KEYS
 from sr_jax.conversion.imported import is_imported
 from sr_jax.data.builder import open_dataset, read_provenance
 from sr_jax.data.pipeline import eval_examples
 from sr_jax.data.records import Provenance
+from sr_jax.declared.checking import check
 from sr_jax.errors import UserError
 from sr_jax.generation.pipeline import ImageToVideo, fit_transformer, make_pipeline, sampling_settings
 from sr_jax.generation.sampler import clip_key
 from sr_jax.media.video import write_video
-from sr_jax.models.precision import storage_type
 from sr_jax.outputs import replacing, write_text
 from sr_jax.teachers.base import TextTeacher
 from sr_jax.teachers.registry import load_text_teacher
@@ -110,8 +111,8 @@ def load_generator(checkpoint: Path, config: ml_collections.ConfigDict, data_dir
             size that does not fit, or a dataset that is missing.
     """
     # First what takes no time.
-    settings = sampling_settings(config)
     _check(config, checkpoint)
+    settings = sampling_settings(config)
     data = None if data_dir is None else read_provenance(data_dir)
     params, meta = load_transformer(checkpoint)
     trained = meta["config"]
@@ -140,17 +141,8 @@ def load_generator(checkpoint: Path, config: ml_collections.ConfigDict, data_dir
 
 
 def _check(config: ml_collections.ConfigDict, checkpoint: Path) -> None:
-    """Checks what `load_generator` alone reads of a config."""
-    if config.batch_size < 1:
-        raise UserError(f"config.batch_size is {config.batch_size}: it must be at least 1")
-    for name in _SIZES:
-        if config.clip[name] < 0:
-            raise UserError(
-                f"config.clip.{name} is {config.clip[name]}: give 0 to have it as the checkpoint was trained"
-            )
-    for kind in ("codec", "text"):
-        if "dtype" in config[kind]:
-            storage_type(f"{kind}.dtype", config[kind].dtype)
+    """Checks a config before anything is loaded."""
+    check(KEYS, config)
     if is_imported(checkpoint):
         name, family = config.codec.get("name"), family_of(checkpoint)[0]
         if name != family and config.codec.get("path") == "":

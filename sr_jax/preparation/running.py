@@ -6,7 +6,9 @@ from typing import Any
 import ml_collections
 import tqdm
 
+from sr_jax.configs.prepare import KEYS
 from sr_jax.data.builder import MANIFEST_FILE
+from sr_jax.declared.checking import check
 from sr_jax.errors import UserError
 from sr_jax.outputs import require_writable
 from sr_jax.preparation.building import make_preparation
@@ -14,8 +16,6 @@ from sr_jax.preparation.dataset import make_shard, plan_shard
 from sr_jax.preparation.merging import complete_summary, merge
 from sr_jax.preparation.summary import Summary
 from sr_jax.preparation.work import Shard
-
-_ON_BAD_INPUT = ("stop", "skip")
 
 
 def prepare(
@@ -41,8 +41,7 @@ def prepare(
     """
     if output.resolve().is_relative_to(source.resolve()):
         raise UserError(f"the output {output} lies in the input {source}: choose another output folder")
-    if config.on_bad_input not in _ON_BAD_INPUT:
-        raise UserError(f"config.on_bad_input is {config.on_bad_input!r}: it must be stop or skip")
+    check(KEYS, config)
     # A dataset that is complete may lie where nothing can be written.
     if not (output / MANIFEST_FILE).exists():
         require_writable(output)

@@ -15,8 +15,10 @@ from flax import traverse_util
 from jax.sharding import Mesh
 
 from sr_jax.checkpoints.reading import exists, read_meta
+from sr_jax.configs.training import keys_of
 from sr_jax.data import builder, pipeline
 from sr_jax.data.records import Provenance
+from sr_jax.declared.checking import check
 from sr_jax.errors import PreemptedError, UserError
 from sr_jax.models.functional import Params
 from sr_jax.parallel import mesh as meshes
@@ -49,11 +51,12 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
         devices: The devices to train on; all of them when None.
 
     Raises:
-        UserError: When the workdir belongs to another config, or the dataset or a loaded checkpoint does not fit.
+        UserError: For a config that is not as it is declared, when the workdir belongs to another one, or when the
+            dataset or a loaded checkpoint does not fit.
         PreemptedError: After SIGTERM, once the step is done and saved.
     """
     with processes.agreed():
-        _check_counts(config)
+        check(keys_of(config), config)
         workdirs.check_config(config, workdir)
         inputs = _checked_inputs(config, workdir, devices)
     workdirs.write_config(config, workdir)
@@ -100,12 +103,6 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
     if int(state.step) < last_step:
         raise PreemptedError(f"told to stop: step {step} of {last_step} is saved in {workdir}, run the same again")
     return state
-
-
-def _check_counts(config: ml_collections.ConfigDict) -> None:
-    for name in ("log_every", "checkpoint_every", "keep_checkpoints"):
-        if config[name] < 1:
-            raise UserError(f"config.{name} is {config[name]}: it must be at least 1")
 
 
 def _describe(program: Program) -> None:

@@ -97,7 +97,7 @@ def test_the_text_of_the_structure_module_is_a_choice(shrink, text, tmp_path):
     config = shrink(stage_one.get_config("5b_i2v"))
     config.update(structure_text=text, num_train_steps=0)
     if text == "anything":
-        with pytest.raises(UserError, match="structure_text is 'anything': choose one of none; empty_prompt"):
+        with pytest.raises(UserError, match="structure_text is 'anything': it must be none or empty_prompt"):
             train(config, tmp_path / "run", jax.devices()[:1])
     else:
         train(config, tmp_path / "run", jax.devices()[:1])
