@@ -185,12 +185,16 @@ class CogVideoXVAE:
         def run(tile: Array | np.ndarray) -> Iterator[np.ndarray]:
             return map(np.asarray, self._decode_frames(tile))
 
-        video = np.empty(self._video_shape(latents.shape), np.float32)
+        video, written = np.empty(self._video_shape(latents.shape), np.float32), 0
         latents = latents / self.scaling_factor
         for block in run_tiled(run, latents, *_tiles(latents.shape, self._decode_tiles)):
             frames, height, width = block.values.shape[1:4]
             ends = block.frame + frames, block.row + height, block.column + width
             video[:, block.frame : ends[0], block.row : ends[1], block.column : ends[2]] = block.values
+            written += block.values.size
+        if written != video.size:
+            # Never what happened to be in memory.
+            raise ValueError(f"the decoder made {written} of the {video.size} values of a video {video.shape}")
         return video
 
     def _encode_frames(self, video: Array) -> Iterator[Array]:
