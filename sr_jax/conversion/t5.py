@@ -1,14 +1,22 @@
 """The T5 v1.1 encoder of a CogVideoX folder (`text_encoder/`): its config and its tensors, to ours and back."""
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sr_jax.conversion.fields import MOST_LAYERS, read_fields, require, shown
+from sr_jax.conversion.parts import DTYPES, Identity, PartFiles
 from sr_jax.conversion.rules import TensorRule
 from sr_jax.errors import UserError
 from sr_jax.models.t5 import T5Config
 
+NAME = "t5"
+"""What provenance calls this text teacher."""
+TOKENIZER = "tokenizer"
+"""Its tokenizer's folder in a release."""
+_HASH_LENGTH = 16
 _ACTIVATION = "gated-gelu"
 # What follows from that, and what makes no encoder.
 _FIXED = {"dense_act_fn": "gelu_new", "is_gated_act": True, "is_decoder": False}
@@ -62,6 +70,30 @@ def config_to_diffusers(config: T5Config) -> dict[str, Any]:
         # Version 1.1 has it so; transformers takes it for the sign of that version.
         "tie_word_embeddings": False,
     }
+
+
+def weight_hash(dtype: str, sha256: Mapping[str, str], tokenizer: Path) -> str:
+    """First 16 hex digits of the sha256 of what encoder and tokenizer come from.
+
+    Args:
+        dtype: That the weights are kept in; empty where it is that of their files.
+        sha256: Of the encoder's weight files, by their path in the release.
+        tokenizer: Folder of the tokenizer's files.
+    """
+    weights = [f"{name} {digest}" for name, digest in sha256.items()]
+    tokens = [
+        f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:_HASH_LENGTH]}" for path in tokenizer.iterdir()
+    ]
+    text = "\n".join([dtype, *sorted(weights), *sorted(tokens)])
+    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
+
+
+def identify(files: PartFiles) -> Identity:
+    """As a dataset's provenance has it, see `PartKind.identify`; with every type that the weights may be kept in."""
+    tokenizer, hashes = files.source / TOKENIZER, []
+    if files.sha256 and tokenizer.is_dir():
+        hashes = [weight_hash(dtype, files.sha256, tokenizer) for dtype in dict.fromkeys((files.dtype, "", *DTYPES))]
+    return {"entry": "teachers.text", "name": NAME, "weight_hashes": hashes}
 
 
 def rules(config: T5Config) -> list[TensorRule]:
