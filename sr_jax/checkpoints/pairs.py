@@ -19,6 +19,8 @@ from sr_jax.errors import UserError
 
 MAY_DIFFER = "config.init.may_differ"
 """The config key that allows named fields to differ."""
+SPACING = "timestep_spacing"
+"""In a `schedule` section, which timesteps a sampler takes."""
 
 
 def require_pair(
@@ -136,6 +138,26 @@ def schedule_of(checkpoint: str | Path, meta: Mapping[str, Any]) -> dict[str, An
         return meta.get("schedule", meta["config"]["schedule"])
     path = Path(checkpoint) / SOURCE_FOLDER / SCHEDULER_FILE
     return family(meta["config"]["backbone"]).schedule_of_release(read_json(path)) if path.is_file() else None
+
+
+def sampling_schedule(checkpoint: Path, meta: Mapping[str, Any], spacing: str = "") -> dict[str, Any]:
+    """The `schedule` section to sample a checkpoint with.
+
+    Args:
+        checkpoint: A training workdir, or an import.
+        meta: Of its checkpoint.
+        spacing: Which timesteps to take instead of those that the checkpoint names; these when empty.
+
+    Raises:
+        UserError: For an import without a scheduler, or with one of another kind.
+    """
+    schedule = schedule_of(checkpoint, meta)
+    if schedule is None:
+        raise UserError(
+            f"{checkpoint} was imported without scheduler/, which says how to sample: import the folder of the whole "
+            "pipeline, with --components transformer for that alone"
+        )
+    return schedule | ({SPACING: spacing} if spacing else {})
 
 
 def trained_schedule(config: ml_collections.ConfigDict) -> dict[str, Any]:

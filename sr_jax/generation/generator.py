@@ -19,7 +19,7 @@ from sr_jax.backbones.base import ClipSize
 from sr_jax.backbones.codec import VideoCodec
 from sr_jax.backbones.releases import family_of
 from sr_jax.checkpoints.networks import backbone_of
-from sr_jax.checkpoints.pairs import require_loaded, schedule_of
+from sr_jax.checkpoints.pairs import SPACING, require_loaded, sampling_schedule
 from sr_jax.checkpoints.transformers import load_transformer
 from sr_jax.configs.sample import KEYS
 from sr_jax.conversion.imported import is_imported
@@ -37,7 +37,6 @@ from sr_jax.teachers.base import TextTeacher
 from sr_jax.teachers.registry import load_text_teacher
 
 _SIZES = ClipSize._fields
-_SPACING = "timestep_spacing"
 SETTINGS_FILE = "sampling.json"
 """Beside the generated clips: what made them."""
 CODEC_HASH, FACES_HASH = "codec_hash", "face_recogniser_hash"
@@ -124,7 +123,7 @@ def load_generator(checkpoint: Path, config: ml_collections.ConfigDict, data_dir
     settings = sampling_settings(config)
     data = None if data_dir is None else read_provenance(data_dir)
     params, meta = load_transformer(checkpoint)
-    trained = meta["config"] | {"schedule": _schedule(checkpoint, meta, config)}
+    trained = meta["config"] | {"schedule": sampling_schedule(checkpoint, meta, config.timestep_spacing)}
     provenance = None if meta["stage"] == "import" else Provenance.from_json(json.dumps(meta["provenance"]))
     codec, backbone = load_codec(_with_path(config.codec, checkpoint)), backbone_of(trained)
     if provenance is None:
@@ -150,8 +149,8 @@ def load_generator(checkpoint: Path, config: ml_collections.ConfigDict, data_dir
     made_by |= dataclasses.asdict(settings) | {"frozen": _supervisors(trained)}
     made_by |= {"clip": size._asdict(), "position_table": config.position_table}
     made_by["dtype"] = config.dtype or trained["dtype"]
-    if _SPACING in trained["schedule"]:
-        made_by[_SPACING] = trained["schedule"][_SPACING]
+    if SPACING in trained["schedule"]:
+        made_by[SPACING] = trained["schedule"][SPACING]
     # What is in the codec's files is checked by its hash.
     made_by["codec"] = {name: value for name, value in config.codec.items() if name != "path"}
     return Generator(pipeline, provenance, made_by, config.seed, config.batch_size)
@@ -167,17 +166,6 @@ def _check(config: ml_collections.ConfigDict, checkpoint: Path) -> None:
                 f"{checkpoint} is an import of released weights, and config.codec is {name!r}: use "
                 f"--config configs/sample.py:{family}"
             )
-
-
-def _schedule(checkpoint: Path, meta: Mapping[str, Any], config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The `schedule` section to sample with: the checkpoint's, with the timesteps that the config asks for."""
-    schedule = schedule_of(checkpoint, meta)
-    if schedule is None:
-        raise UserError(
-            f"{checkpoint} was imported without scheduler/, which says how to sample: import the folder of the whole "
-            "pipeline, with --components transformer for that alone"
-        )
-    return schedule | ({_SPACING: config.timestep_spacing} if config.timestep_spacing else {})
 
 
 def _supervisors(trained: Mapping[str, Any]) -> dict[str, str]:
@@ -263,7 +251,7 @@ def _claim(output: Path, made_by: dict[str, Any]) -> None:
     if path.is_file():
         before = json.loads(path.read_text())
         # Folders that were begun before these were kept lack them.
-        for name in sorted(before.keys() | (made_by.keys() - {CODEC_HASH, FACES_HASH, _SPACING})):
+        for name in sorted(before.keys() | (made_by.keys() - {CODEC_HASH, FACES_HASH, SPACING})):
             if before.get(name) != made_by.get(name):
                 raise UserError(
                     f"{output} holds clips made with {name}={before.get(name)!r}, now it is {made_by.get(name)!r}: "

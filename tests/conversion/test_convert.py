@@ -166,6 +166,7 @@ def test_a_trained_transformer_alone(original, config, tmp_path):
     assert {path.name for path in (tmp_path / "back").rglob("*") if path.is_file()} == {
         "config.json",
         "diffusion_pytorch_model.safetensors",
+        "scheduler_config.json",
     }
     names, _ = original("folders").load_transformer(tmp_path / "back" / "transformer", [])
     assert names == sorted(stored_tensors(tmp_path / "back" / "transformer"))

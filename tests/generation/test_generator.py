@@ -180,7 +180,7 @@ def test_an_import_without_a_scheduler_cannot_be_sampled(monkeypatch, tmp_path):
 def test_an_import_is_not_sampled_with_another_codec(monkeypatch, tmp_path):
     identity = {"entry": "codec", "name": "fake", "weight_hashes": ["c9"]}
     _checkpoint(monkeypatch, stage="import", imported={"identities": {"vae": identity}})
-    monkeypatch.setattr(generation, "schedule_of", lambda checkpoint, meta: {})
+    monkeypatch.setattr(generation, "sampling_schedule", lambda checkpoint, meta, spacing: {})
     with pytest.raises(
         UserError, match=r"config\.codec has the weight_hash 'c0', the codec of the model in .* has 'c9'"
     ):
