@@ -21,7 +21,13 @@ KEYS = {
     # is an import of released weights.
     "codec": CODEC,
     "text": TEXT,
-    "sampler": Key("ddim", "The sampler; CogVideoX has ddim and dpm."),
+    # What was trained from nothing has "dpm" and "trailing" where these are empty.
+    "sampler": Key("ddim", "The sampler; CogVideoX has ddim and dpm; empty: as the release's scheduler says."),
+    "timestep_spacing": Key(
+        "",
+        "Which timesteps are taken, as diffusers names them; empty: as the release's scheduler says.",
+        choices=("", "trailing", "linspace", "leading"),
+    ),
     "num_inference_steps": Key(10, "Steps of the sampler.", minimum=1),
     "guidance_scale": Key(1.0, "Of classifier-free guidance; 1 or less: none, at half the cost.", minimum=0),
     "dynamic_guidance": Key("none", "How guidance changes from step to step.", choices=("none", "released", "cosine")),
@@ -47,8 +53,8 @@ _SIZES = {
     "cogvideox": {
         "codec": {"name": "cogvideox", "dtype": "bfloat16"},
         "text": {"name": "t5", "batch_size": 1},
-        # What the authors recommend for the 5B models.
-        "sampler": "dpm",
+        # "dpm" of the 5B models.
+        "sampler": "",
         "num_inference_steps": 50,
         "guidance_scale": 6.0,
         "dynamic_guidance": "released",

@@ -128,7 +128,7 @@ def test_what_is_wrong_with_a_config_is_named(parse, argv, message):
 
 def test_the_packages_own_configs_are_found_in_any_folder(parse, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert parse("--config=configs/sample.py:cogvideox").sampler == "dpm"
+    assert parse("--config=configs/sample.py:cogvideox").guidance_scale == 6.0
     assert parse("--config", "./configs/prepare.py:real", "--config.seed=3").clip.fps == 12.0
     assert parse(config="configs/sample.py:people").sampler == "ddim"
     with pytest.raises(UserError, match=r"^--config=configs/sample\.py:huge: unknown size 'huge': choose one of"):
@@ -149,7 +149,7 @@ def test_a_config_of_the_working_folder_comes_first(parse, tmp_path, monkeypatch
         "    return config\n"
     )
     config = parse("--config=configs/sample.py:cogvideox")
-    assert (config.batch_size, config.sampler) == (77, "dpm")
+    assert (config.batch_size, config.guidance_scale) == (77, 6.0)
 
 
 _OWN_FILE = """from sr_jax.configs import prepare

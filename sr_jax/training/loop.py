@@ -14,6 +14,7 @@ from clu import parameter_overview
 from flax import traverse_util
 from jax.sharding import Mesh
 
+from sr_jax.checkpoints import pairs
 from sr_jax.checkpoints.reading import exists, read_meta
 from sr_jax.configs.training import keys_of
 from sr_jax.data import builder, pipeline
@@ -161,6 +162,8 @@ def make_data(config: ml_collections.ConfigDict, mesh: Mesh, stage: Stage) -> gr
 def checked_provenance(config: ml_collections.ConfigDict, workdir: Path, stage: Stage) -> Provenance:
     """What made the dataset, once it is known to fit the config and every checkpoint that the run starts from.
 
+    The noise schedule of these is checked, too.
+
     Args:
         config: See `configs/`.
         workdir: Of the run, which may have a checkpoint to go on from.
@@ -183,8 +186,10 @@ def checked_provenance(config: ml_collections.ConfigDict, workdir: Path, stage: 
         sources.append(workdir)
     for source in sources:
         meta = read_meta(source)
-        # Released weights were trained on no dataset of this kind.
         if meta["stage"] == "import":
+            # Released weights were trained on no dataset of this kind, but go with one autoencoder and text encoder.
+            dataset = f"the dataset in {config.data.dir}"
+            pairs.require_pair(provenance, meta, dataset=dataset, model=source, allowed=config.init.may_differ)
             continue
         trained_on = Provenance.from_json(json.dumps(meta["provenance"]))
         differences = provenance.differences(trained_on)
@@ -192,6 +197,10 @@ def checked_provenance(config: ml_collections.ConfigDict, workdir: Path, stage: 
             raise UserError(
                 f"the dataset in {config.data.dir} does not fit the checkpoint in {source}: {differences[0]}"
             )
+    pairs.require_schedule(config)
+    for frozen in stage.frozen.values():
+        if frozen.source:
+            pairs.require_schedule_of_module(config, frozen.source)
     return provenance
 
 
@@ -228,6 +237,7 @@ def _checked_inputs(config: ml_collections.ConfigDict, workdir: Path, devices: S
         "stage": config.stage,
         "config": json.loads(config.to_json()),
         "provenance": json.loads(provenance.to_json()),
+        "schedule": pairs.trained_schedule(config),
         "frozen_steps": frozen_steps,
         "num_clips": num_clips,
     }

@@ -12,6 +12,7 @@ from sr_jax.configs.common import size_names
 from sr_jax.configs.pods import PODS
 from sr_jax.declared.checking import check, entries, paths_of
 from sr_jax.diffusion.guidance import DYNAMIC_GUIDANCE
+from sr_jax.diffusion.v_prediction import SPACINGS
 from sr_jax.errors import UserError
 from sr_jax.generation.images import FITS
 from sr_jax.models import precision
@@ -74,6 +75,7 @@ def _key(keys, path):
         (sample.KEYS, "position_table", POSITION_TABLES),
         (sample.KEYS, "dynamic_guidance", DYNAMIC_GUIDANCE),
         (sample.KEYS, "image_fit", FITS),
+        (sample.KEYS, "timestep_spacing", ("", *SPACINGS)),
         (prepare.KEYS, "faces.choice", FACE_CHOICES),
     ],
 )
