@@ -52,8 +52,8 @@ _SIZES = {
         "num_inference_steps": 50,
         "guidance_scale": 6.0,
         "dynamic_guidance": "released",
-        # As the released pipelines do.
-        "image_fit": "stretch",
+        # The released pipelines stretch it.
+        "image_fit": "crop",
         "batch_size": 1,
     },
 }
