@@ -43,7 +43,9 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
     try:
         data = frame.side_data.get(Type.DISPLAYMATRIX)
     except ValueError as error:
-        raise UserError(f"its frames carry data that PyAV does not know ({error}): convert it to H.264 first") from error
+        raise UserError(
+            f"its frames carry data that PyAV does not know ({error}): convert it to H.264 first"
+        ) from error
     if data is None or data.buffer_size < _MATRIX_BYTES:
         return Orientation()
     # A stored pixel (x, y) is shown at (a x + c y, b x + d y), up to a shift.

@@ -81,7 +81,11 @@ class ShotFinder:
             return pieces
         # The last frame of a piece is shown as long as most are: it may stand before a gap or at the end.
         usual = np.median(waits)
-        return [(first, end) for first, end in pieces if times[end - 1] - times[first] + usual >= self._options.least_seconds]
+        return [
+            (first, end)
+            for first, end in pieces
+            if times[end - 1] - times[first] + usual >= self._options.least_seconds
+        ]
 
 
 def _detector(options: ShotOptions) -> SceneDetector | None:

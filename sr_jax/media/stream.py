@@ -6,7 +6,8 @@ log.
 """
 
 import dataclasses
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 
 import av
 import av.logging
@@ -108,8 +109,12 @@ class DecodedStream:
 
     def _frames(self) -> Iterator[av.VideoFrame]:
         """Decodes, past errors once there has been a frame, and counts damage."""
-        failure, before = None, _errors()
-        for packet in self._container.demux(self._stream):
+        failure, before, doubtful = None, _errors(), set()
+        for packet, *following in _with_following(self._container.demux(self._stream)):
+            # Where recordings are joined, one of the last packets before the seam is taken for incomplete: there a key
+            # frame follows.
+            if packet.is_corrupt and not any(other and other.is_keyframe for other in following):
+                doubtful.add(packet.pts)
             try:
                 frames = packet.decode()
             except av.error.FFmpegError as error:
@@ -119,10 +124,16 @@ class DecodedStream:
             now = _errors()
             reported, before = now[0] > before[0] and now[1] == self._stream.codec_context.name, now
             for frame in frames:
-                self._damage.add(frame, reported)
+                self._damage.add(frame, reported, frame.pts in doubtful)
                 yield frame
         if failure and not self._damage.decoded:
             raise failure
+
+
+def _with_following(packets: Iterable[av.Packet]) -> Iterator[tuple[av.Packet | None, ...]]:
+    """Each packet with the two after it, as far as there are any."""
+    copies = itertools.tee(itertools.chain(packets, [None, None]), 3)
+    return zip(*(itertools.islice(copy, place, None) for place, copy in enumerate(copies)))
 
 
 def _errors() -> tuple[int, str]:
@@ -148,8 +159,14 @@ class _Damage:
         self._lost += 1
         self._spoil()
 
-    def add(self, frame: av.VideoFrame, reported: bool) -> None:
-        """Counts the next frame, and whether the decoder reported an error about when it was decoded."""
+    def add(self, frame: av.VideoFrame, reported: bool, doubtful: bool) -> None:
+        """Counts the next frame.
+
+        Args:
+            frame: The frame.
+            reported: Whether the decoder reported an error about when it was decoded.
+            doubtful: Whether the packet that it comes from is incomplete, or its neighbour is.
+        """
         self.decoded += 1
         between = frame.pict_type == PictureType.B
         if frame.is_corrupt or reported:
@@ -159,7 +176,7 @@ class _Damage:
                 self._spoil()
             return
         self._spoilt = self._spoilt and not frame.key_frame
-        self.damaged += self._spoilt
+        self.damaged += self._spoilt or doubtful
         self._between = self._between + 1 if between else 0
 
     def _spoil(self) -> None:

@@ -240,7 +240,9 @@ class Planner:
             shown = _looks_inside(looks, indices)
             # All that the video shows from the clip's first frame to its last one: a clip may leave frames out.
             times = info.times[indices[0] : indices[-1] + 1]
-            reason = poor_source(height, width, times, self._drop) or (drop_reason(shown, self._drop) if looks else None)
+            reason = poor_source(height, width, times, self._drop) or (
+                drop_reason(shown, self._drop) if looks else None
+            )
             if reason:
                 dropped[reason] += 1
                 continue
