@@ -44,9 +44,8 @@ class Colours:
     Attributes:
         matrix: Its luma, as libswscale counts; None for a frame that is RGB.
         range: 0 as its pixel format has it, 1 limited, 2 full.
-        transfer: The curve and
-        primaries: the primaries to convert from, by their numbers in H.273; both None for a frame that a screen shows as
-            it is.
+        transfer: The curve to convert from, by its number in H.273; None for a frame that a screen shows as it is.
+        primaries: Likewise.
     """
 
     matrix: int | None

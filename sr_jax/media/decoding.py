@@ -1,4 +1,4 @@
-"""Decoding a video file frame by frame: whatever container and codec FFmpeg reads, upright, opaque, in a screen's colours.
+"""Decoding a video file frame by frame: whatever FFmpeg reads, upright, opaque and in the colours of a usual screen.
 
 Frames come with the second at which they are shown, so that a video of varying frame rate can be resampled. At no time
 is more than a few frames in memory. A video that is damaged, as far as FFmpeg can tell, or cut off is refused when its
@@ -41,8 +41,8 @@ class Picture:
         duration: For how many seconds it is shown, as far as the file says so; otherwise 0.
         height: Its pixels, upright and square.
         width: Likewise.
-        follows: Whether it goes on where the frame before ended: the first of a video does not, nor one of another size,
-            nor one with which the clock of the file starts anew, for recordings were joined there.
+        follows: Whether it goes on where the frame before ended. The first frame of a video does not, nor does one of
+            another size, nor one with which the clock of the file starts anew: recordings were joined there.
     """
 
     seconds: float

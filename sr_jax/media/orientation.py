@@ -1,4 +1,4 @@
-"""Which way up a decoded frame is shown: phones store what they film as it comes, with a matrix that says how to turn it."""
+"""Which way up a decoded frame is shown: phones store frames as they come, with a matrix that says how to turn them."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""The shots of a video: between its cuts, by PySceneDetect, between gaps in its times, and where recordings are joined."""
+"""The shots of a video: between its cuts, by PySceneDetect, gaps in its times, and seams where recordings are joined."""
 
 import dataclasses
 import itertools
@@ -68,8 +68,8 @@ class ShotFinder:
     def shots(self, times: Float[np.ndarray, " f"]) -> list[tuple[int, int]]:
         """First frame and the frame after the last one of each shot, once all pictures have been looked at.
 
-        A shot crosses neither a cut nor a gap in the times, and all its frames have one size. Those shorter than `least_seconds` are left out; a video
-        without cuts and gaps is one shot however short it is.
+        A shot crosses neither a cut nor a gap in the times, and all its frames have one size. Those shorter than
+        `least_seconds` are left out; a video without cuts and gaps is one shot however short it is.
 
         Args:
             times: When each frame of the video is shown, in seconds.

@@ -75,7 +75,7 @@ def _profile(primaries: np.ndarray, gamma: float) -> bytes:
     xyz = [b"XYZ \0\0\0\0" + fixed(*column) for column in primaries.T]
     tags = dict(zip((b"rXYZ", b"gXYZ", b"bXYZ"), xyz)) | {b"wtpt": b"XYZ \0\0\0\0" + fixed(0.9642, 1.0, 0.8249)}
     curve = b"curv\0\0\0\0" + struct.pack(">IHxx", 1, round(gamma * 256))
-    tags |= {name: curve for name in (b"rTRC", b"gTRC", b"bTRC")}
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
     tags |= {b"desc": b"desc\0\0\0\0" + struct.pack(">I", 2) + b"a\0" + bytes(78 + 2)}
     table, body, place = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
     for name, value in tags.items():

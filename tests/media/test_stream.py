@@ -114,7 +114,7 @@ def _weave(frames):
 
 @pytest.mark.parametrize("flagged", [True, False])
 def test_flagged_frames_are_deinterlaced(tmp_path, flagged):
-    y, x = np.mgrid[:96, :128]
+    x = np.mgrid[:96, :128][1]
     # A wide wave that moves by three pixels from one moment to the next.
     moments = [127 + 100 * np.sin((x - 3 * moment) / 6) for moment in range(24)]
     moments = np.repeat(np.stack(moments)[..., None], 3, axis=-1).astype(np.uint8)
