@@ -1,4 +1,4 @@
-"""The shots of a video: between its cuts, by PySceneDetect, gaps in its times, and seams where recordings are joined."""
+"""The shots of a video: between its cuts (PySceneDetect), gaps in its times and seams where recordings are joined."""
 
 import dataclasses
 import itertools
