@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8, UInt16
 
 from sr_jax.errors import UserError
 from sr_jax.media.colours import Converter
+from sr_jax.media.frame_folders import frames_of
 from sr_jax.media.interlacing import deinterlaced
 from sr_jax.media.stream import DecodedFrame, DecodedStream, best_stream
 
@@ -115,8 +117,12 @@ class VideoInfo:
 
 
 @contextlib.contextmanager
-def open_video(path: Path) -> Iterator[OpenVideo]:
-    """Opens a video file and decodes its first frame.
+def open_video(path: Path, frames_fps: float = 0.0) -> Iterator[OpenVideo]:
+    """Opens a video file or a folder of frames, and decodes its first frame.
+
+    Args:
+        path: The file, or a folder of pictures (`frame_folders`).
+        frames_fps: Frames a second of such a folder, which must be more than 0 for one.
 
     Raises:
         UserError: When the file is missing, is not a video, cannot be decoded, has no frames, frames beyond 8K (counted
@@ -124,6 +130,9 @@ def open_video(path: Path) -> Iterator[OpenVideo]:
             converted. Also later, while its pictures are gone through; and at their end, when frames were damaged or
             the video ends well before its container says.
     """
+    if frames_fps and path.is_dir():
+        yield _open_frames(path, frames_fps)
+        return
     if not path.is_file():
         raise UserError(f"no video file {path}")
     try:
@@ -142,18 +151,19 @@ def open_video(path: Path) -> Iterator[OpenVideo]:
         raise UserError(f"cannot open {path}: {error.strerror}") from error
 
 
-def scan_video(path: Path, looks: Iterable[Callable[[Picture], object]] = ()) -> VideoInfo:
+def scan_video(path: Path, looks: Iterable[Callable[[Picture], object]] = (), frames_fps: float = 0.0) -> VideoInfo:
     """Decodes a whole video without keeping it, and so proves that it can be read.
 
     Args:
-        path: The file.
+        path: The file or folder.
         looks: Called with every picture.
+        frames_fps: See `open_video`.
 
     Raises:
         UserError: As `open_video`.
     """
     looks = tuple(looks)
-    with open_video(path) as video:
+    with open_video(path, frames_fps) as video:
         times, sizes, follows = [], [], []
         for picture in video.pictures:
             times.append(picture.seconds)
@@ -172,6 +182,31 @@ def is_video(path: Path) -> bool:
             return best_stream(container) is not None
     except (av.error.FFmpegError, OSError):
         return False
+
+
+def _open_frames(folder: Path, fps: float) -> OpenVideo:
+    """A folder of frames as a video; a picture is in memory when its turn has come."""
+
+    def pictures() -> Iterator[Picture]:
+        before = None
+        for number, pixels in enumerate(frames_of(folder)):
+            size = pixels.shape[:2]
+            yield Picture(number / fps, 1 / fps, *size, size == before, functools.partial(_scaled, pixels))
+            before = size
+
+    rest = pictures()
+    first = next(rest)
+    return OpenVideo(fps, first.height, first.width, itertools.chain([first], rest))
+
+
+def _scaled(
+    pixels: UInt8[np.ndarray, "h w 3"], scale: float, grey: bool
+) -> UInt8[np.ndarray, "y x 3"] | UInt16[np.ndarray, "y x"]:
+    """A picture, scaled down; its green channel with 255 as 65535."""
+    if scale < 1:
+        size = tuple(max(1, round(length * scale)) for length in pixels.shape[1::-1])
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return pixels[..., 1] * np.uint16(257) if grey else pixels
 
 
 def _checked_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:

@@ -29,14 +29,20 @@ class ClipOptions:
         fps: Frames a second of a clip.
         stride: Frames from one clip's start to the next one's; less than `num_frames` for clips that overlap.
         sizes: Pixels; a clip gets the size whose aspect ratio is nearest to its video's.
+        frames_fps: Frames a second of folders of frames; 0 where there are none.
     """
 
     num_frames: int
     fps: float
     stride: int
     sizes: tuple[Size, ...]
+    frames_fps: float = 0.0
 
     def __post_init__(self):
+        if not self.frames_fps >= 0:
+            raise UserError(
+                f"clip.frames_fps is {self.frames_fps:g}: it must be positive, or 0 for no folders of frames"
+            )
         if self.stride < 1:
             raise UserError(f"clip.stride is {self.stride}: it must be at least 1")
 
@@ -227,7 +233,7 @@ class Planner:
         finder = ShotFinder(self._shots)
         watching = self._finder is not None or self._drop.least_motion > 0
         watcher = Watcher(self._finder, self._person.looks_per_second) if watching else None
-        info = scan_video(source.path, [finder, watcher] if watcher else [finder])
+        info = scan_video(source.path, [finder, watcher] if watcher else [finder], self._clip.frames_fps)
         for teacher in self._teachers.values():
             teacher.check(source.path, info)
         self._check_sizes(source, info)

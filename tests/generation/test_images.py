@@ -9,7 +9,8 @@ from PIL import Image, ImageCms
 
 from sr_jax.configs import sample
 from sr_jax.errors import UserError
-from sr_jax.generation.images import fit_image, read_image, rgb_pixels
+from sr_jax.generation.images import fit_image
+from sr_jax.media.images import read_image, rgb_pixels
 from tests.evaluation.image_files import (
     GREYS_OF_16_BITS,
     HEIGHT,

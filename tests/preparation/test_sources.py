@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sr_jax.errors import UserError
 from sr_jax.media import video
 from sr_jax.preparation.framing import DropOptions, Size, poor_source
+from sr_jax.preparation.inputs import find_videos
 from sr_jax.preparation.people import PersonOptions, load_finder
 from sr_jax.preparation.planning import Planner
 from sr_jax.preparation.reading import ClipReader
@@ -95,3 +97,38 @@ def test_what_is_too_poor(height, width, fps, least, expected):
 def test_limits_are_not_negative(name, value):
     with pytest.raises(UserError, match=rf"drop\.{name} is -1: it must be positive, or 0 to keep all clips"):
         DropOptions(**{name: value})
+
+
+def _frame_folder(folder, frames) -> None:
+    folder.mkdir(parents=True)
+    for number, pixels in enumerate(frames):
+        Image.fromarray(pixels).save(folder / f"{number:03d}.png")
+
+
+def test_clips_of_a_folder_of_frames(tmp_path):
+    frames = textured(12, 16, 16)
+    _frame_folder(tmp_path / "train" / "a", frames)
+    _frame_folder(tmp_path / "train" / "b.depth", frames)
+    (tmp_path / "train" / "a.txt").write_text("somebody")
+    np.savez(tmp_path / "train" / "a.depth.npz", depth=np.ones((12, 16, 16), np.float32))
+    files = find_videos(tmp_path, frame_folders=True)
+    assert [(file.name, file.problem[-20:]) for file in files] == [("a", ""), ("b", "the video is missing")]
+    planner = fakes.planner(tmp_path, sizes=(Size(16, 16),), frames_fps=16.0)
+    plan = planner(files[0])
+    # Twice as many frames a second as a clip has.
+    assert [clip.indices.tolist() for clip in plan.clips] == [[0, 2, 4, 6, 8]]
+    assert plan.clips[0].source.prompt == "somebody"
+    (cut,) = ClipReader(fakes.depth()).clips(plan.clips)
+    np.testing.assert_array_equal(cut.frames, frames[:10:2])
+    assert planner.is_unchanged(files[0], plan.outcome)
+    Image.fromarray(frames[0]).save(tmp_path / "train" / "a" / "003.png")
+    assert not planner.is_unchanged(files[0], plan.outcome)
+    # Unless somebody says so, pictures are no videos.
+    with pytest.raises(UserError, match="no video in"):
+        find_videos(tmp_path)
+
+
+@pytest.mark.parametrize("fps", [-1.0, float("nan")])
+def test_the_rate_of_folders_of_frames_is_positive(tmp_path, fps):
+    with pytest.raises(UserError, match=r"clip\.frames_fps is (-1|nan): it must be positive, or 0"):
+        fakes.planner(tmp_path, frames_fps=fps)
