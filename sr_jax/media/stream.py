@@ -146,8 +146,13 @@ class _Damage:
     """Counts frames that are damaged themselves, and those that are predicted from them as far as can be told."""
 
     def __init__(self) -> None:
-        self.damaged = self.decoded = self._lost = self._between = 0
+        self.decoded = self._lost = self._spoilt_frames = self._reported_frames = self._between = 0
         self._spoilt = False
+
+    @property
+    def damaged(self) -> int:
+        """How many are damaged: as frames are flagged, otherwise as the log says, where one line is about one frame."""
+        return self._spoilt_frames or self._reported_frames
 
     @property
     def total(self) -> int:
@@ -169,14 +174,15 @@ class _Damage:
         """
         self.decoded += 1
         between = frame.pict_type == PictureType.B
-        if frame.is_corrupt or reported:
+        self._reported_frames += reported
+        if frame.is_corrupt:
             if between or self._spoilt:
-                self.damaged += 1
+                self._spoilt_frames += 1
             else:
                 self._spoil()
             return
         self._spoilt = self._spoilt and not frame.key_frame
-        self.damaged += self._spoilt or doubtful
+        self._spoilt_frames += self._spoilt or doubtful
         self._between = self._between + 1 if between else 0
 
     def _spoil(self) -> None:
@@ -184,7 +190,7 @@ class _Damage:
 
         So are the frames just before it that are predicted from both sides.
         """
-        self.damaged += 1 + self._between
+        self._spoilt_frames += 1 + self._between
         self._between, self._spoilt = 0, True
 
 

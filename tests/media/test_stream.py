@@ -44,10 +44,12 @@ def _flipped(data):
     return data[:middle] + bytes(byte ^ 0xFF for byte in data[middle : middle + 20]) + data[middle + 20 :]
 
 
-# A frame of 40 that others are predicted from, until the next key frame: every tenth is one.
-@pytest.mark.parametrize("number,damaged", [(14, 6), (39, 1)])
-def test_frames_that_a_decoder_conceals_are_counted(tmp_path, number, damaged):
-    options = {"g": "10", "bf": "0", "sc_threshold": "0"}
+# A frame that others are predicted from, until the next key frame: every tenth is one. With two frames between, which
+# are predicted from both sides and stored behind, the fifth of ten as they are stored is the seventh as they are shown,
+# and the two before it are damaged too.
+@pytest.mark.parametrize("between,number,damaged", [("0", 14, 6), ("0", 39, 1), ("2", 14, 6)])
+def test_frames_that_a_decoder_conceals_are_counted(tmp_path, between, number, damaged):
+    options = {"g": "10", "bf": between, "x264-params": "scenecut=0:b-adapt=0:b-pyramid=none:weightp=0:cabac=0"}
     write(tmp_path / "whole.mkv", textured(40), **options)
     assert scan_video(tmp_path / "whole.mkv").num_frames == 40
     _with_damage(tmp_path / "whole.mkv", tmp_path / "a.mkv", number, _flipped)
