@@ -28,6 +28,9 @@ KEYS = {
             "Further sizes (height, width): a clip gets the one whose aspect is nearest to its video's.",
             items=Key((64, 48), length=2, items=Key(64, minimum=1)),
         ),
+        "frames_fps": Key(
+            0.0, "Frames a second of folders of nothing but numbered pictures; 0: those are no videos.", minimum=0
+        ),
     },
     "shots": {
         "name": Key("none", "How cuts are found, by PySceneDetect.", choices=("none", "adaptive", "content")),
@@ -48,6 +51,8 @@ KEYS = {
         "no_person": Key(False, "Whether clips in most of which no person is found are dropped."),
         "several_people": Key(False, "Whether clips in most of which there are several people are dropped."),
         "least_motion": Key(0.0, "Clips with less motion are dropped, in picture heights a second.", minimum=0),
+        "least_side": Key(0, "Clips of videos whose shorter side has fewer pixels are dropped.", minimum=0),
+        "least_fps": Key(0.0, "Clips whose video shows fewer frames a second are dropped.", minimum=0),
     },
     "on_bad_input": Key(
         "stop", "Whether bad input stops the run before anything is written, or is skipped.", choices=("stop", "skip")
@@ -91,7 +96,7 @@ _SIZES: dict[str, dict[str, Any]] = {
         "shots": {"name": "adaptive"},
         # A face with about three of its heights above and below.
         "person": {"name": "face", "zoom": 7.0, "anchor": 0.4},
-        "drop": {"no_person": True, "several_people": True, "least_motion": 0.005},
+        "drop": {"no_person": True, "several_people": True, "least_motion": 0.005, "least_side": 360, "least_fps": 8.0},
         "on_bad_input": "skip",
         "depth": {"name": "video_depth_anything", "dtype": "bfloat16"},
         "faces": {"name": "arcface"},

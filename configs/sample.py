@@ -31,6 +31,7 @@ KEYS = {
     "num_inference_steps": Key(10, "Steps of the sampler.", minimum=1),
     "guidance_scale": Key(1.0, "Of classifier-free guidance; 1 or less: none, at half the cost.", minimum=0),
     "dynamic_guidance": Key("none", "How guidance changes from step to step.", choices=("none", "released", "cosine")),
+    # The released pipelines stretch it.
     "image_fit": Key("crop", "What becomes of an image of another aspect.", choices=("crop", "stretch")),
     "batch_size": Key(8, "Clips that are generated at a time.", minimum=1),
     # The released models: 8k or 8k + 1 frames, sides that are multiples of 16.
@@ -58,8 +59,6 @@ _SIZES = {
         "num_inference_steps": 50,
         "guidance_scale": 6.0,
         "dynamic_guidance": "released",
-        # As the released pipelines do.
-        "image_fit": "stretch",
         "batch_size": 1,
     },
 }

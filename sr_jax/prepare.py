@@ -4,9 +4,10 @@ r"""Prepares videos for training: cuts clips and turns them into records of late
       --config.codec.path=TEACHERS/codec.npz --config.faces.path=TEACHERS/faces
 
 VIDEOS holds video files of any kind, at any depth; folders `train` and `test` in it, where there are any, become the
-splits, and what lies beside them is bad input. Beside `name.mp4` may lie `name.txt` (its caption), `name.depth.npz` or
-another form of its depth (see sr_jax/teachers/depth/files.py), what teachers in config.features read (see
-sr_jax/teachers/beside.py) and `name.json` (labels, kept for evaluation).
+splits, and what lies beside them is bad input. With --config.clip.frames_fps, a folder of nothing but numbered pictures
+is a video too. Beside `name.mp4` may lie `name.txt` (its caption), `name.depth.npz` or another form of its depth (see
+sr_jax/teachers/depth/files.py), what teachers in config.features read (see sr_jax/teachers/beside.py) and `name.json`
+(labels, kept for evaluation).
 
 Bad input stops the run before anything is written (on_bad_input "stop"), or is passed over and named with its reason in
 DATA/rejected.jsonl ("skip"): the config says which. The same command again finishes a preparation that was stopped.

@@ -54,7 +54,7 @@ def main(args: flags.FlagValues) -> None:
     # Here and not above: it takes seconds, and wrong flags are told before.
     from sr_jax.data.builder import open_dataset
     from sr_jax.generation.generator import generate_one, generate_split, load_generator
-    from sr_jax.generation.images import read_image
+    from sr_jax.media.images import read_image
 
     if args.image is not None:
         if output.suffix != ".mp4" or output.is_dir():

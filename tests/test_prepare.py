@@ -192,7 +192,7 @@ def test_anybodys_videos(config, tmp_path, monkeypatch):
         ours[section] = config[section]
     ours.clip.update(num_frames=13, height=32, width=48, stride=6, more_sizes=((48, 32),))
     # The detector has random weights.
-    ours.drop.update(no_person=False, several_people=False)
+    ours.drop.update(no_person=False, several_people=False, least_side=40)
     ours.captions = "captions.jsonl"
     folder = tmp_path / "videos"
     folder.mkdir()

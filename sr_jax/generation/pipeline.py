@@ -16,8 +16,9 @@ from sr_jax.backbones.codec import VideoCodec
 from sr_jax.checkpoints.networks import backbone_of, transformer_network
 from sr_jax.errors import UserError
 from sr_jax.generation.finite import require_finite_latents, require_finite_video
-from sr_jax.generation.images import FITS, fit_image, rgb_pixels
+from sr_jax.generation.images import FITS, fit_image
 from sr_jax.generation.sampler import Sampler, SamplingSettings, clip_key, make_sampler
+from sr_jax.media.images import rgb_pixels
 from sr_jax.media.video import to_unit_range
 from sr_jax.models.functional import Params
 from sr_jax.models.precision import storage_type

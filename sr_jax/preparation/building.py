@@ -49,7 +49,7 @@ def make_preparation(config: ml_collections.ConfigDict, source: Path, output: Pa
         if name in further:
             raise UserError(f"config.features.{name} has the name of another section: give the teacher another one")
     captions = CaptionTable.read(config.captions, source)
-    files = find_videos(source, captions.files, ("depth", *further))
+    files = find_videos(source, captions.files, ("depth", *further), frame_folders=config.clip.frames_fps > 0)
     if strict:
         for file in files:
             if file.problem and file.claims_video:
@@ -67,7 +67,7 @@ def make_preparation(config: ml_collections.ConfigDict, source: Path, output: Pa
     sizes = (Size(clip.height, clip.width), *(Size(*size) for size in clip.more_sizes))
     person = PersonOptions(**config.person)
     planner = Planner(
-        clip=ClipOptions(clip.num_frames, clip.fps, clip.stride, sizes),
+        clip=ClipOptions(clip.num_frames, clip.fps, clip.stride, sizes, clip.frames_fps),
         shots=ShotOptions(**config.shots),
         person=person,
         drop=DropOptions(**config.drop),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import mimetypes
 import os
@@ -11,6 +12,7 @@ from typing import Any
 
 from sr_jax.errors import UserError
 from sr_jax.media.decoding import is_video
+from sr_jax.media.frame_folders import is_frame_folder
 from sr_jax.preparation.captions import CaptionTable
 from sr_jax.teachers.beside import described_stem, files_beside
 
@@ -30,7 +32,7 @@ class FoundFile:
     """A file of the input that is a video, or that cannot be one.
 
     Attributes:
-        path: The file.
+        path: The file, or a folder of frames.
         split: "train" or "test"; "" for a file that lies beside these folders.
         name: Path below the split's folder without suffix, with "__" for "/"; unique in its split, if it has no
             problem.
@@ -65,7 +67,10 @@ class Source:
 
 
 def find_videos(
-    folder: Path, ignored: frozenset[Path] = frozenset(), teachers: Collection[str] = ("depth",)
+    folder: Path,
+    ignored: frozenset[Path] = frozenset(),
+    teachers: Collection[str] = ("depth",),
+    frame_folders: bool = False,
 ) -> list[FoundFile]:
     """Every video in a folder, at any depth, in order of split and name, and every file that cannot be used.
 
@@ -77,6 +82,7 @@ def find_videos(
         folder: Where to look.
         ignored: Files that belong to no video, which are passed over.
         teachers: Names of the teachers that may read something beside videos; see `teachers.beside`.
+        frame_folders: Whether a folder of nothing but pictures is a video.
 
     Raises:
         UserError: When the folder is missing, or a split has nothing that claims to be a video.
@@ -86,7 +92,7 @@ def find_videos(
     split_folders = {name: folder / name for name in SPLITS if (folder / name).is_dir()}
     found = []
     for split, root in (split_folders or {"train": folder}).items():
-        files = list(_files(split, root, root, _PassedOver(ignored, teachers)))
+        files = list(_files(split, root, root, _PassedOver(ignored, teachers, frame_folders)))
         if not any(file.claims_video for file in files):
             raise UserError(f"no video in {root}")
         found += _without_namesakes(sorted(files, key=lambda file: (file.name, file.path)))
@@ -110,8 +116,9 @@ def read_source(file: FoundFile, captions: CaptionTable, default_prompt: str) ->
 def digest(file: FoundFile, prompt: str, teachers: Collection[str] = ("depth",)) -> str:
     """Tells whether a video, what lies beside it or its caption changed; cheap even for a long video."""
     state = hashlib.sha256(prompt.encode())
-    parts = [file.path, file.path.with_suffix(_LABELS)]
-    for path in (path for name in teachers for path in files_beside(file.path, name)):
+    parts = [file.path.with_suffix(_LABELS)]
+    beside = (path for name in teachers for path in files_beside(file.path, name))
+    for path in itertools.chain([file.path], beside):
         parts += sorted(path.iterdir()) if path.is_dir() else [path]
     for part in parts:
         if part.is_file():
@@ -134,6 +141,7 @@ class _PassedOver:
 
     ignored: frozenset[Path]
     teachers: Collection[str]
+    frame_folders: bool
     searched: set[tuple[int, int]] = dataclasses.field(default_factory=set)
 
 
@@ -143,7 +151,9 @@ def _beside(
     """Every file beside the folders of the splits: it may be in neither split, or in another than was meant."""
     text = f"lies beside {' and '.join(split_folders)}: move it into the folder train or test, or out of {folder}"
     searched = {_identity(root) for root in split_folders.values()}
-    files = _files("", folder, folder, _PassedOver(ignored | frozenset(split_folders.values()), teachers, searched))
+    files = _files(
+        "", folder, folder, _PassedOver(ignored | frozenset(split_folders.values()), teachers, False, searched)
+    )
     return [dataclasses.replace(file, problem=f"{file.path} {text}") for file in files]
 
 
@@ -175,6 +185,8 @@ def _files(split: str, folder: Path, root: Path, passed_over: _PassedOver) -> It
         if (stem := stems[path]) is not None:
             if stem not in described:
                 yield problem(path, f"{path} has no video beside it: the video is missing")
+        elif passed_over.frame_folders and path.is_dir() and is_frame_folder(path):
+            yield FoundFile(path, split, _name(path, root))
         elif path.is_dir():
             yield from _files(split, path, root, passed_over)
         elif path.suffix in (_CAPTION, _LABELS) and path.stem in described:

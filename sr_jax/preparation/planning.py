@@ -14,7 +14,7 @@ from sr_jax.media.decoding import VideoInfo, scan_video
 from sr_jax.media.shots import ShotFinder, ShotOptions
 from sr_jax.media.video import clip_indices
 from sr_jax.preparation.captions import CaptionTable
-from sr_jax.preparation.framing import DropOptions, Size, Window, drop_reason, frame_person, nearest_size
+from sr_jax.preparation.framing import DropOptions, Size, Window, drop_reason, frame_person, nearest_size, poor_source
 from sr_jax.preparation.inputs import FoundFile, Source, digest, read_source
 from sr_jax.preparation.people import Look, PersonFinder, PersonOptions, Watcher
 from sr_jax.teachers.base import FeatureTeacher
@@ -29,14 +29,20 @@ class ClipOptions:
         fps: Frames a second of a clip.
         stride: Frames from one clip's start to the next one's; less than `num_frames` for clips that overlap.
         sizes: Pixels; a clip gets the size whose aspect ratio is nearest to its video's.
+        frames_fps: Frames a second of folders of frames; 0 where there are none.
     """
 
     num_frames: int
     fps: float
     stride: int
     sizes: tuple[Size, ...]
+    frames_fps: float = 0.0
 
     def __post_init__(self):
+        if not self.frames_fps >= 0:
+            raise UserError(
+                f"clip.frames_fps is {self.frames_fps:g}: it must be positive, or 0 for no folders of frames"
+            )
         if self.stride < 1:
             raise UserError(f"clip.stride is {self.stride}: it must be at least 1")
 
@@ -227,22 +233,36 @@ class Planner:
         finder = ShotFinder(self._shots)
         watching = self._finder is not None or self._drop.least_motion > 0
         watcher = Watcher(self._finder, self._person.looks_per_second) if watching else None
-        info = scan_video(source.path, [finder, watcher] if watcher else [finder])
+        info = scan_video(source.path, [finder, watcher] if watcher else [finder], self._clip.frames_fps)
         for teacher in self._teachers.values():
             teacher.check(source.path, info)
-        looks = watcher.looks(info.height) if watcher else []
-        size = nearest_size(info.height, info.width, self._clip.sizes)
+        self._check_sizes(source, info)
+        looks = watcher.looks() if watcher else []
         clips, dropped = [], Counter()
         cuts = self._cut(source, info, finder.shots(info.times))
         for indices in cuts:
+            height, width = info.sizes[indices[0]].tolist()
+            size = nearest_size(height, width, self._clip.sizes)
             shown = _looks_inside(looks, indices)
-            reason = drop_reason(shown, self._drop) if looks else None
+            # All that the video shows from the clip's first frame to its last one: a clip may leave frames out.
+            times = info.times[indices[0] : indices[-1] + 1]
+            reason = poor_source(height, width, times, self._drop) or (
+                drop_reason(shown, self._drop) if looks else None
+            )
             if reason:
                 dropped[reason] += 1
                 continue
-            window = frame_person(shown, info.height, info.width, size, self._person)
+            window = frame_person(shown, height, width, size, self._person)
             clips.append(ClipPlan(f"{source.name}-{indices[0]:05d}", source, indices, size, window))
         return clips, dict(dropped)
+
+    def _check_sizes(self, source: Source, info: VideoInfo) -> None:
+        """Refuses a video that changes its size when something of one size lies beside its frames."""
+        if (info.sizes == info.sizes[0]).all():
+            return
+        for slot, teacher in self._teachers.items():
+            if teacher.beside(source.path) is not None:
+                raise UserError(f"{source.path} changes its size, and {slot} beside it is of one size: cut it there")
 
     def _cut(self, source: Source, info: VideoInfo, shots: Sequence[tuple[int, int]]) -> list[Int[np.ndarray, " f"]]:
         options = self._clip

@@ -167,7 +167,7 @@ def records(extract: FeatureExtractor, clips) -> list[dict[str, np.ndarray]]:
 def planner(folder: Path, **options) -> Planner:
     """A `Planner` of clips of `CLIP`, without shots and people unless `options` ask for them."""
     clip = {"stride": CLIP["num_frames"], "sizes": (Size(CLIP["height"], CLIP["width"]),)}
-    clip |= {name: options.pop(name) for name in ("stride", "sizes") if name in options}
+    clip |= {name: options.pop(name) for name in ("stride", "sizes", "frames_fps") if name in options}
     options = {
         "shots": ShotOptions(),
         "person": PersonOptions(),
