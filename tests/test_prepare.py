@@ -173,7 +173,8 @@ def test_bad_input_is_passed_over_and_named(config, videos, tmp_path, capsys):
     assert lines[0].endswith("holds 2 clips")
     assert lines[1] == "  kept: 2 clips of 2 videos (train 2)"
     reasons = "cannot read the video: 1, is too short: 1, lies beside train and test: 1"
-    assert lines[2] == f"  rejected: 3 files ({reasons})"
+    assert lines[2].startswith("  faces: train: ") and lines[2].endswith(" of 8 latent frames have a face")
+    assert lines[3:] == ["  captions: beside the video: 2", f"  rejected: 3 files ({reasons})"]
     rows = [json.loads(line) for line in (tmp_path / "data" / "rejected.jsonl").read_text().splitlines()]
     rejected = [Path(row["file"]).relative_to(videos).as_posix() for row in rows]
     assert rejected == ["train/b.mp4", "test/a.mp4", "stray.mp4"]
