@@ -7,12 +7,10 @@ lies in `added/001/clip_records/1.0.0` beside its first records, and so on; noth
 """
 
 import base64
-import bisect
 import contextlib
 import dataclasses
 import io
 import itertools
-import operator
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +23,7 @@ from jaxtyping import Float
 
 from sr_jax.data.faces import FaceCount
 from sr_jax.data.fields import CORE_FIELDS
+from sr_jax.data.joined import joined
 from sr_jax.data.records import STRING_FIELDS, Provenance, RecordSpec
 from sr_jax.errors import UserError
 
@@ -212,7 +211,11 @@ def open_sizes(
     with_split = {
         folder: [builder for builder in builders if split in builder.info.splits] for folder, builders in parts.items()
     }
-    sources = {folder: _Records(folder, builders, split, fields) for folder, builders in with_split.items() if builders}
+    sources = {
+        folder: joined([_Records(folder, builder, split, fields) for builder in builders])
+        for folder, builders in with_split.items()
+        if builders
+    }
     if not sources:
         known = sorted({name for builders in parts.values() for builder in builders for name in builder.info.splits})
         raise UserError(f"the dataset in {data_dir} has no split {split!r}: it has {known}")
@@ -220,14 +223,14 @@ def open_sizes(
 
 
 class _Records(Sequence):
-    """The records of one split of a folder and of what was added to it, of which some entries are read.
+    """The records of one split of a folder, of which some entries are read.
 
     TFDS can leave out entries of records only with TensorFlow, so it gives their bytes, and only what is wanted is
     decoded of them.
     """
 
-    def __init__(self, folder: Path, builders: Sequence[Any], split: str, fields: Iterable[str] | None):
-        features = builders[0].info.features
+    def __init__(self, folder: Path, builder: Any, split: str, fields: Iterable[str] | None):
+        features = builder.info.features
         wanted = list(features if fields is None else fields)
         for name in wanted:
             if name not in features:
@@ -236,18 +239,13 @@ class _Records(Sequence):
                     "writes it (config.features of configs/prepare.py)"
                 )
         self._features = tfds.features.FeaturesDict({name: features[name] for name in wanted})
-        raw = tfds.decode.DeserializeMethod.RAW_BYTES
-        self._parts = [builder.as_data_source(split=split, deserialize_method=raw) for builder in builders]
-        self._ends = list(itertools.accumulate(map(len, self._parts)))
+        self._bytes = builder.as_data_source(split=split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
 
     def __len__(self) -> int:
-        return self._ends[-1]
+        return len(self._bytes)
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
-        place = range(len(self))[operator.index(index)]
-        part = bisect.bisect_right(self._ends, place)
-        first = self._ends[part - 1] if part else 0
-        return self._features.deserialize_example_np(self._parts[part][place - first])
+        return self._features.deserialize_example_np(self._bytes[index])
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[index] for index in range(len(self)))
