@@ -34,15 +34,19 @@ DEPTH = Part(
     always={
         "name": Key("precomputed", "The depth teacher: a file of sr_jax/teachers/depth, or package.module:function."),
         "colour_map": Key("inferno", "Colours of depth: a map of sr_jax/teachers/depth/colours.py."),
-        "low_percentile": Key(0.0, "Percentile of a clip's values with the first colour.", minimum=0, maximum=100),
-        "high_percentile": Key(100.0, "Percentile of a clip's values with the last colour.", minimum=0, maximum=100),
+        "low_percentile": Key(
+            0.0, "Percentile of a clip's values with the first colour; 0: no outliers.", minimum=0, maximum=100
+        ),
+        "high_percentile": Key(
+            100.0, "Percentile of a clip's values with the last colour; 100: likewise.", minimum=0, maximum=100
+        ),
     },
     keys={
         "path": Key("", "Its weights. Empty: the cache folder, or the Hugging Face hub for video_depth_anything."),
         "kind": Key(
-            "disparity",
-            "What grey pictures and videos beside a video hold, for precomputed.",
-            choices=("disparity", "depth"),
+            "",
+            "What depth files beside videos hold that do not say it, for precomputed; empty: an error for such.",
+            choices=("", "disparity", "depth"),
         ),
         "size": Key("small", "Of video_depth_anything: small, base or large."),
         "input_size": Key(518, "Shorter side of what video_depth_anything reads, in pixels.", minimum=1),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 from typing import Any
 
 import jax
@@ -72,6 +73,8 @@ class ImageToVideo:
     def latents(self, image: np.ndarray | Image.Image, prompt: str, key: Key[Array, ""]) -> Float[Array, "t h w c"]:
         """The scaled latents of a video, all noise from `key`; image, prompt and errors as for the video."""
         _require_one_prompt(prompt)
+        if lost := self.text.cut(prompt):
+            logging.warning("the prompt has more tokens than the model takes: %r at its end is not read", lost)
         pixels = to_unit_range(fit_image(rgb_pixels(image), self.clip.height, self.clip.width, self.image_fit))
         image_latents = self.codec.encode_image(jnp.asarray(pixels[None]), jax.random.fold_in(key, _IMAGE_KEY))
         latents = self.sample(key[None], image_latents, jnp.asarray(self.text([prompt])))[0]

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from sr_jax.errors import UserError
 from sr_jax.media.decoding import VideoInfo, scan_video
 from sr_jax.media.shots import ShotFinder, ShotOptions
 from sr_jax.media.video import clip_indices
-from sr_jax.preparation.captions import CaptionTable
+from sr_jax.preparation.captions import Captions
 from sr_jax.preparation.framing import DropOptions, Size, Window, drop_reason, frame_person, nearest_size, poor_source
 from sr_jax.preparation.inputs import FoundFile, Source, digest, read_source
 from sr_jax.preparation.people import Look, PersonFinder, PersonOptions, Watcher
@@ -78,6 +78,8 @@ class Outcome:
         rejected: Why the file cannot be used; "" when it can.
         dropped: For each reason, how many clips are not wanted.
         clips: How many clips are made of it.
+        prompt_from: Where their caption comes from, see `Source`.
+        cut_prompt: The end of the caption, where the text teacher has no tokens for it.
     """
 
     file: str
@@ -87,6 +89,8 @@ class Outcome:
     rejected: str = ""
     dropped: dict[str, int] = dataclasses.field(default_factory=dict)
     clips: int = 0
+    prompt_from: str = ""
+    cut_prompt: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,12 +115,14 @@ class VideoPlan:
     @classmethod
     def from_json(cls, fields: dict[str, Any], file: FoundFile) -> "VideoPlan":
         """Reads what `to_json` gave for a file, wherever that lies now."""
-        source = Source(file.path, file.split, file.name, fields.get("prompt", ""), fields.get("labels", {}))
+        outcome = Outcome(**fields["outcome"])
+        prompt, labels = fields.get("prompt", ""), fields.get("labels", {})
+        source = Source(file.path, file.split, file.name, prompt, labels, outcome.prompt_from)
         clips = tuple(
             ClipPlan(clip["clip_id"], source, np.array(clip["indices"]), Size(*clip["size"]), Window(*clip["window"]))
             for clip in fields.get("clips", [])
         )
-        return cls(Outcome(**fields["outcome"]), clips)
+        return cls(outcome, clips)
 
 
 class Planner:
@@ -135,9 +141,10 @@ class Planner:
         drop: DropOptions,
         finder: PersonFinder | None,
         teachers: Mapping[str, FeatureTeacher],
-        captions: CaptionTable,
+        captions: Captions,
         default_prompt: str,
         strict: bool,
+        cut: Callable[[str], str] = lambda prompt: "",
     ):
         """Reads nothing yet.
 
@@ -151,6 +158,7 @@ class Planner:
             captions: See `read_source`.
             default_prompt: Likewise.
             strict: Whether a bad video is an error.
+            cut: The end of a caption that is lost to the text teacher, see `TextTeacher.cut`.
 
         Raises:
             UserError: When clips are to be dropped for their people and people are not looked for, or not counted.
@@ -161,7 +169,7 @@ class Planner:
             raise UserError(f"drop.several_people needs person.name=face: {person.name} does not tell people apart")
         self._clip, self._shots, self._person, self._drop = clip, shots, person, drop
         self._finder, self._teachers = finder, teachers
-        self._captions, self._default_prompt, self._strict = captions, default_prompt, strict
+        self._captions, self._default_prompt, self._strict, self._cut_prompt = captions, default_prompt, strict, cut
         parts = {"clip": clip, "shots": shots, "person": person, "drop": drop}
         # As they are read back.
         self.settings = json.loads(json.dumps({name: dataclasses.asdict(part) for name, part in parts.items()}))
@@ -212,7 +220,16 @@ class Planner:
             source = read_source(file, self._captions, self._default_prompt)
             clips, dropped = self._plan(source)
             shown = digest(file, source.prompt, self._teachers)
-            outcome = Outcome(str(file.path), file.split, file.name, shown, "", dropped, len(clips))
+            outcome = Outcome(
+                file=str(file.path),
+                split=file.split,
+                name=file.name,
+                digest=shown,
+                dropped=dropped,
+                clips=len(clips),
+                prompt_from=source.prompt_from,
+                cut_prompt=self._cut_prompt(source.prompt),
+            )
         # A caption or depth that may not be read, or a folder that is gone by now.
         except OSError as error:
             raise UserError(f"cannot read {error.filename or file.path}: {error.strerror}") from error

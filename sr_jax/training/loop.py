@@ -28,6 +28,7 @@ from sr_jax.parallel.batches import local_rows, place, to_global
 from sr_jax.parallel.table import sharding_table
 from sr_jax.training import builders, workdirs
 from sr_jax.training.checkpoints import Checkpoints
+from sr_jax.training.faces import require_faces
 from sr_jax.training.logs import MetricLog
 from sr_jax.training.profiles import StepProfile
 from sr_jax.training.program import Program, abstract_batch, build_program, shardings
@@ -227,6 +228,7 @@ def _checked_inputs(config: ml_collections.ConfigDict, workdir: Path, devices: S
     mesh = meshes.make_mesh(config.mesh.to_dict(), devices)
     stage = builders.build_stage(config)
     provenance = checked_provenance(config, workdir, stage)
+    require_faces(config.data.dir, config.data.split, stage)
     data = make_data(config, mesh, stage)
     num_clips = builder.count_clips(config.data.dir, config.data.split)
     frozen_steps = builders.frozen_steps(stage)

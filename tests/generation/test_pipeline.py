@@ -190,6 +190,14 @@ def test_a_pil_image_is_taken_too(folders, load):
     np.testing.assert_array_equal(pipeline(transparent, PROMPT), pipeline(IMAGE, PROMPT))
 
 
+def test_a_prompt_of_more_tokens_than_the_model_takes_is_said(folders, load, caplog):
+    pipeline = load(folders["1_5_5b_i2v"][1], our_config(num_inference_steps=1)).pipeline
+    for prompt in ("a", " ".join(["a"] * 2 * TOKENS)):
+        pipeline.latents(IMAGE, prompt, clip_key(0, prompt))
+    (said,) = [message for message in caplog.messages if "prompt" in message]
+    assert said.startswith("the prompt has more tokens than the model takes: 'a ") and said.endswith("is not read")
+
+
 @pytest.mark.parametrize(
     ("image", "prompt", "words"),
     [

@@ -38,7 +38,7 @@ def load(section: Section) -> TextTeacher:
     return T5Text(weights_path(section), **{name: value(section, name) for name in names})
 
 
-class T5Text:
+class T5Text(TextTeacher):
     """Embeds captions as the CogVideoX pipelines do (diffusers: `CogVideoXPipeline._get_t5_prompt_embeds`).
 
     Captions are padded or cut to one length and embedded without an attention mask: the padding takes part, in the
@@ -83,6 +83,11 @@ class T5Text:
             self._embed(prompts[start : start + self._batch_size]) for start in range(0, len(prompts), self._batch_size)
         ]
         return np.concatenate(batches)
+
+    def cut(self, prompt: str) -> str:
+        """The end of a caption that has no tokens, as `TextTeacher`; the last token is the end of the text."""
+        tokens = self._tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
+        return self._tokenizer.decode(tokens[self._num_tokens - 1 :])
 
     def _embed(self, prompts: Sequence[str]) -> Float[np.ndarray, "n l d"]:
         # Filled up to one size, so that one shape is compiled.

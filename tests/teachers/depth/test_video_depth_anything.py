@@ -164,6 +164,10 @@ def test_bad_settings_are_told(tensors, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="input_size is 30: use a multiple of 14"):
         VideoDepthAnythingTeacher(TINY, {}, name="tiny", weight_hash="", input_size=30)
 
+    metric = section | {"size": "small", "path": str(tmp_path / "metric_video_depth_anything_vits.pth")}
+    with pytest.raises(UserError, match=r"of a metric model, .* not disparity: use video_depth_anything_vits\.pth"):
+        registry.load_depth_teacher(metric)
+
     def offline(*names, revision):
         raise OSError("no\nroute")
 
