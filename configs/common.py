@@ -173,8 +173,18 @@ def get_common_config(size: str, stage: str) -> ml_collections.ConfigDict:
     # Steps to trace into the workdir, for TensorBoard or Perfetto; num_steps 0: none.
     config.profile = {"first_step": 5, "num_steps": 0}
     config.log_every = values["log_every"]
+    # A checkpoint is saved every so many steps, 1 or more, and when the newest is so many minutes old (0: by steps
+    # alone; of several processes, at a log line). The first is saved after the first step.
     config.checkpoint_every = 500
+    config.checkpoint_minutes = 0.0
+    # How many of the newest stay, 1 or more; and those at the multiples of so many steps (0: no others).
     config.keep_checkpoints = 2
+    config.keep_checkpoints_every = 0
+    # A step whose loss or gradient is not finite is skipped. More than so many in a row, 0 or more, end the run.
+    config.max_skipped_steps = 10
+    # Seconds after which a process that does not move ends itself: in a step, and while it starts, compiles or saves.
+    # 0: it waits for ever.
+    config.watchdog = {"step_seconds": 900.0, "start_seconds": 7200.0}
     if pod:
         config.update_from_flattened_dict(PODS[size, pod])
     return config

@@ -1,7 +1,6 @@
 """What every command shares: parsing flags, `--help`, and one clear line with an exit code that says what to do."""
 
 import logging
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -12,11 +11,8 @@ from absl import flags
 from absl import logging as absl_logging
 
 from sr_jax import configs
-from sr_jax.errors import PreemptedError, UserError
+from sr_jax.errors import OneLineError, PreemptedError, UserError
 
-_BAD_INPUT = 2
-_TRY_AGAIN = os.EX_TEMPFAIL
-"""75: launchers run the same command again."""
 _CONFIG = "config"
 """The flag that names a config file, in every command that has one."""
 
@@ -27,8 +23,8 @@ def run(
     """Parses `sys.argv` into `flag_values`, calls `main(flag_values)` and exits.
 
     Exit code 0 after success or `--help`; 2, with one line on stderr, for a bad flag, an unknown config key or a
-    `UserError`; 75, with one line, for a `PreemptedError`. Any other exception is a defect of the program and keeps its
-    traceback.
+    `UserError`; with one line, the code of any other `OneLineError`. Any other exception is a defect of the program and
+    keeps its traceback.
 
     Args:
         main: The command; raises `UserError` for bad input.
@@ -47,12 +43,12 @@ def run(
             sys.exit(0)
         parse(flag_values, sys.argv, config=config)
         main(flag_values)
-    except UserError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        sys.exit(_BAD_INPUT)
     except PreemptedError as error:
         print(one_line(error), file=sys.stderr)
-        sys.exit(_TRY_AGAIN)
+        sys.exit(error.exit_code)
+    except OneLineError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 def parse(flag_values: flags.FlagValues, argv: Sequence[str], *, config: str | None = None) -> None:

@@ -54,9 +54,13 @@ flags.DEFINE_string("base", "", "An import: the other parts of a trained transfo
 flags.DEFINE_enum("dtype", "", ["", *DTYPES], "Type of the weights; as they are stored.", flag_values=EXPORT)
 flags.DEFINE_float("max_shard_gb", 5.0, "Weights in one new file.", flag_values=EXPORT, lower_bound=0.001)
 
+_STEP_HELP = "Which checkpoint of a training workdir; the newest when not given."
+flags.DEFINE_integer("step", None, _STEP_HELP, flag_values=EXPORT)
+
 LORA = flags.FlagValues()
 flags.DEFINE_string("checkpoint", None, "Workdir that trained a LoRA.", flag_values=LORA, required=True)
 flags.DEFINE_string("output", None, "Folder to write; must not exist.", flag_values=LORA, required=True)
+flags.DEFINE_integer("step", None, _STEP_HELP, flag_values=LORA)
 
 
 def run_import(args: flags.FlagValues) -> None:
@@ -75,7 +79,7 @@ def run_import(args: flags.FlagValues) -> None:
 
 
 def run_export(args: flags.FlagValues) -> None:
-    """Exports the import or the newest averaged weights that the flags name.
+    """Exports the import or the averaged weights that the flags name.
 
     Raises:
         UserError: If there are no such weights, and as `exporting.export`.
@@ -85,12 +89,12 @@ def run_export(args: flags.FlagValues) -> None:
         raise UserError(f"{checkpoint} is an import, which is whole by itself: leave out --base")
     parts = releases.imported_parts(base) if args.base or is_imported(base) else []
     if not is_imported(checkpoint):
-        config = read_meta(checkpoint)["config"]
+        config = read_meta(checkpoint, step=args.step)["config"]
         if config.get("lora", {}).get("rank"):
             raise UserError(f"{checkpoint} holds a LoRA: use lora instead of export, or merge first and export that")
         backbone = backbone_of(config)
         kind = backbone.parts["transformer"]
-        trained = exporting.trained_transformer(item_path(checkpoint), kind, backbone.config, parts)
+        trained = exporting.trained_transformer(item_path(checkpoint, step=args.step), kind, backbone.config, parts)
         parts = [part for part in parts if part.name != trained.name] + [trained]
     with _progress() as progress:
         exporting.export(
@@ -104,12 +108,12 @@ def run_export(args: flags.FlagValues) -> None:
 
 
 def run_lora(args: flags.FlagValues) -> None:
-    """Exports the newest averaged factors of a LoRA.
+    """Exports the averaged factors of a LoRA.
 
     Raises:
         UserError: If the checkpoint has none, or the output exists.
     """
-    factors, config, meta = trained_lora(args.checkpoint)
+    factors, config, meta = trained_lora(args.checkpoint, step=args.step)
     backbone = backbone_of(meta["config"])
     rules = backbone.parts["transformer"].conversion.rules(backbone.config)
     tensors = lora.lora_tensors(factors, config, rules)
@@ -117,13 +121,13 @@ def run_lora(args: flags.FlagValues) -> None:
 
 
 def run_merge(args: flags.FlagValues) -> None:
-    """Merges the newest averaged factors of a LoRA into what they adapt.
+    """Merges the averaged factors of a LoRA into what they adapt.
 
     Raises:
         UserError: If the checkpoint has none, what it adapts is not there, or the output exists.
     """
-    trained_lora(args.checkpoint)
-    lora.save_merged(*load_transformer(args.checkpoint), Path(args.output))
+    trained_lora(args.checkpoint, step=args.step)
+    lora.save_merged(*load_transformer(args.checkpoint, step=args.step), Path(args.output))
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ from sr_jax.parallel import processes
 _CONFIG_FILE = "config.json"
 
 _MAY_CHANGE = (
-    "log_every", "checkpoint_every", "keep_checkpoints", "profile", "remat", "accumulate_steps", "mesh", "sharding"
+    "log_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "keep_checkpoints_every",
+    "max_skipped_steps", "watchdog", "profile", "remat", "accumulate_steps", "mesh", "sharding",
 )  # fmt: skip
 """Config fields, or sections of them, that change nothing of what a run computes."""
 

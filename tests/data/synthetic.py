@@ -88,7 +88,9 @@ def random_records(spec: RecordSpec, *, clips: int, seed: int = 0, prefix: str =
     return records
 
 
-def write_synthetic_dataset(path: Path, *, clips=8, test_clips=0, seed=0, faceless=0, **spec_options) -> Path:
+def write_synthetic_dataset(
+    path: Path, *, clips=8, test_clips=0, seed=0, faceless=0, infinite=(), **spec_options
+) -> Path:
     """Writes a dataset of random records under `path` and returns `path`.
 
     Args:
@@ -97,12 +99,15 @@ def write_synthetic_dataset(path: Path, *, clips=8, test_clips=0, seed=0, facele
         test_clips: Records in the split "test"; no such split when 0.
         seed: Seed of the records' values.
         faceless: How many records of "train" have no face in any frame.
+        infinite: The numbers of the records of "train" that hold a number that is not finite.
         **spec_options: Of `record_spec`: frames, height, width, latent_channels and so on.
     """
     spec = record_spec(**spec_options)
     made = provenance(latent_channels=spec.latent_shape[-1])
     size = {name: spec_options[name] for name in ("height", "width") if name in spec_options}
     splits = {"train": random_records(spec, clips=clips, seed=seed, faceless=faceless)} if clips else {}
+    for number in infinite:
+        splits["train"][number]["latent_mean"][-1, -1, -1, -1] = np.inf
     if test_clips:
         splits["test"] = random_records(spec, clips=test_clips, seed=seed + 1, prefix="held_out")
     write_dataset(
