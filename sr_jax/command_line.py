@@ -34,8 +34,9 @@ def run(
     """
     # Anew, because Orbax has set logging up for warnings alone when it was imported.
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    # Orbax and Grain tell of normal operation through absl, some of it as warnings.
-    absl_logging.set_verbosity(absl_logging.ERROR)
+    # Orbax and Grain tell of normal operation through absl, some of it as warnings; and Orbax of a save that fails, with
+    # many tracebacks, which training tells in one line.
+    absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger("jax").setLevel(logging.WARNING)
     try:
         if any(argument in ("--help", "-h") for argument in sys.argv[1:]):

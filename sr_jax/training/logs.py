@@ -50,7 +50,7 @@ class MetricLog:
         """Moves the progress bar one step."""
         self._bar.update()
 
-    def write(self, step: int, values: dict[str, float]) -> None:
+    def write(self, step: int, values: dict[str, float | int]) -> None:
         """Writes the metrics of the steps since the last call.
 
         Args:
@@ -140,7 +140,7 @@ class _Board:
         started = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._write(event_pb2.Event(step=first_step + 1, session_log=started))
 
-    def add(self, step: int, values: dict[str, float]) -> None:
+    def add(self, step: int, values: dict[str, float | int]) -> None:
         """Adds values, and those that could not be added before; raises `OSError`, and keeps them, when it cannot."""
         named = [summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self._write(event_pb2.Event(step=step, summary=summary_pb2.Summary(value=named)))

@@ -2,8 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
-import jax
 import numpy as np
 
 from sr_jax.errors import DivergedError
@@ -22,15 +22,15 @@ class StepResults:
 
     def __init__(self, *, most_skipped: int, on_skipped: Callable[[int], None]):
         self._most_skipped, self._on_skipped = most_skipped, on_skipped
-        self._unseen: deque[tuple[int, jax.Array]] = deque()
+        self._unseen: deque[tuple[int, Any]] = deque()
         self._in_a_row = 0
 
-    def add(self, step: int, skipped: jax.Array) -> None:
+    def add(self, step: int, skipped: Any) -> None:
         """Takes what a step that was just begun will say, and waits for the one before it.
 
         Args:
             step: Its number.
-            skipped: Scalar, 1 when it was skipped and 0 when not.
+            skipped: Array of no axes, 1 when it was skipped and 0 when not.
 
         Raises:
             DivergedError: As `last_is_good`.
@@ -49,7 +49,7 @@ class StepResults:
             self._see(*self._unseen.popleft())
         return self._in_a_row == 0
 
-    def _see(self, step: int, skipped: jax.Array) -> None:
+    def _see(self, step: int, skipped: Any) -> None:
         if not np.asarray(skipped):
             self._in_a_row = 0
             return

@@ -95,6 +95,7 @@ def run_steps(
             last = stop.reached(step) or step == last_step
             line = last or step % config.log_every == 0
             if line:
+                results.last_is_good()
                 log.write(step, window.close())
             # Several processes wait for each other where they wait for the devices anyway.
             due = saved.is_due(step, meeting=line or jax.process_count() == 1)

@@ -20,7 +20,7 @@ class MetricWindow:
         self._speedometer.add(batch)
         self._metrics = metrics if self._metrics is None else self._merge(self._metrics, metrics)
 
-    def close(self) -> dict[str, float]:
+    def close(self) -> dict[str, float | int]:
         """The averages over at least one sample, and the speed, since the last line.
 
         Steps that were skipped count in no average; where there were any, `skipped_steps` says how many.
@@ -28,7 +28,9 @@ class MetricWindow:
         averages = jax.device_get(self._metrics)
         self._metrics = None
         skipped = int(averages.pop(SKIPPED).total)
-        values = {name: float(average.compute()) for name, average in averages.items() if average.count}
+        values: dict[str, float | int] = {
+            name: float(average.compute()) for name, average in averages.items() if average.count
+        }
         if skipped:
             values["skipped_steps"] = skipped
         return values | self._speedometer.read()
