@@ -34,8 +34,8 @@ def run(
     """
     # Anew, because Orbax has set logging up for warnings alone when it was imported.
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    # Orbax and Grain tell of normal operation through absl, some of it as warnings; and Orbax of a save that fails, with
-    # many tracebacks, which training tells in one line.
+    # Orbax and Grain tell of normal operation through absl, some of it as warnings; Orbax of a save that fails too, in
+    # many tracebacks, of which training makes one line.
     absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger("jax").setLevel(logging.WARNING)
     try:
