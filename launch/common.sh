@@ -76,8 +76,8 @@ gpu_environment() {
 }
 
 # until_done RETRIES COMMAND...: runs COMMAND again until it ends with 0. Training ends with 75 when it saved what it had
-# because its machine is wanted back, and with 2 for bad input, which is not tried again. Any other code is a failure;
-# RETRIES of them are forgiven.
+# because its machine is wanted back, and with 2 for bad input or 3 when it has diverged, which are not tried again: they
+# would end the same. Any other code is a failure, as is 76, of a process that hung; RETRIES of them are forgiven.
 until_done() {
   local retries=$1 failures=0 code
   shift
@@ -86,7 +86,7 @@ until_done() {
     "$@" || code=$?
     case $code in
       0) return 0 ;;
-      2) return 2 ;;
+      2 | 3) return "$code" ;;
       75) echo "Stopped early; what was trained is saved. Going on." ;;
       *)
         failures=$((failures + 1))

@@ -126,8 +126,11 @@ start() {
   rm "$output"
   case " $codes" in
     *" 2 "*) return 2 ;;
+    *" 3 "*) return 3 ;;
     " 0 ") return 0 ;;
     *" 75 "*) return 75 ;;
+    # One that hung takes others with it, which end in other ways.
+    *" 76 "*) return 76 ;;
   esac
   return 1
 }
@@ -142,7 +145,7 @@ attempt() {
     code=1
   fi
   # When the machine is gone, a failure was a preemption.
-  if [ "$code" = 1 ] && [ "$dry_run" = no ] && [ "$(state)" != READY ]; then
+  if { [ "$code" = 1 ] || [ "$code" = 76 ]; } && [ "$dry_run" = no ] && [ "$(state)" != READY ]; then
     code=75
   fi
   return "$code"

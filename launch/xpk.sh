@@ -64,10 +64,10 @@ listed() {
 }
 
 create() {
-  # By itself XPK restarts after signals only; 75 is a saved checkpoint, 1 a failure.
+  # By itself XPK restarts after signals only; 75 is a saved checkpoint, 1 a failure, 76 a process that hung.
   run xpk workload create --workload="$name" "${where[@]}" --tpu-type="$type" \
     --num-slices="$slices" --docker-image="$image" ${storage:+"--storage=$storage"} \
-    --max-restarts="$retries" --restart-on-exit-codes=1,75 --termination-grace-period-seconds=300 \
+    --max-restarts="$retries" --restart-on-exit-codes=1,75,76 --termination-grace-period-seconds=300 \
     --command="$(quoted python -m sr_jax.train "$@")"
 }
 

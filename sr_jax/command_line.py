@@ -1,7 +1,6 @@
 """What every command shares: parsing flags, `--help`, and one clear line with an exit code that says what to do."""
 
 import logging
-import os
 import re
 import sys
 import traceback
@@ -16,11 +15,8 @@ from sr_jax import configs
 from sr_jax.declared.checking import check, unknown_key
 from sr_jax.declared.help import help_text
 from sr_jax.declared.keys import Keys
-from sr_jax.errors import PreemptedError, UserError
+from sr_jax.errors import OneLineError, PreemptedError, UserError
 
-_BAD_INPUT = 2
-_TRY_AGAIN = os.EX_TEMPFAIL
-"""75: launchers run the same command again."""
 _CONFIG = "config"
 """The flag that names a config file, in every command that has one."""
 
@@ -39,8 +35,8 @@ def run(
     """Parses `sys.argv` into `flag_values`, calls `main(flag_values)` and exits.
 
     Exit code 0 after success or `--help`; 2, with one line on stderr, for a bad flag, a config key that there is not, a
-    value that it may not have, or a `UserError`; 75, with one line, for a `PreemptedError`. Any other exception is a
-    defect of the program and keeps its traceback.
+    value that it may not have, or a `UserError`; with one line, the code of any other `OneLineError`. Any other
+    exception is a defect of the program and keeps its traceback.
 
     Args:
         main: The command; raises `UserError` for bad input. What takes long to import, it imports itself.
@@ -51,8 +47,9 @@ def run(
     """
     # Anew, because Orbax has set logging up for warnings alone where a command imports it at once.
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    # Orbax and Grain tell of normal operation through absl, some of it as warnings.
-    absl_logging.set_verbosity(absl_logging.ERROR)
+    # Orbax and Grain tell of normal operation through absl, some of it as warnings; Orbax of a save that fails too, in
+    # many tracebacks, of which training makes one line.
+    absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger("jax").setLevel(logging.WARNING)
     try:
         if any(argument in ("--help", "-h") for argument in sys.argv[1:]):
@@ -60,12 +57,12 @@ def run(
             sys.exit(0)
         parse(flag_values, sys.argv, config=config, keys_of=keys_of)
         main(flag_values)
-    except UserError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        sys.exit(_BAD_INPUT)
     except PreemptedError as error:
         print(one_line(error), file=sys.stderr)
-        sys.exit(_TRY_AGAIN)
+        sys.exit(error.exit_code)
+    except OneLineError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 def parse(

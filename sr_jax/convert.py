@@ -55,9 +55,13 @@ flags.DEFINE_string("base", "", "An import: the other parts of a trained transfo
 flags.DEFINE_enum("dtype", "", ["", *DTYPES], "Type of the weights; as they are stored.", flag_values=EXPORT)
 flags.DEFINE_float("max_shard_gb", 5.0, "Weights in one new file.", flag_values=EXPORT, lower_bound=0.001)
 
+_STEP_HELP = "Which checkpoint of a training workdir; the newest when not given."
+flags.DEFINE_integer("step", None, _STEP_HELP, flag_values=EXPORT)
+
 LORA = flags.FlagValues()
 flags.DEFINE_string("checkpoint", None, "Workdir that trained a LoRA.", flag_values=LORA, required=True)
 flags.DEFINE_string("output", None, "Folder to write; must not exist.", flag_values=LORA, required=True)
+flags.DEFINE_integer("step", None, _STEP_HELP, flag_values=LORA)
 
 
 def run_import(args: flags.FlagValues) -> None:
@@ -76,7 +80,7 @@ def run_import(args: flags.FlagValues) -> None:
 
 
 def run_export(args: flags.FlagValues) -> None:
-    """Exports the import or the newest averaged weights that the flags name, with the schedule they were trained on.
+    """Exports the import or the averaged weights that the flags name, with the schedule they were trained on.
 
     Raises:
         UserError: If there are no such weights, or the base is not what they were trained for; as `exporting.export`.
@@ -87,7 +91,7 @@ def run_export(args: flags.FlagValues) -> None:
     parts = releases.imported_parts(base) if args.base or is_imported(base) else []
     scheduler = None
     if not is_imported(checkpoint):
-        meta = read_meta(checkpoint)
+        meta = read_meta(checkpoint, step=args.step)
         config = meta["config"]
         if config.get("lora", {}).get("rank"):
             raise UserError(f"{checkpoint} holds a LoRA: use lora instead of export, or merge first and export that")
@@ -96,7 +100,7 @@ def run_export(args: flags.FlagValues) -> None:
         backbone = backbone_of(config)
         scheduler = pairs.exported_scheduler(meta, base if args.base else None)
         kind = backbone.parts["transformer"]
-        trained = exporting.trained_transformer(item_path(checkpoint), kind, backbone.config, parts)
+        trained = exporting.trained_transformer(item_path(checkpoint, step=args.step), kind, backbone.config, parts)
         parts = [part for part in parts if part.name != trained.name] + [trained]
     with _progress() as progress:
         exporting.export(
@@ -111,12 +115,12 @@ def run_export(args: flags.FlagValues) -> None:
 
 
 def run_lora(args: flags.FlagValues) -> None:
-    """Exports the newest averaged factors of a LoRA.
+    """Exports the averaged factors of a LoRA.
 
     Raises:
         UserError: If the checkpoint has none, or the output exists.
     """
-    factors, config, meta = trained_lora(args.checkpoint)
+    factors, config, meta = trained_lora(args.checkpoint, step=args.step)
     backbone = backbone_of(meta["config"])
     rules = backbone.parts["transformer"].conversion.rules(backbone.config)
     tensors = lora.lora_tensors(factors, config, rules)
@@ -124,13 +128,13 @@ def run_lora(args: flags.FlagValues) -> None:
 
 
 def run_merge(args: flags.FlagValues) -> None:
-    """Merges the newest averaged factors of a LoRA into what they adapt.
+    """Merges the averaged factors of a LoRA into what they adapt.
 
     Raises:
         UserError: If the checkpoint has none, what it adapts is not there, or the output exists.
     """
-    trained_lora(args.checkpoint)
-    lora.save_merged(*load_transformer(args.checkpoint), Path(args.output))
+    trained_lora(args.checkpoint, step=args.step)
+    lora.save_merged(*load_transformer(args.checkpoint, step=args.step), Path(args.output))
 
 
 @contextlib.contextmanager

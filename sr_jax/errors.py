@@ -1,16 +1,34 @@
-"""The two exceptions that are no defects of the program: wrong input, and being told to stop."""
+"""How a command ends that is no defect of the program: one line, and an exit code that launchers act on."""
+
+from typing import ClassVar
 
 
-class UserError(Exception):
-    """Bad input from the user.
+class OneLineError(Exception):
+    """An end whose message is one line for the user; commands print it and exit with the code of its kind.
 
-    The message is one line: what is wrong, where, and what to do. Commands print it and exit with code 2
-    (see `sr_jax.command_line`).
+    See `sr_jax.command_line`, and `launch/` for what is done with the codes.
     """
 
+    exit_code: ClassVar[int]
 
-class PreemptedError(Exception):
-    """The machine is wanted back: the run saved what it had and stopped early.
 
-    Commands print the one line and exit with code 75, on which launchers run the same command again.
-    """
+class UserError(OneLineError):
+    """Bad input from the user: the line says what is wrong, where, and what to do. Not tried again."""
+
+    exit_code = 2
+
+
+class DivergedError(OneLineError):
+    """Training has diverged: the same command again would compute the same. Not tried again."""
+
+    exit_code = 3
+
+
+class PreemptedError(OneLineError):
+    """The machine is wanted back: the run saved what it had and stopped early. The same command goes on."""
+
+    exit_code = 75
+
+
+HUNG = 76
+"""Exit code of a process that ended itself because it hung (`training.watchdog`). The same command goes on."""

@@ -24,6 +24,9 @@ config_flags.DEFINE_config_file("config", None, f"The judges; {CONFIG} when not 
 flags.DEFINE_string("generated", None, "Folder that `sample --data` wrote.", flag_values=FLAGS)
 flags.DEFINE_string("reference", None, "DATA/clips/SPLIT of the dataset.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "JSON file to write; by default GENERATED/metrics.json.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "step", None, "Which checkpoint of config.structure, the judge; the newest when not given.", flag_values=FLAGS
+)
 flags.mark_flags_as_required(["generated", "reference"], flag_values=FLAGS)
 
 
@@ -39,7 +42,8 @@ def main(args: flags.FlagValues) -> None:
 
     generated, reference = Path(args.generated), Path(args.reference)
     output = Path(args.output) if args.output else generated / RESULTS_FILE
-    print(summary(evaluate(args.config, generated=generated, reference=reference, output=output)))
+    scored = evaluate(args.config, generated=generated, reference=reference, output=output, step=args.step)
+    print(summary(scored))
 
 
 if __name__ == "__main__":

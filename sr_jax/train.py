@@ -8,7 +8,10 @@ r"""Trains one stage; the same command again resumes it.
 
 Any config value can be set as --config.name=value. On several machines start it once on each, with the same flags: TPU
 pods and Slurm steps are recognised, elsewhere --coordinator, --num_processes and --process_id say who is who (or
-JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID). SIGTERM saves a checkpoint and ends with exit code 75.
+JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID).
+
+Exit codes: 0, done; 2, bad input, and 3, training has diverged, which are not worth trying again; 75, told to stop
+(SIGTERM), with a checkpoint saved, and 76, a process hung, after which the same command goes on.
 """
 
 from pathlib import Path

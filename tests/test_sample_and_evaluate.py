@@ -14,10 +14,10 @@ from tests.evaluation.conftest import data, make_generator, make_judges, runs
 __all__ = ("data", "runs")
 
 
-def _sample(monkeypatch, *arguments: str, load=lambda *_: make_generator(batch_size=2)) -> None:
+def _sample(monkeypatch, *arguments: str, load=lambda *_, **__: make_generator(batch_size=2)) -> None:
     monkeypatch.setattr(generator, "load_generator", load)
     sample.FLAGS.unparse_flags()
-    for name in ("image", "prompt", "data", "split", "limit"):
+    for name in ("image", "prompt", "data", "split", "limit", "step"):
         sample.FLAGS[name].unparse()
     command_line.parse(sample.FLAGS, ["sample", "--checkpoint=w2", *arguments], config=sample.CONFIG)
     sample.main(sample.FLAGS)
@@ -51,7 +51,7 @@ def test_sample_wants_one_clip_or_a_dataset(monkeypatch, tmp_path):
 def test_sample_tells_of_a_missing_file_before_it_loads_the_model(monkeypatch, tmp_path, data, arguments, words):
     arguments = [argument.format(data=data) for argument in arguments]
 
-    def load(*_):
+    def load(*_, **__):
         raise AssertionError("the model is loaded")
 
     with pytest.raises(UserError, match=words):
@@ -63,7 +63,7 @@ def test_sample_tells_of_a_folder_that_cannot_be_written_before_it_loads_the_mod
     Image.new("RGB", (8, 8)).save(tmp_path / "image.png")
     arguments = [argument.format(data=data, image=tmp_path / "image.png") for argument in kind]
 
-    def load(*_):
+    def load(*_, **__):
         raise AssertionError("the model is loaded")
 
     with pytest.raises(UserError, match=r"cannot write to .*image\.png is not a folder"):
@@ -79,7 +79,7 @@ def test_sample_writes_the_clips_of_a_split(monkeypatch, tmp_path, data):
     assert suffixes == [".json", ".mp4", ".mp4", ".npz", ".npz"]
 
 
-def _evaluate(monkeypatch, *arguments: str, load=lambda *_: make_judges()) -> None:
+def _evaluate(monkeypatch, *arguments: str, load=lambda *_, **__: make_judges()) -> None:
     monkeypatch.setattr(judging, "load_judges", load)
     # Keys of the config are looked for in here.
     monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
@@ -103,7 +103,7 @@ def test_evaluate_tells_of_bad_flags_before_it_loads_the_judges(monkeypatch, tmp
     (tmp_path / "folder.json").mkdir()
     (tmp_path / "file").touch()
 
-    def load(*_):
+    def load(*_, **__):
         raise AssertionError("the judges are loaded")
 
     given = [f"--generated={runs['control']}", "--reference=r", f"--output={tmp_path}/m.json"]

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Trains on a GKE cluster: starts a JobSet, shows the log of its first host, and says how it ended. Kubernetes restarts
 # it after preemptions and failures until it is done. Run again, this follows a JobSet that runs, and makes one that ended
-# anew, which goes on from the checkpoint in its workdir. Bad input ends with exit code 2.
+# anew, which goes on from the checkpoint in its workdir. Bad input ends with exit code 2, and training that has diverged
+# with 3.
 #
 #   bash launch/gke/submit.sh tpu --name N --image I --bucket B --tpu v5p --topology 4x4x4 [--slices S] [OPTIONS] -- \
 #       --config configs/stage_two.py:5b_i2v --workdir /bucket/W --config.data.dir=/bucket/D [TRAIN FLAGS]
@@ -38,6 +39,12 @@ need kubectl "install it and choose a cluster"
 ended() {
   kubectl get jobset "$name" --ignore-not-found \
     --output=jsonpath='{.status.terminalState} {.status.conditions[?(@.type=="Failed")].reason}'
+}
+
+# What the jobs of the JobSet say about how they failed.
+failures() {
+  kubectl get jobs --selector="jobset.sigs.k8s.io/jobset-name=$name" \
+    --output=jsonpath='{.items[*].status.conditions[?(@.type=="Failed")].message}'
 }
 
 apply() {
@@ -78,7 +85,12 @@ done
 echo "$name: $state${reason:+ ($reason)}"
 case "$state $reason" in
   Completed*) exit 0 ;;
-  # The only rule of the manifests that fails a JobSet at once is the one for exit code 2.
-  "Failed FailJobSetFailurePolicyAction") exit 2 ;;
+  # The only rule of the manifests that fails a JobSet at once is the one for exit codes 2 and 3.
+  "Failed FailJobSetFailurePolicyAction")
+    case $(failures) in
+      *"exit code 3 matching"*) exit 3 ;;
+      *) exit 2 ;;
+    esac
+    ;;
   *) exit 1 ;;
 esac

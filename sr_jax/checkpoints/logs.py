@@ -1,15 +1,22 @@
-"""What a training run logged: one line of metrics at a time."""
+"""What a training run logged: one line of JSON at a time."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 METRICS_FILE = "metrics.jsonl"
-"""In a workdir."""
+"""In a workdir: metrics."""
+SKIPPED_FILE = "skipped_steps.jsonl"
+"""In a workdir, where there were any: `step` and `clips` (their ids) of the steps that were skipped."""
 
 
 def read_metrics(workdir: Path) -> list[dict[str, float | int]]:
     """The lines of a workdir's `metrics.jsonl`, oldest first; a line that a kill cut short is left out."""
-    path = workdir / METRICS_FILE
+    return read_lines(workdir / METRICS_FILE)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log, oldest first; a line that a kill cut short is left out. None when there is no such file."""
     if not path.exists():
         return []
     lines = path.read_text().split("\n")

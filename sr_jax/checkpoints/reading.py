@@ -5,6 +5,7 @@ provenance of the dataset, so that a checkpoint says by itself what it is. Nothi
 processes.
 """
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from sr_jax.parallel.stored import open_item
 
 FOLDER = "checkpoints"
 """Of all checkpoints, in a workdir."""
+DAMAGED = (OSError, ValueError, KeyError, TypeError)
+"""What reading a checkpoint raises of which a part is missing, cut short or changed."""
 
 
 def exists(workdir: Path) -> bool:
@@ -38,12 +41,25 @@ def read_meta(workdir: str | Path, *, step: int | None = None) -> dict[str, Any]
         step: Which checkpoint; the newest when None.
 
     Raises:
-        UserError: When the workdir has no (such) checkpoint.
+        UserError: When the workdir has no (such) checkpoint, or it is damaged.
     """
     with _open(workdir) as manager:
         step = _existing_step(manager, workdir, step)
-        meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
-    return meta | {"config": upgraded(meta["config"])}
+        return _read_meta(manager, workdir, step)
+
+
+def read_run_meta(workdir: str | Path) -> dict[str, Any]:
+    """As `read_meta`, of the newest checkpoint of a run that is not damaged so far that it cannot say.
+
+    Raises:
+        UserError: When the workdir has none.
+    """
+    with _open(workdir) as manager:
+        newest = _existing_step(manager, workdir, None)
+        for step in sorted(manager.all_steps(), reverse=True):
+            with contextlib.suppress(UserError):
+                return _read_meta(manager, workdir, step)
+        return _read_meta(manager, workdir, newest)
 
 
 def open_params(
@@ -82,6 +98,18 @@ def item_path(workdir: str | Path, *, item: str = "ema_params", step: int | None
         return Path(workdir) / FOLDER / str(_existing_step(manager, workdir, step)) / item
 
 
+def _read_meta(manager: ocp.CheckpointManager, workdir: str | Path, step: int) -> dict[str, Any]:
+    try:
+        meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
+        return meta | {"config": upgraded(meta["config"])}
+    except DAMAGED as error:
+        others = ", ".join(str(other) for other in sorted(manager.all_steps()) if other != step) or "none"
+        raise UserError(
+            f"the checkpoint at step {step} of {workdir} is damaged ({type(error).__name__}): name another one with "
+            f"--step; there are: {others}"
+        ) from error
+
+
 def _open(workdir: str | Path) -> ocp.CheckpointManager:
     path = Path(workdir).absolute() / FOLDER
     if not path.is_dir():
@@ -94,14 +122,17 @@ def _open(workdir: str | Path) -> ocp.CheckpointManager:
             f"{workdir} holds no checkpoints: name the workdir of a training run, or a model that was imported with "
             "python -m sr_jax.convert import"
         )
-    # Each process reads by itself: it must not wait for others that may never come to read.
-    alone = ocp.options.MultiprocessingOptions(
+    options = ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone())
+    return ocp.CheckpointManager(path, options=options, item_handlers={"meta": ocp.JsonCheckpointHandler()})
+
+
+def alone() -> ocp.options.MultiprocessingOptions:
+    """Each process reads by itself: it must not wait for others that may never come to read."""
+    return ocp.options.MultiprocessingOptions(
         primary_host=jax.process_index(),
         active_processes={jax.process_index()},
         barrier_sync_key_prefix=f"reader{jax.process_index()}",
     )
-    options = ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone)
-    return ocp.CheckpointManager(path, options=options, item_handlers={"meta": ocp.JsonCheckpointHandler()})
 
 
 def _existing_step(manager: ocp.CheckpointManager, workdir: str | Path, step: int | None) -> int:

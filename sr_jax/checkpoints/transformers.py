@@ -64,13 +64,17 @@ def fitted_transformer(config: ml_collections.ConfigDict, *, step: int | None = 
     return params
 
 
-def trained_lora(workdir: str | Path) -> tuple[Params, LoraConfig, dict[str, Any]]:
+def trained_lora(workdir: str | Path, *, step: int | None = None) -> tuple[Params, LoraConfig, dict[str, Any]]:
     """Loads the averaged low-rank factors of a run, what they were trained with, and the checkpoint's `meta`.
+
+    Args:
+        workdir: Workdir of the run.
+        step: Which checkpoint; the newest when None.
 
     Raises:
         UserError: When the run trained none.
     """
-    params, meta = open_params(workdir)
+    params, meta = open_params(workdir, step=step)
     if "lora" not in params:
         raise UserError(f"{workdir} is a {meta['stage']} run without a LoRA: name one with config.lora.rank above 0")
     return on_host(params["lora"]), _lora_config(meta), meta

@@ -47,10 +47,33 @@ def train_batches(
     Raises:
         UserError: When there is no such dataset, split or field, or it has fewer clips than one batch.
     """
-    if batch_size < 1:
-        raise UserError(f"batch size {batch_size} is not positive")
     rows = range(batch_size) if rows is None else rows
     read = _Arrays(CORE_FIELDS if fields is None else fields, np.float32 if fields is None else np.float16)
+    dataset = _batches(data_dir, split, read, batch_size, seed, rows)
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
+    return iter(dataset.to_iter_dataset(options))
+
+
+def clip_ids(data_dir: Path | str, *, split: str, batch_size: int, seed: int, number: int) -> list[str]:
+    """The ids of the clips in one global batch of `train_batches`, row by row; nothing else is read of them.
+
+    Args:
+        data_dir: As there, and so are the other arguments that are not named here.
+        split: Likewise.
+        batch_size: Likewise.
+        seed: Likewise.
+        number: Of the batch, from 0.
+    """
+    batch = _batches(data_dir, split, _ClipIds(), batch_size, seed, range(batch_size))[number]
+    return batch["clip_id"].tolist()
+
+
+def _batches(
+    data_dir: Path | str, split: str, read: "_Arrays | _ClipIds", batch_size: int, seed: int, rows: Sequence[int]
+) -> grain.MapDataset:
+    """Some rows of the endless batches that `train_batches` describes; each with what `read` makes of a record."""
+    if batch_size < 1:
+        raise UserError(f"batch size {batch_size} is not positive")
     sizes, clips = [], []
     for folder, source in builder.open_sizes(data_dir, split, read.fields).items():
         if len(source) < batch_size:
@@ -60,9 +83,7 @@ def train_batches(
         shuffled = grain.MapDataset.source(source).seed(seed).shuffle().repeat().map(read)
         sizes.append(grain.MapDataset.source(_Batches(shuffled, batch_size, rows)))
         clips.append(len(source))
-    dataset = sizes[0] if len(sizes) == 1 else grain.MapDataset.mix(sizes, weights=clips)
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
-    return iter(dataset.to_iter_dataset(options))
+    return sizes[0] if len(sizes) == 1 else grain.MapDataset.mix(sizes, weights=clips)
 
 
 class _Batches:
@@ -110,3 +131,12 @@ class _Arrays:
 
     def __call__(self, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
         return {name: np.asarray(record[name], self._dtype) for name in self.fields}
+
+
+class _ClipIds:
+    """The id of a record's clip."""
+
+    fields = ("clip_id",)
+
+    def __call__(self, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        return {"clip_id": np.asarray(record["clip_id"].decode())}

@@ -56,7 +56,9 @@ class LoadedJudges:
     structure_workdir: Path | None
 
 
-def evaluate(config: ml_collections.ConfigDict, *, generated: Path, reference: Path, output: Path) -> Results:
+def evaluate(
+    config: ml_collections.ConfigDict, *, generated: Path, reference: Path, output: Path, step: int | None = None
+) -> Results:
     """Scores the clips of a folder and writes the results, with the depth that the judge read beside them.
 
     Args:
@@ -64,6 +66,7 @@ def evaluate(config: ml_collections.ConfigDict, *, generated: Path, reference: P
         generated: Folder that `sample` wrote.
         reference: `DATA/clips/SPLIT` of the dataset it was sampled from.
         output: JSON file to write.
+        step: Which checkpoint of the structure judge; the newest when None.
 
     Raises:
         UserError: For a config that is not as it is declared, an output that cannot be written, and as
@@ -76,19 +79,20 @@ def evaluate(config: ml_collections.ConfigDict, *, generated: Path, reference: P
     read_settings(generated)
     require_writable(output.parent)
     metrics = build_metrics(config)
-    loaded = load_judges(config, {judge for metric in metrics.values() for judge in metric.needs})
+    loaded = load_judges(config, {judge for metric in metrics.values() for judge in metric.needs}, step=step)
     depth_folder = output.parent / DEPTH_FOLDER
     results = judge_folder(loaded, metrics, generated, reference, depth_folder, batch_size=config.batch_size)
     write_results(results, output)
     return results
 
 
-def load_judges(config: ml_collections.ConfigDict, needed: Collection[str]) -> LoadedJudges:
+def load_judges(config: ml_collections.ConfigDict, needed: Collection[str], *, step: int | None = None) -> LoadedJudges:
     """Loads the judges that `configs/evaluate.py` describes.
 
     Args:
         config: The config.
         needed: Those of `metrics.base.JUDGES` that metrics need; others are not loaded.
+        step: Which checkpoint of the structure judge; the newest when None.
 
     Raises:
         UserError: When a path is missing or wrong, the structure judge reads latents of another codec or noisy ones, or
@@ -99,14 +103,14 @@ def load_judges(config: ml_collections.ConfigDict, needed: Collection[str]) -> L
     codec = load_codec(config.codec)
     loaded = LoadedJudges(Judges(codec), {"codec": _identify(codec)}, {}, None)
     if "structure" in needed:
-        loaded = _with_structure(loaded, config.structure)
+        loaded = _with_structure(loaded, config.structure, step)
     if "faces" in needed:
         loaded = _with_faces(loaded, config.faces)
     return loaded
 
 
-def _with_structure(loaded: LoadedJudges, workdir: str) -> LoadedJudges:
-    params, meta = open_params(workdir)
+def _with_structure(loaded: LoadedJudges, workdir: str, step: int | None) -> LoadedJudges:
+    params, meta = open_params(workdir, step=step)
     trained, provenance, codec = meta["config"], meta["provenance"], loaded.judges.codec
     if "structure" not in params or trained["structure_input"] != "clean":
         raise UserError(f"{workdir} holds no structure module of clean latents: train one with stage one")

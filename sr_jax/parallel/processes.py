@@ -13,8 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jaxtyping import Bool
 
-from sr_jax.errors import PreemptedError, UserError
+from sr_jax.errors import OneLineError, PreemptedError, UserError
 
 _EXPLICIT = {
     "coordinator": "JAX_COORDINATOR_ADDRESS",
@@ -66,12 +67,18 @@ def agreed() -> Iterator[None]:
         yield
     except UserError as error:
         problem = error
-    if jax.process_count() > 1:
-        failed = np.flatnonzero(multihost_utils.process_allgather(np.int32(problem is not None)))
-        if len(failed) and problem is None:
-            problem = UserError(f"process {failed[0]} found bad input and says which")
+    failed = np.flatnonzero(votes(problem is not None))
+    if len(failed) and problem is None:
+        problem = UserError(f"process {failed[0]} found bad input and says which")
     if problem is not None:
         raise problem
+
+
+def votes(mine: bool) -> Bool[np.ndarray, " processes"]:
+    """What each process says, in all of them; each must ask, and waits for the others."""
+    if jax.process_count() == 1:
+        return np.array([mine])
+    return np.asarray(multihost_utils.process_allgather(np.int32(mine))).astype(bool)
 
 
 @contextlib.contextmanager
@@ -83,7 +90,7 @@ def falling_together() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if jax.process_count() == 1 or isinstance(error, UserError | PreemptedError):
+        if jax.process_count() == 1 or isinstance(error, OneLineError):
             raise
         traceback.print_exc()
         sys.stdout.flush()
@@ -93,7 +100,11 @@ def falling_together() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator["StopRequests"]:
-    """Takes SIGTERM as the request to stop after a step, instead of dying of it; for the main thread."""
+    """Takes SIGTERM as the request to stop after a step, instead of dying of it; for the main thread.
+
+    Until `StopRequests.begin` there is nothing to save, and a `PreemptedError` is raised at once; of several processes
+    each takes it after its first step.
+    """
     requests = StopRequests()
     # With several processes JAX's own handler tells all of them.
     if jax.process_count() > 1:
@@ -110,11 +121,21 @@ class StopRequests:
     """Whether the run was told to stop; several processes agree on the step after which they do."""
 
     def __init__(self) -> None:
-        self._taken = False
+        self._begun = self._taken = False
+
+    def begin(self) -> None:
+        """From now on there are steps, after which to stop."""
+        self._begun = True
 
     def take(self, *_: Any) -> None:
-        """Notes one; a signal handler."""
+        """Notes one; a signal handler.
+
+        Raises:
+            PreemptedError: When no step has begun.
+        """
         self._taken = True
+        if not self._begun:
+            raise PreemptedError("told to stop before the first step: run the same again")
 
     def reached(self, step: int) -> bool:
         """Whether to save and stop after `step`; every process asks after each of its steps."""

@@ -1,69 +1,194 @@
 """Saves parameters, average, optimizer and step together or not at all, with Orbax; see `checkpoints.reading`.
 
-Arrays are restored onto whatever mesh there is, and the position in the data is the step.
+Arrays are restored onto whatever mesh there is (`restoring.py`), and the position in the data is the step.
 """
 
+import logging
+import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
 
 from sr_jax.checkpoints.reading import FOLDER
+from sr_jax.errors import DivergedError
+from sr_jax.parallel import processes
 from sr_jax.parallel.stored import save_args
 from sr_jax.training.state import TrainState
 
+# What is taken from a complete checkpoint's name is removed from here: a kill leaves no half of one under that name.
+_REMOVED = "removed"
+_LAST_TRIES = 3
+_SECONDS_BETWEEN_TRIES = 5.0
+
 
 class Checkpoints:
-    """The checkpoints of one workdir. Saving is asynchronous and atomic; a killed save leaves the one before it."""
+    """The checkpoints of one workdir.
 
-    def __init__(self, workdir: Path, *, save_every: int, keep: int):
-        """Opens the workdir's checkpoints; `keep` is how many of the newest stay on disk."""
-        options = ocp.CheckpointManagerOptions(save_interval_steps=save_every, max_to_keep=keep)
-        self._manager = ocp.CheckpointManager(workdir.absolute() / FOLDER, options=options)
+    Saving is asynchronous and atomic; a killed save leaves the ones before it. One that fails (a full disk, a bucket
+    that is away) is told, and tried again while training goes on.
 
-    def latest_step(self) -> int | None:
-        """Number of updates in the newest complete checkpoint; None when there is none."""
-        return self._manager.latest_step()
+    Args:
+        workdir: The workdir.
+        every_steps: A checkpoint is due at the multiples of this,
+        every_minutes: and when the newest is so old; 0: by steps alone.
+        keep: How many of the newest stay on disk,
+        keep_every: and those at the multiples of this; 0: no others.
+    """
 
-    def is_due(self, step: int) -> bool:
-        """Whether `save` saves `step` without being forced to."""
-        return self._manager.should_save(step)
+    def __init__(self, workdir: Path, *, every_steps: int, every_minutes: float, keep: int, keep_every: int):
+        self._folder = workdir.absolute() / FOLDER
+        self._every_steps, self._every_seconds = every_steps, 60.0 * every_minutes
+        policies: list[Any] = [checkpoint_managers.preservation_policy.LatestN(keep)]
+        if keep_every:
+            policies.append(checkpoint_managers.preservation_policy.EveryNSteps(keep_every))
+        self._policy = checkpoint_managers.preservation_policy.AnyPreservationPolicy(policies)
+        self._is_finite = jax.jit(_is_finite)
+        self._saving: int | None = None
+        self._due, self._not_before, self._saved_at = False, 0, time.monotonic()
+        self._manager = self._open()
+        self._cleaner = self._empty_removed()
 
-    def save(self, step: int, state: TrainState, meta: dict[str, Any], *, force: bool) -> None:
-        """Saves when `step` is due, or always with `force`."""
-        if self._manager.latest_step() == step or not (force or self.is_due(step)):
-            return
+    def is_due(self, step: int, *, meeting: bool) -> bool:
+        """Whether a checkpoint is to be saved after `step`: once one is due, until one is saved.
+
+        The first is due after the first step.
+
+        Args:
+            step: The step; to be asked for each.
+            meeting: Whether all processes ask now and may wait for each other. The age of the newest checkpoint, and
+                whether the one under way has failed, are looked at only then.
+        """
+        if meeting:
+            self._look_after(step)
+        self._due |= step % self._every_steps == 0 or (self._saving is None and self.newest() is None)
+        if meeting and self._every_seconds and not self._due:
+            # One clock for all.
+            self._due = bool(processes.votes(time.monotonic() - self._saved_at >= self._every_seconds)[0])
+        return self._due and step >= self._not_before
+
+    def save(self, step: int, state: TrainState, meta: dict[str, Any]) -> None:
+        """Begins to save `step`, once the save before it is done.
+
+        Raises:
+            DivergedError: When there is a number in the state that is not finite.
+        """
+        self._settle(step)
+        self._cleaner.join()
+        if not self._is_finite(state):
+            raise DivergedError(f"training has diverged: not all numbers in its state are finite after step {step}")
         items = ocp.args.Composite(
             params=_save(state.params),
             ema_params=_save(state.ema_params),
             opt_state=_save(state.opt_state),
             meta=ocp.args.JsonSave(meta | {"step": step}),
         )
-        self._manager.save(step, args=items, force=force)
+        self._due, self._saving, self._saved_at = False, step, time.monotonic()
+        try:
+            self._manager.save(step, args=items, force=True)
+        # Whatever keeps one checkpoint from being saved must not end training.
+        except Exception as error:
+            self._settle(step, error)
 
-    def restore(self, abstract: TrainState) -> TrainState:
-        """Restores the newest checkpoint onto the shardings of `abstract`."""
-        step = self._manager.latest_step()
-        items = ocp.args.Composite(
-            params=ocp.args.StandardRestore(abstract.params),
-            ema_params=ocp.args.StandardRestore(abstract.ema_params),
-            opt_state=ocp.args.StandardRestore(abstract.opt_state),
-        )
-        restored = self._manager.restore(step, args=items)
-        return TrainState(
-            step=jax.device_put(np.int32(step), abstract.step.sharding),
-            params=restored.params,
-            opt_state=restored.opt_state,
-            ema_params=restored.ema_params,
-        )
+    def save_last(self, step: int, state: TrainState, meta: dict[str, Any]) -> bool:
+        """Saves `step`, unless that is done, and waits for it; tries again for some seconds. Whether it is saved."""
+        for left in reversed(range(_LAST_TRIES)):
+            self._settle(step)
+            if self.newest() == step:
+                return True
+            self.save(step, state, meta)
+            self._settle(step)
+            if self.newest() == step:
+                return True
+            if left:
+                time.sleep(_SECONDS_BETWEEN_TRIES)
+        return False
+
+    def newest(self) -> int | None:
+        """The newest checkpoint that is complete, or under way; None when there is none."""
+        return self._manager.latest_step()
+
+    def wait(self) -> None:
+        """Waits for the save under way, whatever becomes of it."""
+        if self._saving is not None:
+            self._settle(self._saving)
 
     def close(self) -> None:
-        """Waits for the last save."""
-        self._manager.wait_until_finished()
+        """The same, and closes the folder."""
+        self.wait()
+        self._cleaner.join()
         self._manager.close()
+
+    def _look_after(self, step: int) -> None:
+        """Tells of the save under way when it has failed; does not wait for it."""
+        if self._saving is not None and not processes.votes(self._manager.is_saving_in_progress()).any():
+            self._settle(step)
+
+    def _settle(self, step: int, problem: Exception | None = None) -> None:
+        """Waits for the save under way, and tells when it has failed in any process."""
+        if self._saving is None:
+            return
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            problem = problem or error
+        saving, self._saving = self._saving, None
+        failed = processes.votes(problem is not None)
+        if not failed.any():
+            self._cleaner = self._empty_removed()
+            return
+        # Soon, but not at every step, and at the same one in all processes.
+        self._due, self._not_before = True, step + max(1, self._every_steps // 10)
+        reason = f"{type(problem).__name__}: {_short(problem)}" if problem else f"process {failed.argmax()} says why"
+        logging.warning(
+            "the checkpoint of step %d could not be saved (%s): the ones before it stay, training goes on, and tries "
+            "again from step %d",
+            saving,
+            reason,
+            self._not_before,
+        )
+        # What was written of it takes up the disk until the folder is opened again.
+        self._close_failed()
+        self._manager = self._open()
+
+    def _open(self) -> ocp.CheckpointManager:
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=self._policy, cleanup_tmp_directories=True, todelete_subdir=_REMOVED
+        )
+        return ocp.CheckpointManager(self._folder, options=options)
+
+    def _close_failed(self) -> None:
+        try:
+            self._manager.close()
+        except Exception as error:
+            logging.debug("closed after a failed save: %s", error)
+
+    def _empty_removed(self) -> threading.Thread:
+        """Begins to remove what was taken out of the way; to be joined before a save, which adds to it."""
+        removed = list((self._folder / _REMOVED).glob("*")) if jax.process_index() == 0 else []
+
+        def remove() -> None:
+            for path in removed:
+                shutil.rmtree(path, ignore_errors=True)
+
+        cleaner = threading.Thread(target=remove, name="checkpoint_cleaner")
+        cleaner.start()
+        return cleaner
+
+
+def _is_finite(state: TrainState) -> jax.Array:
+    leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]))
 
 
 def _save(tree: Any) -> ocp.args.StandardSave:
     return ocp.args.StandardSave(tree, save_args=jax.tree.map(save_args, tree))
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,25 +1,37 @@
-"""Where metrics go: the console with a progress bar, a JSONL file, TensorBoard."""
+"""Where metrics go: the console with a progress bar, a JSONL file, TensorBoard.
 
+No file that cannot be written (a full disk, a bucket that is away) ends a run: what it lacks is written once it can be.
+"""
+
+import contextlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import tensorboardX
 import tqdm
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2, summary_pb2
 
-from sr_jax.checkpoints.logs import METRICS_FILE, read_metrics
-from sr_jax.outputs import replacing
+from sr_jax.checkpoints.logs import METRICS_FILE, SKIPPED_FILE, read_lines
+from sr_jax.outputs import write_text, writing_to
 
 
 class MetricLog:
     """Writes one line of metrics at a time to `<workdir>/metrics.jsonl`, TensorBoard and the console.
 
-    Only the first process writes; on the others every method does nothing.
+    And to `<workdir>/skipped_steps.jsonl` the steps that were skipped. Only the first process writes; on the others
+    every method does nothing.
     """
 
     def __init__(self, workdir: Path, *, first_step: int, num_steps: int, enabled: bool):
-        """Opens the log; lines of steps after `first_step`, left by a killed run, are dropped."""
+        """Opens the log; lines of steps after `first_step`, left by a killed run, are dropped.
+
+        Raises:
+            UserError: When the workdir cannot be written to.
+        """
         self._enabled = enabled
         self._start = time.monotonic()
         self._bar = tqdm.tqdm(
@@ -27,42 +39,132 @@ class MetricLog:
         )
         if not enabled:
             return
-        workdir.mkdir(parents=True, exist_ok=True)
-        path = workdir / METRICS_FILE
-        kept = [line for line in read_metrics(workdir) if line["step"] <= first_step]
-        self._elapsed_before = kept[-1]["wall_time"] if kept else 0.0
-        with replacing(path) as temporary:
-            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        self._file = path.open("a", buffering=1)
-        # TensorBoard hides the purged step too.
-        self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+        with writing_to(workdir):
+            workdir.mkdir(parents=True, exist_ok=True)
+            self._metrics = _Lines(workdir / METRICS_FILE, first_step)
+            self._skipped = _Lines(workdir / SKIPPED_FILE, first_step)
+            self._board = _Board(workdir / "tensorboard", first_step)
+        self._elapsed_before = self._metrics.newest.get("wall_time", 0.0)
 
     def advance(self) -> None:
         """Moves the progress bar one step."""
         self._bar.update()
 
-    def write(self, step: int, values: dict[str, float]) -> None:
+    def write(self, step: int, values: dict[str, float | int]) -> None:
         """Writes the metrics of the steps since the last call.
 
         Args:
-            step: Number of updates made so far.
+            step: Number of the last step.
             values: By flat name.
         """
         if not self._enabled:
             return
         wall_time = self._elapsed_before + time.monotonic() - self._start
-        self._file.write(json.dumps({"step": step, "wall_time": round(wall_time, 2)} | values) + "\n")
-        # A mounted bucket keeps what is written to itself until it is told to store it.
-        os.fsync(self._file.fileno())
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
-        self._board.flush()
+        with self._telling_of_failures(step):
+            self._metrics.add({"step": step, "wall_time": round(wall_time, 2)} | values)
+        with self._telling_of_failures(step):
+            self._board.add(step, values)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if "/t" not in name)
         self._bar.write(f"step {step}  {shown}")
 
+    def skip(self, step: int, clips: Sequence[str]) -> None:
+        """Writes down a step that was skipped, and the clips of its batch."""
+        if not self._enabled:
+            return
+        with self._telling_of_failures(step):
+            self._skipped.add({"step": step, "clips": list(clips)})
+        self._bar.write(f"step {step} is skipped: its loss or gradient is not finite; its clips: {', '.join(clips)}")
+
     def close(self) -> None:
-        """Flushes and closes everything."""
+        """Closes everything."""
         self._bar.close()
         if self._enabled:
-            self._file.close()
             self._board.close()
+
+    @contextlib.contextmanager
+    def _telling_of_failures(self, step: int) -> Any:
+        try:
+            yield
+        except OSError as error:
+            self._bar.write(f"step {step}  a log cannot be written ({error}): what it lacks is kept until it can")
+
+
+class _Lines:
+    """A file of one JSON object a line, each with its `step`.
+
+    Args:
+        path: The file; made with its first line.
+        first_step: Lines of later steps are dropped.
+
+    Attributes:
+        newest: The last of the lines that were kept; `{}` when there is none.
+    """
+
+    def __init__(self, path: Path, first_step: int):
+        self._path, self._waiting = path, b""
+        there = read_lines(path)
+        kept = [line for line in there if line["step"] <= first_step]
+        self.newest: dict[str, Any] = kept[-1] if kept else {}
+        if path.exists():
+            write_text(path, "".join(map(_text, kept)))
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Appends a line, and those that could not be before; raises `OSError`, and keeps them, when it cannot."""
+        self._waiting += _text(line).encode()
+        with self._path.open("ab", buffering=0) as file:
+            end = file.tell()
+            try:
+                if file.write(self._waiting) < len(self._waiting):
+                    raise OSError("no space left for the whole line")
+                # A mounted bucket keeps what is written to itself until it is told to store it.
+                os.fsync(file.fileno())
+            except OSError:
+                # No half of a line stays.
+                file.truncate(end)
+                raise
+        self._waiting = b""
+
+
+class _Board:
+    """Event files of TensorBoard, one for each time that writing begins.
+
+    Args:
+        folder: Where they go.
+        first_step: TensorBoard hides what was written of later steps before.
+    """
+
+    def __init__(self, folder: Path, first_step: int):
+        self._folder = folder
+        self._waiting: list[event_pb2.Event] = []
+        self._writer: EventsWriter | None = None
+        started = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._write(event_pb2.Event(step=first_step + 1, session_log=started))
+
+    def add(self, step: int, values: dict[str, float | int]) -> None:
+        """Adds values, and those that could not be added before; raises `OSError`, and keeps them, when it cannot."""
+        named = [summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._write(event_pb2.Event(step=step, summary=summary_pb2.Summary(value=named)))
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _write(self, event: event_pb2.Event) -> None:
+        event.wall_time = time.time()
+        self._waiting.append(event)
+        # After a failure a file may end in half an event, behind which nothing is read.
+        writer, self._writer = self._writer or self._open(), None
+        for waiting in self._waiting:
+            writer.write_event(waiting)
+        writer.flush()
+        self._writer, self._waiting = writer, []
+
+    def _open(self) -> EventsWriter:
+        self._folder.mkdir(exist_ok=True)
+        # The name has the second in it; of two in the same one the number differs.
+        return EventsWriter(str(self._folder / "events"), filename_suffix=f".{len(list(self._folder.iterdir()))}")
+
+
+def _text(line: dict[str, Any]) -> str:
+    return json.dumps(line) + "\n"

@@ -1,4 +1,4 @@
-"""The training loop: one jitted step, data from Grain, checkpoints by Orbax, no host sync between log lines."""
+"""A training run: its input is checked, its state made or restored, and then it goes from step to step (`steps.py`)."""
 
 import dataclasses
 import json
@@ -15,27 +15,25 @@ from flax import traverse_util
 from jax.sharding import Mesh
 
 from sr_jax.checkpoints import pairs
-from sr_jax.checkpoints.reading import exists, read_meta
+from sr_jax.checkpoints.reading import exists, read_meta, read_run_meta
 from sr_jax.configs.training import keys_of
 from sr_jax.data import builder, pipeline
 from sr_jax.data.records import Provenance
 from sr_jax.declared.checking import check
-from sr_jax.errors import PreemptedError, UserError
+from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
 from sr_jax.parallel import mesh as meshes
 from sr_jax.parallel import processes
-from sr_jax.parallel.batches import local_rows, place, to_global
+from sr_jax.parallel.batches import local_rows, place
 from sr_jax.parallel.table import sharding_table
 from sr_jax.training import builders, workdirs
-from sr_jax.training.checkpoints import Checkpoints
 from sr_jax.training.faces import require_faces
-from sr_jax.training.logs import MetricLog
-from sr_jax.training.profiles import StepProfile
 from sr_jax.training.program import Program, abstract_batch, build_program, shardings
-from sr_jax.training.speed import Speedometer
+from sr_jax.training.restoring import restore
 from sr_jax.training.stages import Stage
 from sr_jax.training.state import TrainState
-from sr_jax.training.window import MetricWindow
+from sr_jax.training.steps import run_steps
+from sr_jax.training.watchdog import Watchdog
 
 
 def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[jax.Device] | None = None) -> TrainState:
@@ -53,58 +51,29 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
         devices: The devices to train on; all of them when None.
 
     Raises:
-        UserError: For a config that is not as it is declared, when the workdir belongs to another one, or when the
-            dataset or a loaded checkpoint does not fit.
+        UserError: For a config that is not as it is declared, when the workdir belongs to another one, when the
+            dataset or a loaded checkpoint does not fit, or when the last step cannot be saved.
         PreemptedError: After SIGTERM, once the step is done and saved.
+        DivergedError: When the loss or its gradient was not finite in more than `config.max_skipped_steps` steps in a
+            row; one that is not is skipped.
     """
-    with processes.agreed():
-        check(keys_of(config), config)
-        workdirs.check_config(config, workdir)
-        inputs = _checked_inputs(config, workdir, devices)
-    workdirs.write_config(config, workdir)
-    program, data, frozen, meta = inputs.program, inputs.data, inputs.frozen, inputs.meta
-    mesh = program.mesh
-
-    saved = Checkpoints(workdir, save_every=config.checkpoint_every, keep=config.keep_checkpoints)
-    if saved.latest_step() is None:
-        state = make_state(program, inputs.loaded, config.seed)
-        saved.save(0, state, meta, force=True)
-    else:
-        state = saved.restore(program.state)
-    # What was loaded is in the state now.
-    del inputs
-    first_step, last_step = int(state.step), config.num_train_steps
-    data.set_state({"next_index": first_step})
-
-    if jax.process_index() == 0:
-        _describe(program)
-    window = MetricWindow(Speedometer(program.stage, mesh.devices.flatten().tolist()))
-    profile = StepProfile(workdir, **config.profile)
-    log = MetricLog(workdir, first_step=first_step, num_steps=last_step, enabled=jax.process_index() == 0)
-    with processes.stop_requests() as stop:
-        for step in range(first_step + 1, last_step + 1):
-            profile.before(step)
-            with jax.profiler.StepTraceAnnotation("train", step_num=step):
-                batch = to_global(next(data), config.batch_size, mesh)
-                state, metrics = program.train_step(state, frozen, batch)
-            profile.after(step, metrics)
-            window.add(metrics, batch)
-            log.advance()
-            last = stop.reached(step) or step == last_step
-            if last or step % config.log_every == 0:
-                log.write(step, window.close(step))
-            elif saved.is_due(step):
-                # What has diverged would take the place of checkpoints from which a run can go on.
-                window.check(step)
-            saved.save(step, state, meta, force=last)
-            if last:
-                break
-    saved.close()
-    profile.close()
-    log.close()
-    if int(state.step) < last_step:
-        raise PreemptedError(f"told to stop: step {step} of {last_step} is saved in {workdir}, run the same again")
-    return state
+    check(keys_of(config), config)
+    with Watchdog(**config.watchdog) as watchdog, processes.stop_requests() as stop:
+        with processes.agreed():
+            workdirs.check_config(config, workdir)
+            inputs = _checked_inputs(config, workdir, devices)
+        workdirs.write_config(config, workdir)
+        state = restore(workdir, inputs.program.state)
+        if state is None:
+            state = make_state(inputs.program, inputs.loaded, config.seed)
+        program, data, frozen, meta = inputs.program, inputs.data, inputs.frozen, inputs.meta
+        # What was loaded is in the state now.
+        del inputs
+        if jax.process_index() == 0:
+            _describe(program)
+        return run_steps(
+            config, workdir, state, program=program, data=data, frozen=frozen, meta=meta, stop=stop, watchdog=watchdog
+        )
 
 
 def _describe(program: Program) -> None:
@@ -186,7 +155,7 @@ def checked_provenance(config: ml_collections.ConfigDict, workdir: Path, stage: 
     if exists(workdir):
         sources.append(workdir)
     for source in sources:
-        meta = read_meta(source)
+        meta = read_run_meta(source) if source == workdir else read_meta(source)
         if meta["stage"] == "import":
             # Released weights were trained on no dataset of this kind, but go with one autoencoder and text encoder.
             dataset = f"the dataset in {config.data.dir}"
@@ -252,7 +221,7 @@ def _checked_inputs(config: ml_collections.ConfigDict, workdir: Path, devices: S
 
 
 def _require_same_sources(workdir: Path, frozen_steps: dict[str, int], num_clips: list[int]) -> None:
-    started = read_meta(workdir)
+    started = read_run_meta(workdir)
     for name, step in frozen_steps.items():
         if step != started["frozen_steps"][name]:
             raise UserError(

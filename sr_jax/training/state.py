@@ -16,6 +16,9 @@ from sr_jax.models.functional import Params
 Metrics = dict[str, clu_metrics.Average]
 """Running averages by name; they merge exactly, whatever the number of samples behind each."""
 
+SKIPPED = "skipped"
+"""The metric that is 1 of a step that changed nothing, because its loss or gradient was not finite, and 0 of others."""
+
 Batch = dict[str, jax.Array]
 """Arrays `[B, ...]` by name."""
 
@@ -41,7 +44,7 @@ class TrainState:
     """Everything that a step changes.
 
     Attributes:
-        step: Number of updates made, int32 scalar.
+        step: Number of batches taken, int32 scalar; with those that were skipped.
         params: What is trained.
         opt_state: The optimizer's state.
         ema_params: Exponential moving average of `params`; what sampling uses.
@@ -71,6 +74,9 @@ def make_train_step(
     uninterrupted one draws and no generator needs saving. Updates are computed in float32, whatever the parameters are
     stored in.
 
+    A step whose loss or gradient is not finite is skipped: it counts in `step`, and all else stays as it was, bit for
+    bit. Its metrics average nothing, but for `SKIPPED`.
+
     Args:
         stage: The loss.
         optimizer: The update rule.
@@ -85,43 +91,61 @@ def make_train_step(
         # Records are stored, sent and held in float16.
         batch = jax.tree.map(lambda x: x.astype(jnp.float32), batch)
         drawn = stage.draw(frozen, batch, key)
-        gradients, metrics = _gradients(stage, state.params, frozen, drawn, accumulate_steps)
-        old_params, old_ema = precision.to_float32((state.params, state.ema_params))
-        updates, opt_state = optimizer.update(gradients, state.opt_state, old_params)
-        params = optax.apply_updates(old_params, updates)
-        decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
-        # In this form the average of what does not change keeps its bits.
-        ema_params = jax.tree.map(lambda mean, new: mean + (1.0 - decay) * (new - mean), old_ema, params)
-        params_key, ema_key = jax.random.split(jax.random.fold_in(key, 1))
-        params = precision.store(params, state.params, params_key)
-        ema_params = precision.store(ema_params, state.ema_params, ema_key)
-        metrics["grad_norm"] = clu_metrics.Average.from_model_output(optax.global_norm(gradients)[None])
-        return TrainState(state.step + 1, params, opt_state, ema_params), metrics
+        loss, gradients, metrics = _gradients(stage, state.params, frozen, drawn, accumulate_steps)
+        norm = optax.global_norm(gradients)
+        metrics["grad_norm"] = average(norm[None])
+        good = jnp.isfinite(loss) & jnp.isfinite(norm)
+
+        def trained() -> tuple[TrainState, Metrics]:
+            return _update(state, gradients, optimizer, ema_decay, key), metrics
+
+        def skipped() -> tuple[TrainState, Metrics]:
+            return state.replace(step=state.step + 1), jax.tree.map(jnp.zeros_like, metrics)
+
+        # Choosing leaf by leaf between the two would be compiled to other bits than the update alone.
+        state, metrics = jax.lax.cond(good, trained, skipped)
+        return state, metrics | {SKIPPED: average((~good)[None])}
 
     return train_step
 
 
+def _update(
+    state: TrainState, gradients: Params, optimizer: optax.GradientTransformation, ema_decay: float, key: jax.Array
+) -> TrainState:
+    """The state after one update."""
+    old_params, old_ema = precision.to_float32((state.params, state.ema_params))
+    updates, opt_state = optimizer.update(gradients, state.opt_state, old_params)
+    params = optax.apply_updates(old_params, updates)
+    decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+    # In this form the average of what does not change keeps its bits.
+    ema_params = jax.tree.map(lambda mean, new: mean + (1.0 - decay) * (new - mean), old_ema, params)
+    params_key, ema_key = jax.random.split(jax.random.fold_in(key, 1))
+    params = precision.store(params, state.params, params_key)
+    ema_params = precision.store(ema_params, state.ema_params, ema_key)
+    return TrainState(state.step + 1, params, opt_state, ema_params)
+
+
 def _gradients(
     stage: Loss, params: Params, frozen: Params, drawn: Drawn, accumulate_steps: int
-) -> tuple[Params, Metrics]:
-    """Float32 gradients of the batch's loss, and its metrics."""
-    gradient = jax.grad(stage.loss, has_aux=True)
+) -> tuple[jax.Array, Params, Metrics]:
+    """The batch's loss, its float32 gradients, and its metrics."""
+    gradient = jax.value_and_grad(stage.loss, has_aux=True)
     if accumulate_steps == 1:
-        gradients, metrics = gradient(params, frozen, drawn)
-        return precision.to_float32(gradients), metrics
+        (loss, metrics), gradients = gradient(params, frozen, drawn)
+        return loss, precision.to_float32(gradients), metrics
 
     def parts(x: jax.Array) -> jax.Array:
         # Neighbours go to different parts, so that every part has samples on every device that has some.
         return jnp.moveaxis(x.reshape(-1, accumulate_steps, *x.shape[1:]), 1, 0)
 
-    def add(total: Params, part: Drawn) -> tuple[Params, Metrics]:
-        gradients, metrics = gradient(params, frozen, part)
-        return jax.tree.map(lambda t, g: t + g.astype(t.dtype) / accumulate_steps, total, gradients), metrics
+    def add(total: Params, part: Drawn) -> tuple[Params, tuple[jax.Array, Metrics]]:
+        (loss, metrics), gradients = gradient(params, frozen, part)
+        return jax.tree.map(lambda t, g: t + g.astype(t.dtype) / accumulate_steps, total, gradients), (loss, metrics)
 
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)
-    gradients, metrics = jax.lax.scan(add, zeros, jax.tree.map(parts, drawn))
+    gradients, (losses, metrics) = jax.lax.scan(add, zeros, jax.tree.map(parts, drawn))
     # Totals and counts of the averages.
-    return gradients, jax.tree.map(lambda x: x.sum(axis=0), metrics)
+    return losses.mean(), gradients, jax.tree.map(lambda x: x.sum(axis=0), metrics)
 
 
 def average(values: jax.Array, mask: jax.Array | None = None) -> clu_metrics.Average:

@@ -1,15 +1,13 @@
 """What the training loop knows of the steps since its last log line."""
 
-import math
-
 import jax
 
 from sr_jax.training.speed import Speedometer
-from sr_jax.training.state import Batch, Metrics, merge_metrics
+from sr_jax.training.state import SKIPPED, Batch, Metrics, merge_metrics
 
 
 class MetricWindow:
-    """The metrics since the last log line: merged on the device, read when the line or a checkpoint is written."""
+    """The metrics since the last log line: merged on the device, read when the line is written."""
 
     def __init__(self, speedometer: Speedometer):
         """Opens an empty window."""
@@ -22,25 +20,17 @@ class MetricWindow:
         self._speedometer.add(batch)
         self._metrics = metrics if self._metrics is None else self._merge(self._metrics, metrics)
 
-    def close(self, step: int) -> dict[str, float]:
-        """The averages over at least one sample, and the speed since the last line.
+    def close(self) -> dict[str, float | int]:
+        """The averages over at least one sample, and the speed, since the last line.
 
-        Raises:
-            FloatingPointError: As `check`.
-        """
-        values = self.check(step)
-        self._metrics = None
-        return values | self._speedometer.read()
-
-    def check(self, step: int) -> dict[str, float]:
-        """The averages so far.
-
-        Raises:
-            FloatingPointError: When the loss or its gradient is not finite.
+        Steps that were skipped count in no average; where there were any, `skipped_steps` says how many.
         """
         averages = jax.device_get(self._metrics)
-        values = {name: float(average.compute()) for name, average in averages.items() if average.count}
-        for name in ("loss", "grad_norm"):
-            if not math.isfinite(values[name]):
-                raise FloatingPointError(f"{name} is {values[name]} in the steps before {step}")
-        return values
+        self._metrics = None
+        skipped = int(averages.pop(SKIPPED).total)
+        values: dict[str, float | int] = {
+            name: float(average.compute()) for name, average in averages.items() if average.count
+        }
+        if skipped:
+            values["skipped_steps"] = skipped
+        return values | self._speedometer.read()

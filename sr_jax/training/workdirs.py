@@ -17,7 +17,8 @@ from sr_jax.parallel import processes
 _CONFIG_FILE = "config.json"
 
 _MAY_CHANGE = (
-    "log_every", "checkpoint_every", "keep_checkpoints", "profile", "remat", "accumulate_steps", "mesh", "sharding"
+    "log_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "keep_checkpoints_every",
+    "max_skipped_steps", "watchdog", "profile", "remat", "accumulate_steps", "mesh", "sharding",
 )  # fmt: skip
 """Config fields, or sections of them, that change nothing of what a run computes."""
 
@@ -41,9 +42,11 @@ def check_config(config: ml_collections.ConfigDict, workdir: Path) -> None:
         if workdir.is_dir() and not all(is_leftover(found) for found in workdir.iterdir()):
             raise UserError(f"{workdir} is not empty and no training run: name a new or empty folder as --workdir")
         return
-    started, now = (
-        flatten_dict(x, sep=".") for x in (upgraded(json.loads(path.read_text())), json.loads(config.to_json()))
-    )
+    try:
+        before = upgraded(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): bring it back, or name a new --workdir") from error
+    started, now = (flatten_dict(x, sep=".") for x in (before, json.loads(config.to_json())))
     may_change = {*_MAY_CHANGE} | ({"num_train_steps"} if config.optimizer.schedule == "constant" else set())
     for name in sorted(started.keys() | now.keys()):
         if name.partition(".")[0] not in may_change and started.get(name) != now.get(name):

@@ -101,7 +101,7 @@ def random_records(spec: RecordSpec, *, clips: int, seed: int = 0, prefix: str =
 
 
 def write_synthetic_dataset(
-    path: Path, *, clips=8, test_clips=0, seed=0, faceless=0, model=None, **spec_options
+    path: Path, *, clips=8, test_clips=0, seed=0, faceless=0, infinite=(), model=None, **spec_options
 ) -> Path:
     """Writes a dataset of random records under `path` and returns `path`.
 
@@ -111,6 +111,7 @@ def write_synthetic_dataset(
         test_clips: Records in the split "test"; no such split when 0.
         seed: Seed of the records' values.
         faceless: How many records of "train" have no face in any frame.
+        infinite: The numbers of the records of "train" that hold a number that is not finite.
         model: An import whose autoencoder and text encoder it was made with; invented ones when None.
         **spec_options: Of `record_spec`: frames, height, width, latent_channels and so on.
     """
@@ -119,6 +120,8 @@ def write_synthetic_dataset(
     made = provenance(**channels) if model is None else provenance_for(model, **channels)
     size = {name: spec_options[name] for name in ("height", "width") if name in spec_options}
     splits = {"train": random_records(spec, clips=clips, seed=seed, faceless=faceless)} if clips else {}
+    for number in infinite:
+        splits["train"][number]["latent_mean"][-1, -1, -1, -1] = np.inf
     if test_clips:
         splits["test"] = random_records(spec, clips=test_clips, seed=seed + 1, prefix="held_out")
     write_dataset(

@@ -169,7 +169,7 @@ def _checkpoint(monkeypatch, *, recogniser: str = "t0", codec: str = "c0", struc
     }
     meta = {"config": config, "step": 4, "provenance": provenance}
     params = {"structure": {"strength": np.float32(1.0)}}
-    monkeypatch.setattr(judging, "open_params", lambda workdir: (params, json.loads(json.dumps(meta))))
+    monkeypatch.setattr(judging, "open_params", lambda workdir, step: (params, json.loads(json.dumps(meta))))
     monkeypatch.setattr(judging, "load_codec", lambda section: PatchCodec())
     monkeypatch.setattr(judging, "load_face_teacher", lambda section: colour_faces())
     monkeypatch.setattr(judging, "structure_backbone_of", lambda trained: None)

@@ -89,6 +89,8 @@ def test_a_tpu_vm_is_given_back_however_training_ended(sandbox, said, deleted, c
     [
         (["0 sr_jax ended with exit code 0 on host-0"], 0, 1),
         (["1 sr_jax ended with exit code 2 on host-1"], 2, 1),
+        ([r"1 sr_jax ended with exit code 3 on host-0\nsr_jax ended with exit code 76 on host-1"], 3, 1),
+        (["1 sr_jax ended with exit code 76 on host-1", "0 sr_jax ended with exit code 0 on host-0"], 0, 2),
         (["1 sr_jax ended with exit code 75 on host-1", "0 sr_jax ended with exit code 0 on host-0"], 0, 2),
         (["1 sr_jax ended with exit code 1 on host-1", "1 sr_jax ended with exit code 1 on host-1"], 1, 2),
     ],
@@ -100,7 +102,9 @@ def test_a_tpu_vm_that_is_there_is_taken_and_training_ends_as_it_says(sandbox, s
     for line in said:
         answers += ["0 ACTIVE", "0 READY", "0", "0", line]
         # What is no preemption is looked into.
-        answers += ["0 ACTIVE", "0 READY"] if "code 1 " in line else []
+        answers += (
+            ["0 ACTIVE", "0 READY"] if "code 1 " in line or ("code 76 " in line and "code 3 " not in line) else []
+        )
     sandbox.answers("gcloud", *answers)
     done = sandbox.run(*TPU_VM, "--retries", "1", "--log", "tpu.log", "--", *TRAIN)
     assert done.returncode == code, done.stdout + done.stderr
@@ -167,7 +171,16 @@ def test_an_xpk_that_does_not_answer_ends_the_run(sandbox):
         (["0 Completed", "0", "0", "0 Completed"], ["get", "delete", "apply", "get"], 0),
         # While it runs, an answer that fails is no end.
         (["0", "0", "1", "0", "0 Failed ReachedMaxRestarts"], ["get", "apply", "get", "logs", "get"], 1),
-        (["0", "0", "0 Failed FailJobSetFailurePolicyAction"], ["get", "apply", "get"], 2),
+        (
+            ["0", "0", "0 Failed FailJobSetFailurePolicyAction", "0 pod p failed with exit code 2 matching FailJob"],
+            ["get", "apply", "get", "get"],
+            2,
+        ),
+        (
+            ["0", "0", "0 Failed FailJobSetFailurePolicyAction", "0 pod p failed with exit code 3 matching FailJob"],
+            ["get", "apply", "get", "get"],
+            3,
+        ),
         (["1 no such cluster"], ["get"], 1),
         (["0", "1 no permission"], ["get", "apply"], 1),
         (["0", "1 spec.replicatedJobs: Invalid value: field is immutable"], ["get", "apply"], 2),
@@ -180,7 +193,8 @@ def test_a_jobset_is_made_unless_it_runs_and_ends_as_kubernetes_says(sandbox, an
     assert done.returncode == code, done.stdout + done.stderr
     calls = sandbox.calls("kubectl")
     assert [call[1] for call in calls] == verbs
-    assert all(call[2:4] == ["jobset", "n"] for call in calls if call[1] in ("get", "delete"))
+    asked = [call for call in calls if call[1] in ("get", "delete") and call[2] != "jobs"]
+    assert all(call[2:4] == ["jobset", "n"] for call in asked)
     if "immutable" in answers[-1]:
         (line,) = done.stderr.splitlines()
         assert line.startswith("error: the JobSet n runs with other flags") and "kubectl delete jobset n" in line

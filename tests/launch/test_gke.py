@@ -247,10 +247,11 @@ def _what_happens(manifest, *, exit_code=None, condition=None):
 @pytest.mark.parametrize("make", MANIFESTS)
 def test_what_happens_when_a_pod_ends(make):
     manifest = make()
-    assert _what_happens(manifest, exit_code=2) == "FailJobSet"
+    for code in (2, 3):
+        assert _what_happens(manifest, exit_code=code) == "FailJobSet"
     assert _what_happens(manifest, exit_code=75) == "RestartJobSetAndIgnoreMaxRestarts"
     assert _what_happens(manifest, condition="DisruptionTarget") == "RestartJobSetAndIgnoreMaxRestarts"
-    for code in (1, 134, 137):
+    for code in (1, 76, 134, 137):
         assert _what_happens(manifest, exit_code=code) == "RestartJobSet"
     assert manifest["spec"]["failurePolicy"]["maxRestarts"] == 10
     # Else pods of two tries could write into one workdir.

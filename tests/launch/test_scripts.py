@@ -94,7 +94,8 @@ TRAIN_LINE = "--config configs/stage_one.py:tiny --workdir=/bucket/w '--config.t
 + export JAX_PLATFORMS=cuda XLA_PYTHON_CLIENT_MEM_FRACTION=0.96
 + srun --ntasks=NODES --ntasks-per-node=1 --kill-on-bad-exit=1 bash -c \
 'JAX_PROCESS_ID=$SLURM_NODEID exec .venv/bin/python -m sr_jax.train "$@"' train {TRAIN_LINE}
-# exit code 0: done; 2: bad input, not tried again; 75: what was trained is saved; others: a failure
+# exit code 0: done; 2: bad input, 3: diverged, not tried again; 75: what was trained is saved
+# 76: it hung, as others: a failure
 # after 75, and after at most 10 failures, which sr_jax-JOB.failures counts:
 + scontrol requeue JOB
 """,
@@ -129,7 +130,7 @@ def test_what_a_dry_run_of_xpk_prints(sandbox):
     lines = printed(sandbox.run(*dry(XPK)))
     assert lines[0][:-1] == [
         "xpk", "workload", "create", "--workload=n", "--cluster=c", "--tpu-type=v6e-8x8", "--num-slices=2",
-        "--docker-image=i:1", "--max-restarts=100", "--restart-on-exit-codes=1,75",
+        "--docker-image=i:1", "--max-restarts=100", "--restart-on-exit-codes=1,75,76",
         "--termination-grace-period-seconds=300",
     ]  # fmt: skip
     command = shlex.split(lines[0][-1].removeprefix("--command="))
@@ -179,6 +180,8 @@ def test_bad_input_is_one_line_and_exit_code_2(sandbox, command, message):
     [
         ([75, 75, 1, 0], [], 0, 4),
         ([2], [], 2, 1),
+        ([76, 3], [], 3, 2),
+        ([76, 76], ["--retries", "1"], 76, 2),
         ([1, 134, 1], ["--retries", "2"], 1, 3),
         ([75, 1, 75, 1, 0], ["--retries", "2"], 0, 5),
     ],
@@ -233,6 +236,8 @@ def test_a_gpu_node_hands_a_signal_on(sandbox, kill, number):
         (0, 0, 0, 0, False, 0),
         (0, 12, 3, 0, False, 0),
         (2, 0, 0, 2, False, 0),
+        (3, 4, 2, 3, False, 0),
+        (76, 4, 2, 0, True, 3),
         (75, 50, 10, 0, True, 10),
         # The restarts after saved checkpoints do not count.
         (1, 50, 0, 0, True, 1),
@@ -274,7 +279,7 @@ def test_a_slurm_job_queues_itself_again_until_it_is_done(
     assert train_lines(sandbox.calls("python")) == [["-m", "sr_jax.train", *TRAIN]]
 
 
-@pytest.mark.parametrize("code", [0, 75, 2])
+@pytest.mark.parametrize("code", [0, 75, 2, 3, 76])
 def test_a_tpu_host_says_how_training_ended(sandbox, code):
     sandbox.answers("python", f"{code} step 1")
     done = sandbox.run("tpu_host.sh", "train", *TRAIN)

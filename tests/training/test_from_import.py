@@ -56,9 +56,12 @@ def stage_one_run(shrink, tmp_path_factory):
     return workdir
 
 
-def test_stage_one_starts_from_blocks_of_the_import_and_keeps_its_text(stage_one_run, imported, shrink):
+def test_stage_one_starts_from_blocks_of_the_import_and_keeps_its_text(stage_one_run, imported, shrink, tmp_path):
     backbone = load_params(imported)[0]["transformer"]
-    start = load_params(stage_one_run, step=0)[0]["structure"]["transformer"]
+    untrained = shrink(stage_one.get_config("5b_i2v"))
+    untrained.num_train_steps = 0
+    train(untrained, tmp_path / "start", jax.devices()[:1])
+    start = load_params(tmp_path / "start", step=0)[0]["structure"]["transformer"]
     # Of two blocks the first is kept, and of eight channels the noisy latent's four.
     for name, first, all_blocks in (
         (name, start["transformer_blocks"]["ff"][name]["kernel"], backbone["transformer_blocks"]["ff"][name]["kernel"])

@@ -16,7 +16,7 @@ import pytest
 from sr_jax.checkpoints.logs import read_metrics
 from sr_jax.configs import base
 from sr_jax.data.pipeline import train_batches
-from sr_jax.training import loop
+from sr_jax.training import steps as step_loop
 from sr_jax.training.loop import train
 from tests.training.helpers import assert_equal_but_for_rounding, load_params
 
@@ -150,9 +150,9 @@ def test_one_process_goes_on_with_the_next_examples(dataset, stopped, undisturbe
     """Here on another mesh of half the devices."""
     step = stopped[-1]
     shutil.copytree(stopped[0], tmp_path / "run")
-    seen, to_global = [], loop.to_global
+    seen, to_global = [], step_loop.to_global
     monkeypatch.setattr(
-        loop, "to_global", lambda batch, *args: seen.append(batch["latent_mean"]) or to_global(batch, *args)
+        step_loop, "to_global", lambda batch, *args: seen.append(batch["latent_mean"]) or to_global(batch, *args)
     )
     mesh = {"mesh.data": 1, "mesh.fsdp": 2, "mesh.tensor": 2}
     train(_config(dataset, num_train_steps=step + 4, **mesh), tmp_path / "run", jax.devices()[:4])

@@ -1,0 +1,99 @@
+"""What grows and what saving costs: memory over 2,000 steps, the workdir over restarts, and the time of the steps.
+
+  python -m benchmarks.reliability.steady [--steps 2000]
+
+Writes results/reliability/steady.json. Memory is what the process holds at steps 200, 400, ... after a warm-up; the
+workdir is that of a run that is stopped and started again five times. The cost of saving is that of a run of the
+config's own tiny model that saves every 50 steps, against one that does not, in turn, by the medians of their steps.
+"""
+
+import signal
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.reliability import runs
+from sr_jax.checkpoints.logs import read_metrics
+
+_RESTARTS = 5
+_KEEP = 2
+# Log lines of 50 steps; the first compiles, the second is still warm-up.
+_LINE, _WARM_UP = 50, 2
+
+
+def main() -> None:
+    """Measures the three and writes them."""
+    args = runs.arguments(__doc__, steps=2000, turns=3)
+    data, cache = runs.make_data(args.scratch / "data"), args.scratch / "cache"
+    folder = args.scratch / f"steady_{time.time():.0f}"
+    memory = _memory(folder / "memory", data, cache, args.steps)
+    workdir, cost = (
+        _restarts(folder / "restarts", data, cache),
+        _cost(folder, args.scratch / "tiny_data", cache, args.turns),
+    )
+    runs.write(
+        args.output,
+        "steady",
+        {
+            "memory": memory,
+            "restarts": workdir,
+            "saving": cost,
+            "holds": memory["holds"] and workdir["holds"] and cost["holds"],
+        },
+    )
+
+
+def _memory(workdir: Path, data: Path, cache: Path, steps: int) -> dict[str, Any]:
+    """Resident memory, read from outside."""
+    every = steps // 10
+    with runs.Run(workdir, data, cache, num_train_steps=steps, log_every=10, checkpoint_every=every) as run:
+        held = {}
+        for step in range(2 * every, steps, every):
+            run.wait_for_step(step)
+            held[step] = _resident_bytes(run.processes[0].pid) / 2**20
+        run.finish()
+    values = list(held.values())
+    growth = statistics.mean(values[-2:]) / statistics.mean(values[:2]) - 1
+    return {"mebibytes_by_step": held, "growth": growth, "holds": growth < 0.01}
+
+
+def _resident_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return 1024 * int(line.split()[1])
+    raise RuntimeError(f"process {pid} says nothing of its memory")
+
+
+def _restarts(workdir: Path, data: Path, cache: Path) -> dict[str, Any]:
+    kept, sizes = [], []
+    for restart in range(_RESTARTS):
+        with runs.Run(workdir, data, cache, num_train_steps=10_000, keep_checkpoints=_KEEP) as run:
+            run.wait_for_step(run.step() + 10)
+            run.signal(signal.SIGTERM if restart % 2 else signal.SIGKILL)
+            run.finish()
+        kept.append(runs.checkpoint_steps(workdir))
+        sizes.append(sum(path.stat().st_size for path in (workdir / "checkpoints").rglob("*") if path.is_file()))
+    runs_kept = max(map(len, kept))
+    # A kill may leave one checkpoint half written and one half removed, until the next start.
+    return {"checkpoints": kept, "bytes": sizes, "holds": runs_kept <= _KEEP + 1 and max(sizes) <= 2.5 * min(sizes)}
+
+
+def _cost(folder: Path, data: Path, cache: Path, turns: int) -> dict[str, Any]:
+    """Seconds a step, with and without a save every 50 steps."""
+    runs.make_data(data, clips=24, latent_channels=16, frames=13, height=64, width=48, text_shape=(24, 256))
+    seconds: dict[str, list[float]] = {"saving": [], "not_saving": []}
+    length = {"num_train_steps": 300, "log_every": _LINE, "optimizer.name": "muon"}
+    for turn in range(turns):
+        for name, every in (("saving", 50), ("not_saving", 100_000)):
+            workdir = folder / f"{name}_{turn}"
+            runs.train(workdir, data, cache, own_model=True, checkpoint_every=every, **length)
+            lines = read_metrics(workdir)[_WARM_UP:]
+            seconds[name] += [1 / line["steps_per_second"] for line in lines]
+    with_saves, without = (statistics.median(seconds[name]) for name in ("saving", "not_saving"))
+    cost = with_saves / without - 1
+    return {"seconds_a_step": {"saving": with_saves, "not_saving": without}, "cost": cost, "holds": cost <= 0.03}
+
+
+if __name__ == "__main__":
+    main()

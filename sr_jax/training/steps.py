@@ -1,0 +1,144 @@
+"""The training loop: batches from Grain, one jitted step, logs, checkpoints; never more than two steps in flight."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grain
+import jax
+import ml_collections
+
+from sr_jax.checkpoints.logs import SKIPPED_FILE
+from sr_jax.data import pipeline
+from sr_jax.errors import DivergedError, PreemptedError, UserError
+from sr_jax.models.functional import Params
+from sr_jax.parallel import processes
+from sr_jax.parallel.batches import to_global
+from sr_jax.training.checkpoints import Checkpoints
+from sr_jax.training.logs import MetricLog
+from sr_jax.training.profiles import StepProfile
+from sr_jax.training.program import Program
+from sr_jax.training.results import StepResults
+from sr_jax.training.speed import Speedometer
+from sr_jax.training.state import SKIPPED, TrainState
+from sr_jax.training.watchdog import Watchdog
+from sr_jax.training.window import MetricWindow
+
+
+def run_steps(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    state: TrainState,
+    *,
+    program: Program,
+    data: grain.DatasetIterator,
+    frozen: Params,
+    meta: dict[str, Any],
+    stop: processes.StopRequests,
+    watchdog: Watchdog,
+) -> TrainState:
+    """Goes from `state` to the last step, or to the one after which the run is told to stop, and saves it.
+
+    Args:
+        config: See `configs/`.
+        workdir: Folder for checkpoints and logs.
+        state: Where to begin; its arrays are given away.
+        program: The run's program.
+        data: This process's batches, from the first one of all.
+        frozen: What the loss reads (`builders.load_frozen`), on the mesh.
+        meta: What checkpoints say about themselves.
+        stop: Whether the run is told to stop.
+        watchdog: What notices that a step hangs.
+
+    Raises:
+        UserError: When the last step cannot be saved.
+        PreemptedError: When it was told to stop.
+        DivergedError: When too many steps in a row were skipped.
+    """
+    first_step, last_step = int(state.step), config.num_train_steps
+    data.set_state({"next_index": first_step})
+    with processes.agreed():
+        log = MetricLog(workdir, first_step=first_step, num_steps=last_step, enabled=jax.process_index() == 0)
+    saved = Checkpoints(
+        workdir,
+        every_steps=config.checkpoint_every,
+        every_minutes=config.checkpoint_minutes,
+        keep=config.keep_checkpoints,
+        keep_every=config.keep_checkpoints_every,
+    )
+    window = MetricWindow(Speedometer(program.stage, program.mesh.devices.flatten().tolist()))
+    results = StepResults(
+        most_skipped=config.max_skipped_steps, on_skipped=lambda step: log.skip(step, _clips_of(config, step))
+    )
+    profile = StepProfile(workdir, **config.profile)
+    compiled: set[tuple[tuple[int, ...], ...]] = set()
+    step = first_step
+    stop.begin()
+    closing = [contextlib.closing(thing) for thing in (log, saved, profile)]
+    with closing[0], closing[1], closing[2], _naming_checkpoint(saved, workdir):
+        for step in range(first_step + 1, last_step + 1):
+            if compiled:
+                watchdog.expect_step(step)
+            profile.before(step)
+            with jax.profiler.StepTraceAnnotation("train", step_num=step):
+                batch = to_global(next(data), config.batch_size, program.mesh)
+                shapes = tuple(array.shape for array in batch.values())
+                if shapes not in compiled:
+                    watchdog.expect_slow(f"compiling step {step}")
+                    compiled.add(shapes)
+                state, metrics = program.train_step(state, frozen, batch)
+            profile.after(step, metrics)
+            window.add(metrics, batch)
+            log.advance()
+            results.add(step, metrics[SKIPPED].total)
+            last = stop.reached(step) or step == last_step
+            line = last or step % config.log_every == 0
+            if line:
+                results.last_is_good()
+                log.write(step, window.close())
+            # Several processes wait for each other where they wait for the devices anyway.
+            due = saved.is_due(step, meeting=line or jax.process_count() == 1)
+            if last:
+                break
+            # After steps that were skipped it would take the place of a checkpoint from which a run can go on.
+            if due and results.last_is_good():
+                watchdog.expect_slow(f"saving step {step}")
+                saved.save(step, state, meta)
+        watchdog.expect_slow(f"saving step {step}")
+        results.last_is_good()
+        is_saved = saved.save_last(step, state, meta)
+        if step < last_step:
+            where = f"is saved in {workdir}" if is_saved else f"could not be saved in {workdir}, {_goes_on(saved)}"
+            raise PreemptedError(f"told to stop: step {step} of {last_step} {where}, run the same again")
+        if not is_saved:
+            raise UserError(
+                f"step {step}, the last one, could not be saved in {workdir}, {_goes_on(saved)}: make room, and run "
+                "the same again"
+            )
+    return state
+
+
+@contextlib.contextmanager
+def _naming_checkpoint(saved: Checkpoints, workdir: Path) -> Iterator[None]:
+    """Says of a run that has diverged where it can go on."""
+    try:
+        yield
+    except DivergedError as error:
+        saved.wait()
+        raise DivergedError(
+            f"{error}: {_goes_on(saved)} of {workdir}, for example with a lower learning rate or without the clips "
+            f"that its {SKIPPED_FILE} names"
+        ) from error
+
+
+def _goes_on(saved: Checkpoints) -> str:
+    newest = saved.newest()
+    return "it can only start anew" if newest is None else f"it can go on from the checkpoint of step {newest}"
+
+
+def _clips_of(config: ml_collections.ConfigDict, step: int) -> list[str]:
+    """The ids of the clips in the global batch of a step."""
+    return pipeline.clip_ids(
+        config.data.dir, split=config.data.split, batch_size=config.batch_size, seed=config.seed, number=step - 1
+    )
