@@ -107,6 +107,7 @@ def _checkpoint(monkeypatch, *, params=None, clip=None, **text):
             "model": {"in_channels": 384, "out_channels": 192},
             "dtype": "float32",
             "schedule": {},
+            "init": {"transformer": "w0"},
             "alignment": {"structure": {"weight": 0.01, "module": "w1"}},
             "lora": {"rank": 2, "alpha": 4.0, "targets": ["layer"]},
         },
