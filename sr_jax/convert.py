@@ -63,6 +63,12 @@ flags.DEFINE_string("checkpoint", None, "Workdir that trained a LoRA.", flag_val
 flags.DEFINE_string("output", None, "Folder to write; must not exist.", flag_values=LORA, required=True)
 flags.DEFINE_integer("step", None, _STEP_HELP, flag_values=LORA)
 
+MERGE = flags.FlagValues()
+flags.DEFINE_string("checkpoint", None, "Workdir that trained a LoRA.", flag_values=MERGE, required=True)
+flags.DEFINE_string("output", None, "Folder to write; must not exist.", flag_values=MERGE, required=True)
+flags.DEFINE_string("base", "", "What it adapts, where that was moved and is not found.", flag_values=MERGE)
+flags.DEFINE_integer("step", None, _STEP_HELP, flag_values=MERGE)
+
 
 def run_import(args: flags.FlagValues) -> None:
     """Imports what the flags name.
@@ -134,7 +140,7 @@ def run_merge(args: flags.FlagValues) -> None:
         UserError: If the checkpoint has none, what it adapts is not there, or the output exists.
     """
     trained_lora(args.checkpoint, step=args.step)
-    lora.save_merged(*load_transformer(args.checkpoint, step=args.step), Path(args.output))
+    lora.save_merged(*load_transformer(args.checkpoint, step=args.step, base=args.base), Path(args.output))
 
 
 @contextlib.contextmanager
@@ -157,7 +163,7 @@ def choose(argv: Sequence[str]) -> tuple[Callable[[flags.FlagValues], None], fla
         "import": (run_import, IMPORT),
         "export": (run_export, EXPORT),
         "lora": (run_lora, LORA),
-        "merge": (run_merge, LORA),
+        "merge": (run_merge, MERGE),
     }
     if len(argv) > 1 and argv[1] in commands:
         return *commands[argv[1]], [argv[0], *argv[2:]]

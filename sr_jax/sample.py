@@ -35,6 +35,7 @@ flags.DEFINE_string(
     "checkpoint", None, "Workdir of a base or stage two run, or an import.", flag_values=FLAGS, required=True
 )
 flags.DEFINE_integer("step", None, "Which checkpoint of the run; the newest when not given.", flag_values=FLAGS)
+flags.DEFINE_string("base", "", "What a LoRA run adapts, where that was moved and is not found.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "The mp4 file (one clip) or folder to write.", flag_values=FLAGS, required=True)
 flags.DEFINE_string("image", None, "First frame of one clip: a PNG or JPEG file.", flag_values=FLAGS)
 flags.DEFINE_string("prompt", None, "What happens in the one clip.", flag_values=FLAGS)
@@ -64,13 +65,14 @@ def main(args: flags.FlagValues) -> None:
         image = read_image(Path(args.image))
         require_writable(output.parent)
         config.batch_size = 1
-        generate_one(load_generator(checkpoint, config, step=args.step), image, args.prompt, output)
+        generator = load_generator(checkpoint, config, step=args.step, base=args.base)
+        generate_one(generator, image, args.prompt, output)
     else:
         data = Path(args.data)
         # Only to tell of a wrong name before the model is loaded.
         open_dataset(data, args.split)
         require_writable(output)
-        generator = load_generator(checkpoint, config, data, step=args.step)
+        generator = load_generator(checkpoint, config, data, step=args.step, base=args.base)
         generate_split(generator, data, args.split, output, limit=args.limit)
 
 

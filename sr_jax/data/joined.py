@@ -6,8 +6,10 @@ import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, SupportsIndex
 
+from sr_jax.data.record_files import RecordFile, Records
 
-def joined(parts: Sequence[Sequence[dict[str, Any]]]) -> Sequence[dict[str, Any]]:
+
+def joined(parts: Sequence[Records]) -> "Records | Joined":
     """The records of all parts, one part behind the other; a single part is itself."""
     return parts[0] if len(parts) == 1 else Joined(parts)
 
@@ -19,7 +21,7 @@ class Joined(Sequence):
         parts: The parts.
     """
 
-    def __init__(self, parts: Sequence[Sequence[dict[str, Any]]]):
+    def __init__(self, parts: Sequence[Records]):
         self.parts = parts
         self._ends = list(itertools.accumulate(map(len, parts)))
 
@@ -34,3 +36,11 @@ class Joined(Sequence):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return itertools.chain.from_iterable(self.parts)
+
+    def files(self) -> list[RecordFile]:
+        """The files behind them, in order, each opened once.
+
+        Raises:
+            OSError: When their storage cannot be read.
+        """
+        return [file for part in self.parts for file in part.files()]

@@ -105,7 +105,12 @@ class Generator:
 
 
 def load_generator(
-    checkpoint: Path, config: ml_collections.ConfigDict, data_dir: Path | None = None, *, step: int | None = None
+    checkpoint: Path,
+    config: ml_collections.ConfigDict,
+    data_dir: Path | None = None,
+    *,
+    step: int | None = None,
+    base: str = "",
 ) -> Generator:
     """Loads a checkpoint of a training run, or an import of released weights.
 
@@ -115,6 +120,7 @@ def load_generator(
         data_dir: A dataset whose clips' size is to be generated, where `config.clip` names none; None: the size that
             the checkpoint was trained on, and of several the released one or else the first.
         step: Which checkpoint of the run; the newest when None.
+        base: Where the weights are that a LoRA run adapts; empty: see `origins.locate_base`.
 
     Raises:
         UserError: When the checkpoint holds no transformer for image to video, or was trained on latents of another
@@ -125,7 +131,7 @@ def load_generator(
     _check(config, checkpoint)
     settings = sampling_settings(config)
     data = None if data_dir is None else read_provenance(data_dir)
-    params, meta = load_transformer(checkpoint, step=step)
+    params, meta = load_transformer(checkpoint, step=step, base=base)
     trained = meta["config"] | {"schedule": sampling_schedule(checkpoint, meta, config.timestep_spacing)}
     provenance = None if meta["stage"] == "import" else Provenance.from_json(json.dumps(meta["provenance"]))
     codec, backbone = load_codec(_with_path(config.codec, checkpoint)), backbone_of(trained)

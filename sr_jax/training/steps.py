@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import grain
 import jax
 import ml_collections
 
 from sr_jax.checkpoints.logs import SKIPPED_FILE
-from sr_jax.data import pipeline
+from sr_jax.data.pipeline import TrainBatches
 from sr_jax.errors import DivergedError, PreemptedError, UserError
 from sr_jax.models.functional import Params
 from sr_jax.parallel import processes
@@ -32,7 +31,7 @@ def run_steps(
     state: TrainState,
     *,
     program: Program,
-    data: grain.DatasetIterator,
+    data: TrainBatches,
     frozen: Params,
     meta: dict[str, Any],
     stop: processes.StopRequests,
@@ -45,19 +44,18 @@ def run_steps(
         workdir: Folder for checkpoints and logs.
         state: Where to begin; its arrays are given away.
         program: The run's program.
-        data: This process's batches, from the first one of all.
+        data: This process's batches, from the one behind `state` on.
         frozen: What the loss reads (`builders.load_frozen`), on the mesh.
         meta: What checkpoints say about themselves.
         stop: Whether the run is told to stop.
         watchdog: What notices that a step hangs.
 
     Raises:
-        UserError: When the last step cannot be saved.
+        UserError: When the last step cannot be saved, or too many records are damaged.
         PreemptedError: When it was told to stop.
         DivergedError: When too many steps in a row were skipped.
     """
     first_step, last_step = int(state.step), config.num_train_steps
-    data.set_state({"next_index": first_step})
     with processes.agreed():
         log = MetricLog(workdir, first_step=first_step, num_steps=last_step, enabled=jax.process_index() == 0)
     saved = Checkpoints(
@@ -69,7 +67,7 @@ def run_steps(
     )
     window = MetricWindow(Speedometer(program.stage, program.mesh.devices.flatten().tolist()))
     results = StepResults(
-        most_skipped=config.max_skipped_steps, on_skipped=lambda step: log.skip(step, _clips_of(config, step))
+        most_skipped=config.max_skipped_steps, on_skipped=lambda step: log.skip(step, data.clip_ids(step))
     )
     profile = StepProfile(workdir, **config.profile)
     compiled: set[tuple[tuple[int, ...], ...]] = set()
@@ -95,6 +93,8 @@ def run_steps(
             last = stop.reached(step) or step == last_step
             line = last or step % config.log_every == 0
             if line:
+                with processes.agreed():
+                    data.require_few_damaged()
                 results.last_is_good()
                 log.write(step, window.close())
             # Several processes wait for each other where they wait for the devices anyway.
@@ -135,10 +135,3 @@ def _naming_checkpoint(saved: Checkpoints, workdir: Path) -> Iterator[None]:
 def _goes_on(saved: Checkpoints) -> str:
     newest = saved.newest()
     return "it can only start anew" if newest is None else f"it can go on from the checkpoint of step {newest}"
-
-
-def _clips_of(config: ml_collections.ConfigDict, step: int) -> list[str]:
-    """The ids of the clips in the global batch of a step."""
-    return pipeline.clip_ids(
-        config.data.dir, split=config.data.split, batch_size=config.batch_size, seed=config.seed, number=step - 1
-    )
