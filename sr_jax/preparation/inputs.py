@@ -187,14 +187,17 @@ def _files(split: str, folder: Path, root: Path, passed_over: _PassedOver) -> It
         return
     passed_over.searched.add(identity)
     stems = {path: described_stem(path, passed_over.teachers) for path in entries}
+    frames = {path for path in entries if passed_over.frame_folders and _holds_frames(path)}
+    # What may have something beside it: no folder of further videos.
     described = [path for path in entries if not _describes(path) and stems[path] is None]
+    described = [path for path in described if path in frames or not path.is_dir()]
     known = {path.stem for path in described}
     names = known | {path.name for path in described}
     for path in entries:
         if (stem := stems[path]) is not None:
             if stem not in known:
                 yield problem(path, f"{path} has no video beside it: the video is missing")
-        elif passed_over.frame_folders and path.is_dir() and is_frame_folder(path):
+        elif path in frames:
             yield FoundFile(path, split, _name(path, root))
         elif path.is_dir():
             yield from _files(split, path, root, passed_over)
@@ -212,6 +215,14 @@ def _files(split: str, folder: Path, root: Path, passed_over: _PassedOver) -> It
                 yield problem(path, f"{path} lies beside no video of its name{meant}", claims_video=False)
             else:
                 yield problem(path, f"{path} is no video", claims_video=False)
+
+
+def _holds_frames(path: Path) -> bool:
+    """Whether a path is a folder of frames, as far as it may be read."""
+    try:
+        return path.is_dir() and is_frame_folder(path)
+    except OSError:
+        return False
 
 
 def _name(path: Path, root: Path) -> str:

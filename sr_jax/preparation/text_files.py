@@ -1,10 +1,13 @@
 """Text that users write: captions, labels and tables, in the encodings that editors save, and beside which video."""
 
 import codecs
+import re
 from pathlib import Path
 
 from sr_jax.errors import UserError
 
+# Control characters that are no white space, and halves of characters.
+_NO_TEXT = re.compile("[\x00-\x08\x0e-\x1b\x7f\ud800-\udfff]")
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -30,9 +33,8 @@ def check_text(text: str, where: str) -> None:
     Raises:
         UserError: For control characters other than white space, and for halves of characters.
     """
-    for letter in text:
-        if (letter < " " and not letter.isspace()) or letter == "\x7f" or "\ud800" <= letter <= "\udfff":
-            raise UserError(f"{where} is no text: it holds the character {letter!r}")
+    if found := _NO_TEXT.search(text):
+        raise UserError(f"{where} is no text: it holds the character {found[0]!r}")
 
 
 def files_of(video: Path, suffix: str) -> list[Path]:

@@ -32,8 +32,10 @@ def _saved(arrays: dict[str, np.ndarray], *, compressed: bool) -> bytes:
 @st.composite
 def _arrays(draw) -> tuple[dict[str, np.ndarray], str, bool]:
     """Arrays of a depth file, what the config says of it, and whether it is compressed."""
-    shape = tuple(draw(st.lists(st.integers(0, 3), min_size=3, max_size=3) | st.lists(st.integers(0, 3), max_size=4)))
-    dtype = draw(st.sampled_from(_TYPES))
+    sides = st.integers(1, 3)
+    # Mostly what could be right.
+    shape = tuple(draw(st.lists(sides, min_size=3, max_size=3) | st.lists(st.integers(0, 3), max_size=4)))
+    dtype = draw(st.sampled_from(["<f4"] * len(_TYPES) + [*_TYPES]))
     chosen = draw(st.lists(st.sampled_from(_VALUES) | st.floats(), min_size=1, max_size=3))
     with np.errstate(all="ignore"):
         values = np.resize(np.array(chosen), shape)
@@ -42,7 +44,7 @@ def _arrays(draw) -> tuple[dict[str, np.ndarray], str, bool]:
         array = values.astype(dtype)
     if draw(st.integers(0, 5)) == 0:
         array = np.asfortranarray(array)
-    keys = draw(st.lists(st.sampled_from(_KEYS), min_size=1, max_size=2, unique=True))
+    keys = draw(st.lists(st.sampled_from(_KEYS), min_size=1, max_size=1 + draw(st.booleans()), unique=True))
     return dict.fromkeys(keys, array), draw(st.sampled_from(["", "disparity", "depth"])), draw(st.booleans())
 
 

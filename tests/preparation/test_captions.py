@@ -213,6 +213,15 @@ def test_a_caption_beside_no_video_is_named_with_the_nearest(tmp_path):
     assert problem == f"{tmp_path / 'walkin.txt'} lies beside no video of its name: is it of walking?"
 
 
+def test_what_is_called_like_a_folder_of_videos_is_of_no_video(tmp_path):
+    fakes.write_source(tmp_path / "sub" / "a.mp4")
+    for name in ("sub.txt", "sub.depth.npz"):
+        (tmp_path / name).write_text("somebody")
+    problems = {file.path.name: file.problem for file in inputs.find_videos(tmp_path) if file.problem}
+    assert problems["sub.txt"].endswith("sub.txt lies beside no video of its name")
+    assert problems["sub.depth.npz"].endswith("sub.depth.npz has no video beside it: the video is missing")
+
+
 def test_the_summary_says_where_captions_come_from(tmp_path):
     folder = tmp_path / "videos"
     for name in "abcd":

@@ -74,6 +74,7 @@ def test_poor_sources_are_dropped_and_counted(tmp_path):
     }
     assert summary.lines() == [
         "kept: 2 clips of 1 video (train 2)",
+        "captions: config.default_prompt: 2",
         "dropped: 6 clips (too few frames a second: 4, too few pixels: 2)",
     ]
 
