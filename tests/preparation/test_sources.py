@@ -72,10 +72,8 @@ def test_poor_sources_are_dropped_and_counted(tmp_path):
         "slow": {"too few frames a second": 4},
         "good": {},
     }
-    assert summary.lines() == [
-        "kept: 2 clips of 1 video (train 2)",
-        "dropped: 6 clips (too few frames a second: 4, too few pixels: 2)",
-    ]
+    assert "kept: 2 clips of 1 video (train 2)" in summary.lines()
+    assert "dropped: 6 clips (too few frames a second: 4, too few pixels: 2)" in summary.lines()
 
 
 @pytest.mark.parametrize(
