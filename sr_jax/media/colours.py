@@ -26,13 +26,19 @@ _OTHER_MATRICES = {8: "YCgCo", 10: "BT.2020 with constant luminance", 11: "Y'D'z
     16: "YCgCo-R",
     17: "YCgCo-R",
 }
-# Brightness curves that screens show about alike, and those that are converted: linear light, PQ, DCDM and HLG.
+# Brightness curves that screens show about alike, and those that are converted: PQ and HLG.
 _USUAL_TRANSFERS = _UNKNOWN | {1, 4, 5, 6, 7, 11, 12, 13, 14, 15}
-_CONVERTED_TRANSFERS = frozenset({8, _PQ, 17, _HLG})
-# Primaries that differ too little from those of a screen to be seen, and those that are converted: film, BT.2020, XYZ
-# and both P3.
+_CONVERTED_TRANSFERS = frozenset({_PQ, _HLG})
+# Primaries that differ too little from those of a screen to be seen.
 _USUAL_PRIMARIES = _UNKNOWN | {1, 4, 5, 6, 7, 22}
-_CONVERTED_PRIMARIES = frozenset({8, _BT2020, 10, 11, 12})
+# From the light of wider primaries, BT.2020 and Display P3, to that of a screen's (the white is the same).
+_FROM_WIDER = {
+    _BT2020: np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32),
+    12: np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]], np.float32),
+}
+# The curve of a usual screen, from the numbers of its pixels to light.
+_GAMMA = 2.4
+_LIGHT = (np.arange(256, dtype=np.float32) / 255) ** _GAMMA
 # Beyond this, a picture counts as high definition.
 _SD_WIDTH, _SD_HEIGHT = 1279, 576
 
@@ -44,8 +50,8 @@ class Colours:
     Attributes:
         matrix: Its luma, as libswscale counts; None for a frame that is RGB.
         range: 0 as its pixel format has it, 1 limited, 2 full.
-        transfer: The curve to convert from, by its number in H.273; None for a frame that a screen shows as it is.
-        primaries: Likewise.
+        transfer: The curve to convert from, by its number in H.273; None for one of which a screen shows all.
+        primaries: The primaries to convert from; None for those of which a screen shows all.
     """
 
     matrix: int | None
@@ -63,7 +69,7 @@ def colours_of(frame: av.VideoFrame) -> Colours:
     transfer, primaries, matrix = frame.color_trc, frame.color_primaries, frame.colorspace
     if transfer not in _USUAL_TRANSFERS | _CONVERTED_TRANSFERS:
         raise UserError(f"its brightness curve (number {transfer} of H.273) cannot be converted")
-    if primaries not in _USUAL_PRIMARIES | _CONVERTED_PRIMARIES:
+    if primaries not in _USUAL_PRIMARIES | _FROM_WIDER.keys():
         raise UserError(f"its primary colours (number {primaries} of H.273) cannot be converted")
     deep = transfer in (_PQ, _HLG)
     wide = primaries == _BT2020 or (deep and primaries in _UNKNOWN)
@@ -74,14 +80,11 @@ def colours_of(frame: av.VideoFrame) -> Colours:
     elif matrix not in _MATRICES:
         name = _OTHER_MATRICES.get(matrix, "unknown")
         raise UserError(f"its colours ({name}, number {matrix} of H.273) cannot be converted")
-    matrix = None if matrix is None else _MATRICES[matrix]
-    if transfer in _USUAL_TRANSFERS and primaries in _USUAL_PRIMARIES:
-        return Colours(matrix, frame.color_range)
     return Colours(
-        matrix,
+        None if matrix is None else _MATRICES[matrix],
         frame.color_range,
-        transfer if transfer in _CONVERTED_TRANSFERS else _BT709,
-        _BT2020 if wide else primaries if primaries in _CONVERTED_PRIMARIES else _BT709,
+        transfer if deep else None,
+        _BT2020 if wide else primaries if primaries in _FROM_WIDER else None,
     )
 
 
@@ -105,6 +108,15 @@ class Converter:
             # The table that converts colours takes seconds to set up: for one size only.
             whole = self.rgb(frame, colours, max(height, frame.height), max(width, frame.width))
             return cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
+        pixels = self._opaque(frame, colours, height, width)
+        if colours.transfer is not None or colours.primaries is None:
+            return pixels
+        light = cv2.transform(_LIGHT[pixels], _FROM_WIDER[colours.primaries])
+        return np.round(255 * np.clip(light, 0, 1) ** (1 / _GAMMA)).astype(np.uint8)
+
+    def _opaque(
+        self, frame: av.VideoFrame, colours: Colours, height: int, width: int
+    ) -> UInt8[np.ndarray, "{height} {width} 3"]:
         alpha = any(component.is_alpha for component in frame.format.components)
         pixels = self._converted(frame, colours, height, width, "rgba" if alpha else "rgb24")
         if not alpha:
@@ -123,7 +135,7 @@ class Converter:
     ) -> np.ndarray:
         reformatter = self._reformatters.setdefault((height, width, pixel_format), VideoReformatter())
         if colours.transfer is not None:
-            frame.color_trc, frame.color_primaries = colours.transfer, colours.primaries
+            frame.color_trc, frame.color_primaries = colours.transfer, colours.primaries or _BT709
         return reformatter.reformat(
             frame,
             width=width,

@@ -88,12 +88,16 @@ class DecodedStream:
         """Goes through the frames.
 
         Raises:
-            UserError: For colours that cannot be converted.
+            UserError: For colours that cannot be converted, and pixels whose shape changes.
             av.error.FFmpegError: When the file cannot be read, or not one frame of it can be decoded.
         """
-        clock = _Clock(self.fps)
+        clock, shape = _Clock(self.fps), None
         for frame in self._frames():
             seconds, restarts = clock(frame)
+            # Only the decoder knows it, which is a few frames ahead: where exactly it changes cannot be told.
+            now = float(self._stream.codec_context.sample_aspect_ratio or 1)
+            if now != (shape := shape or now):
+                raise UserError(f"the shape of its pixels changes at about {seconds:.1f} seconds: cut it there")
             self.restarted |= restarts
             yield DecodedFrame(frame, seconds, clock.duration, restarts, orientation_of(frame), colours_of(frame))
 

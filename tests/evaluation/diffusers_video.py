@@ -23,6 +23,7 @@ def our_config(**changes) -> ml_collections.ConfigDict:
     config.num_inference_steps = STEPS
     # What theirs is, too; the tiny folders, as made by default, say "leading".
     config.timestep_spacing = "trailing"
+    config.image_fit = "stretch"
     config.update(changes)
     return config
 

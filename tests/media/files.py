@@ -1,6 +1,7 @@
 """Video files with what a camera, a cutter or a bad line leaves in them."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -34,14 +35,29 @@ def write(
     container: str | None = None,
     matrix: Sequence[int] | None = None,
     colours: Sequence[int] = (),
+    ratio: Fraction = Fraction(1),
     **options: str,
 ) -> Path:
-    """Writes a video; the matrix turns its frames, and what it says of its colours are the `COLOUR_FIELDS`."""
+    """Writes a video.
+
+    Args:
+        path: Where.
+        frames: RGB, or frames in the pixel format that is written.
+        codec: Which encoder writes.
+        pixel_format: What it stores.
+        fps: Frames a second.
+        container: The format, where the name does not say it.
+        matrix: How players turn the frames.
+        colours: What the file says of them, the `COLOUR_FIELDS`.
+        ratio: How much wider than high the pixels are.
+        options: Of the encoder.
+    """
     with av.open(str(path), "w", format=container) as out:
         stream = out.add_stream(codec, rate=fps, options=options)
         if isinstance(frames, np.ndarray):
             frames = [av.VideoFrame.from_ndarray(pixels, format="rgb24") for pixels in frames]
         stream.height, stream.width, stream.pix_fmt = frames[0].height, frames[0].width, pixel_format
+        stream.codec_context.sample_aspect_ratio = ratio
         for field, value in zip(COLOUR_FIELDS, colours):
             setattr(stream.codec_context, field, value)
         if matrix:

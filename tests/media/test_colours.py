@@ -11,8 +11,9 @@ from tests.media.files import write
 
 # White, grey, red and skin.
 _PATCHES = np.array([[255, 255, 255], [128, 128, 128], [220, 60, 50], [224, 172, 140]], np.uint8)
-# From BT.709 to BT.2020, both linear.
-_WIDER = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
+# From BT.709 to BT.2020 and to Display P3, all linear.
+_TO_BT2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
+_TO_P3 = np.array([[0.8225, 0.1775, 0.0], [0.0332, 0.9668, 0.0], [0.0171, 0.0724, 0.9105]])
 # Weights of red and blue in luma, by the number of the matrix.
 _LUMA = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 9: (0.2627, 0.0593)}
 # A white page is this bright, in candela per square metre.
@@ -92,19 +93,33 @@ def _hybrid(light):
     return np.where(scene <= 1 / 12, np.sqrt(3 * scene), bright)
 
 
-@pytest.mark.parametrize("transfer,curve", [(16, _perceptual), (18, _hybrid)])
-def test_hdr_looks_like_its_sdr_original(tmp_path, transfer, curve):
+def _gamma(light):
+    """The curve of a usual screen."""
+    return (light / _PAPER) ** (1 / 2.4)
+
+
+@pytest.mark.parametrize(
+    "matrix,transfer,primaries,wider,curve",
+    [
+        (9, 16, 9, _TO_BT2020, _perceptual),
+        (9, 18, 9, _TO_BT2020, _hybrid),
+        (9, 14, 9, _TO_BT2020, _gamma),
+        (1, 1, 12, _TO_P3, _gamma),
+    ],
+)
+def test_hdr_and_wide_colours_look_like_the_original(tmp_path, matrix, transfer, primaries, wider, curve):
     picture = _picture()
-    light = (picture / 255.0) ** 2.4 @ _WIDER.T * _PAPER
-    frames, pixel_format = _frames(curve(light), 9, True, bits=10)
-    path = write(tmp_path / "a.mkv", frames, codec="ffv1", pixel_format=pixel_format, colours=(9, 1, transfer, 9))
+    light = (picture / 255.0) ** 2.4 @ wider.T * _PAPER
+    frames, pixel_format = _frames(curve(light), matrix, True, bits=10)
+    colours = (matrix, 1, transfer, primaries)
+    path = write(tmp_path / "a.mkv", frames, codec="ffv1", pixel_format=pixel_format, colours=colours)
     with open_video(path) as video:
         picture_of_file = next(video.pictures)
         shown, small = picture_of_file.pixels().astype(int), picture_of_file.small(8)
     difference = np.abs(shown - picture)
     assert difference.mean() <= 4 and difference.max() <= 12
-    # Without conversion white is grey.
-    assert shown[8, 8].min() > 250
+    # Without conversion the white of HDR is grey, and red is pale.
+    assert shown[8, 8].min() > 250 and shown[40, 8, 0] - shown[40, 8, 1] > 150
     assert small.shape == (8, 8, 3)
     np.testing.assert_allclose(small[1, 1], shown[8, 8], atol=2)
 
@@ -115,6 +130,8 @@ def test_colours_that_cannot_be_converted_are_refused_by_name(tmp_path):
         ((8, 1, 1, 1), r"its colours \(YCgCo, number 8 of H\.273\) cannot be converted"),
         ((14, 1, 16, 9), r"its colours \(ICtCp, number 14 of H\.273\)"),
         ((1, 1, 9, 1), r"its brightness curve \(number 9 of H\.273\)"),
+        ((1, 1, 8, 1), r"its brightness curve \(number 8 of H\.273\)"),
+        ((1, 1, 1, 10), r"its primary colours \(number 10 of H\.273\)"),
     ]:
         path = write(tmp_path / "a.mkv", frames, codec="ffv1", pixel_format=pixel_format, colours=colours)
         with pytest.raises(UserError, match=rf"cannot read the video .*a\.mkv: {message}"):

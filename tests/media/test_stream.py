@@ -176,6 +176,15 @@ def test_a_size_that_changes_is_a_new_shot_and_nothing_is_squeezed(tmp_path, nam
         read_video(path)
 
 
+def test_pixels_that_change_their_shape_are_refused(tmp_path):
+    ratios = (Fraction(16, 11), Fraction(12, 11))
+    parts = [write(tmp_path / f"{number}.ts", textured(30), ratio=ratio) for number, ratio in enumerate(ratios)]
+    assert scan_video(parts[0]).width == round(128 * 16 / 11)
+    join(tmp_path / "a.ts", *parts)
+    with pytest.raises(UserError, match=r"a\.ts: the shape of its pixels changes at about 1\.\d seconds: cut it there"):
+        scan_video(tmp_path / "a.ts")
+
+
 def test_the_best_stream_is_taken(tmp_path):
     sizes = ((32, 32), (96, 128), (64, 64))
     with av.open(str(tmp_path / "a.mkv"), "w") as out:
