@@ -10,7 +10,7 @@ JAX = ">=0.10.2,<0.13"
 CORE = [
     "absl-py>=2.1",
     "array_record>=0.8",
-    "av>=14.4,<19",  # 19 has fractions of its own, and av.open without metadata_errors
+    "av>=18.1,<19",  # older ones do not convert HDR; 19 has fractions of its own, and av.open without metadata_errors
     "clu>=0.0.12",
     "etils[epath]>=1.9",
     "flax>=0.12.8,<0.13",

@@ -142,7 +142,7 @@ def measure_minutes(minutes: float) -> dict[str, Any]:
 def _measure(folder: Path, **changes: int) -> dict[str, Any]:
     from sr_jax.preparation.building import make_preparation
     from sr_jax.preparation.dataset import make_shard
-    from sr_jax.preparation.merging import merge
+    from sr_jax.preparation.merging import merge, read_summary
     from sr_jax.preparation.work import Shard
 
     config = _config(folder, _MEMORY_CLIP | changes, batch_size=2)
@@ -150,7 +150,8 @@ def _measure(folder: Path, **changes: int) -> dict[str, Any]:
     start = time.monotonic()
     make_shard(made, Shard(), lambda videos, clips: None)
     features = _peak_mib()
-    summary = merge(made)
+    merge(made)
+    summary = read_summary(made)
     return {
         "clips": summary.clips.total(),
         "peak_mib": features,

@@ -8,9 +8,11 @@ fine-tuning of an import; at the small sizes (`tiny`, `real`) there are none.
 
 import ml_collections
 
-from sr_jax.configs.common import get_common_config
+from sr_jax.configs.common import DENOISING_KEYS, KEYS, get_stage_config
+
+BASE_KEYS = KEYS | DENOISING_KEYS
 
 
 def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     """The base run at a named size."""
-    return get_common_config(size, "base")
+    return get_stage_config(size, "base", BASE_KEYS)

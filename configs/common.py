@@ -1,15 +1,131 @@
-"""What the training stages' configs share: model sizes and defaults."""
+"""What the training stages' configs share: keys, defaults and model sizes."""
 
 import dataclasses
 from typing import Any
 
 import ml_collections
 
-from sr_jax.alignment.identity_module import IdentityConfig
-from sr_jax.backbones.cogvideox.config import RELEASED
+from sr_jax.alignment.identity_config import IdentityConfig
+from sr_jax.backbones.cogvideox.config import RELEASED, CogVideoXConfig
 from sr_jax.configs.pods import PODS, pod_names
+from sr_jax.configs.sections import FLOATS, POSITION_TABLES, SEED
+from sr_jax.declared.keys import Key, Keys, Part, fields_of, make_config
 
 _LATENT_CHANNELS = 16
+_MODEL = Part(fields_of(CogVideoXConfig, optional=True), named_by="backbone", names=("cogvideox",))
+
+KEYS: dict[str, Any] = {
+    "seed": SEED,
+    "stage": Key("base", "What is trained, and how.", choices=("base", "stage_one", "stage_two")),
+    "backbone": Key("cogvideox", "A folder of sr_jax/backbones, or package.module:Class; `model` is of its fields."),
+    "model": _MODEL,
+    # The structure module: the model's fields, with fewer blocks.
+    "structure": _MODEL,
+    "identity": fields_of(IdentityConfig),
+    # The betas and the zero terminal SNR are the released ones where nothing else is said.
+    "schedule": Part(
+        {
+            "snr_shift_scale": Key(1.0, "Divides the signal-to-noise ratio.", above=0),
+            "num_train_timesteps": Key(1000, "Timesteps of the schedule.", minimum=1, optional=True),
+            "beta_start": Key(0.00085, "First noise variance.", above=0, below=1, optional=True),
+            "beta_end": Key(0.012, "Last noise variance.", above=0, below=1, optional=True),
+            "rescale_betas_zero_snr": Key(True, "Whether the last timestep is pure noise.", optional=True),
+        },
+        named_by="backbone",
+        names=("cogvideox",),
+    ),
+    "data": {
+        "dir": Key("", "The dataset: a folder that `python -m sr_jax.prepare` wrote."),
+        "split": Key("train", "Which of its splits."),
+        "codec": Key("cogvideox_vae", "The codec that it must have been made with, by name; empty: any."),
+    },
+    "init": {
+        "transformer": Key("", "Where training starts: a workdir, or an import of released weights; empty: nowhere."),
+        # After "interpolate" rotary positions count from the new size, so that more rows or columns than before have
+        # positions new to the model.
+        "position_table": Key(
+            "keep", "What becomes of its learned position table, which fits one size of video.", choices=POSITION_TABLES
+        ),
+        # "codec.weight_hash", "teachers.text.weight_hash", "schedule.snr_shift_scale" and their like.
+        "may_differ": Key((), "Fields of dataset or schedule that may differ from the transformer's.", items=Key("")),
+    },
+    "lora": {
+        "rank": Key(0, "Width of the low-rank factors that are trained in place of the model; 0: none.", minimum=0),
+        "alpha": Key(64.0, "What the factors add counts alpha / rank times.", above=0),
+        "targets": Key(
+            ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out"), "The layers that have factors.", items=Key("")
+        ),
+    },
+    "batch_size": Key(8, "Clips in a step, over all devices.", minimum=1),
+    "accumulate_steps": Key(
+        1, "Parts that a batch is taken in, one after the other; the gradient is the whole's.", minimum=1
+    ),
+    "num_train_steps": Key(4000, "Steps of the whole run.", minimum=0),
+    "ema_decay": Key(0.999, "Of the moving average of the parameters, which is what samples.", minimum=0, below=1),
+    # Rates and clipping are those of the authors' own full fine-tuning (THUDM/CogVideo, sat).
+    "optimizer": {
+        "name": Key("adamw", "The rule, of sr_jax/training/optimizers.py."),
+        "warmup_steps": Key(100, "Steps in which the learning rate rises.", minimum=0),
+        "schedule": Key("constant", "The learning rate behind the warm-up.", choices=("constant", "cosine")),
+        "max_grad_norm": Key(0.1, "Longer gradients are cut to this length.", above=0),
+        "learning_rate": Key(1e-5, "Peak of the learning rate.", minimum=0),
+        "muon_learning_rate": Key(1e-4, "Peak for what Muon makes orthogonal.", minimum=0),
+        "b1": Key(0.9, "Decay of Adam's mean of gradients.", minimum=0, below=1),
+        "b2": Key(0.95, "Decay of Adam's mean of squares.", minimum=0, below=1),
+        "eps": Key(1e-8, "Added to what Adam divides by.", above=0),
+        "weight_decay": Key(1e-4, "What the learning rate takes off parameters.", minimum=0),
+        "state_dtype": Key("float32", "What the state is stored in; bfloat16 rounds stochastically.", choices=FLOATS),
+    },
+    "dtype": Key("bfloat16", "Compute type.", choices=FLOATS),
+    "param_dtype": Key(
+        "float32",
+        "What is trained, and its average, is stored in; bfloat16 rounds updates stochastically.",
+        choices=FLOATS,
+    ),
+    "frozen_dtype": Key("float32", "What frozen parameters are stored in.", choices=FLOATS),
+    "remat": Key(
+        "block",
+        "What the backward pass keeps of each block, from most memory to least.",
+        choices=("none", "save_matmuls", "save_attention", "block", "offload"),
+    ),
+    # With several slices of a pod, slices lie along `data` and `fsdp`.
+    "mesh": {
+        "data": Key(1, "Devices that share a batch; -1: all that are left.", minimum=1, besides=(-1,)),
+        "fsdp": Key(-1, "Devices that share batch and parameters; -1: all that are left.", minimum=1, besides=(-1,)),
+        "context": Key(1, "Devices that share the tokens of a clip; -1: all that are left.", minimum=1, besides=(-1,)),
+        "tensor": Key(1, "Devices that share each product; -1: all that are left.", minimum=1, besides=(-1,)),
+        "dcn_data": Key(1, "Slices of a pod along data.", minimum=1),
+        "dcn_fsdp": Key(1, "Slices of a pod along fsdp.", minimum=1),
+    },
+    "sharding": Key({}, "Fields of ShardingRules that are to differ, such as {'mlp': 'fsdp'}."),
+    "profile": {
+        "first_step": Key(5, "First step that is traced, for TensorBoard or Perfetto.", minimum=1),
+        "num_steps": Key(0, "Steps that are traced into the workdir; 0: none.", minimum=0),
+    },
+    "log_every": Key(10, "Steps between two lines of the log.", minimum=1),
+    "checkpoint_every": Key(500, "Steps between two checkpoints; the first is saved after the first step.", minimum=1),
+    "checkpoint_minutes": Key(
+        0.0, "Age of a checkpoint at which another is saved (of several processes, at a log line); 0: any.", minimum=0
+    ),
+    "keep_checkpoints": Key(2, "Newest checkpoints that are kept.", minimum=1),
+    "keep_checkpoints_every": Key(
+        0, "Checkpoints at multiples of so many steps are kept too; 0: no others.", minimum=0
+    ),
+    "max_skipped_steps": Key(
+        10, "Steps in a row that may be skipped, as their loss or gradient is not finite; more end the run.", minimum=0
+    ),
+    "watchdog": {
+        "step_seconds": Key(900.0, "Seconds in a step after which the process ends itself; 0: never.", minimum=0),
+        "start_seconds": Key(7200.0, "The same for its start, and where it compiles or saves; 0: never.", minimum=0),
+    },
+}
+"""Of all stages. The defaults are those of full fine-tuning of a released model."""
+
+DENOISING_KEYS: dict[str, Any] = {
+    "image_dropout": Key(0.05, "Share of clips that are trained without their image.", minimum=0, maximum=1),
+    "text_dropout": Key(0.1, "Share of clips that are trained without their caption.", minimum=0, maximum=1),
+}
+"""Of the stages that train the transformer."""
 
 
 def _small(*, sample_width: int, embedding_dim: int, num_train_steps: dict[str, int]) -> dict[str, Any]:
@@ -36,9 +152,8 @@ def _small(*, sample_width: int, embedding_dim: int, num_train_steps: dict[str, 
         # CogVideoX-2B shifts by 3 and 5B by 1. Small clips of flat colours are decided at far more noise: with a shift
         # of 1, each patch chooses its own place for an arm.
         "schedule": {"snr_shift_scale": 100.0},
-        "codec": "",
+        "data": {"codec": ""},
         "image_dropout": 0.0,
-        "batch_size": 8,
         "num_train_steps": num_train_steps,
         "ema_decay": 0.99,
         # A model this small learns from scratch about twice as fast with Muon as with AdamW, sample for sample.
@@ -54,31 +169,18 @@ def _small(*, sample_width: int, embedding_dim: int, num_train_steps: dict[str, 
 
 
 def _released(name: str, *, snr_shift_scale: float) -> dict[str, Any]:
-    """A released transformer, to be fine-tuned from its import (`config.init.transformer`).
-
-    Optimizer and dropouts are those of the authors' own full fine-tuning (THUDM/CogVideo, sat). Stage one starts half
-    of its parameters from nothing, so it has ten times their rate.
-    """
+    """A released transformer, to be fine-tuned from its import (`config.init.transformer`)."""
     return {
         "model": dataclasses.asdict(RELEASED[name]),
         # The table fits one size of video, and what it adds is nearly 0.
         "structure": {"num_layers": 12, "use_learned_positional_embeddings": False},
         # The blocks that f_S starts from have never seen a sequence without text.
         "structure_text": "empty_prompt",
-        "identity": {},
         "schedule": {"snr_shift_scale": snr_shift_scale},
-        "codec": "cogvideox_vae",
-        "image_dropout": 0.05,
-        "batch_size": 8,
         "num_train_steps": {"base": 4000, "stage_one": 10_000, "stage_two": 4000},
-        "ema_decay": 0.999,
-        "optimizer": {"name": "adamw", "warmup_steps": 100, "schedule": "constant", "max_grad_norm": 0.1},
+        # Stage one starts half of its parameters from nothing.
         "learning_rate": {"base": 1e-5, "stage_one": 1e-4, "stage_two": 1e-5},
         "muon_learning_rate": {"base": 1e-4, "stage_one": 1e-3, "stage_two": 1e-4},
-        "dtype": "bfloat16",
-        "remat": "block",
-        "mesh": {"data": 1, "fsdp": -1},
-        "log_every": 10,
     }
 
 
@@ -105,12 +207,13 @@ def size_names() -> list[str]:
     return sorted(_SIZES)
 
 
-def get_common_config(size: str, stage: str) -> ml_collections.ConfigDict:
-    """The fields that all stages have, at a named size.
+def get_stage_config(size: str, stage: str, keys: Keys) -> ml_collections.ConfigDict:
+    """A stage's config at a named size.
 
     Args:
         size: One of `size_names()`; with a pod of `pods.pod_names(size)` behind an @, what that pod needs.
         stage: "base", "stage_one" or "stage_two".
+        keys: Those of the stage.
 
     Raises:
         ValueError: For an unknown size or pod.
@@ -120,71 +223,13 @@ def get_common_config(size: str, stage: str) -> ml_collections.ConfigDict:
         raise ValueError(f"unknown size {size!r}: choose one of {', '.join(size_names())}")
     if pod and pod not in pod_names(size):
         raise ValueError(f"unknown pod {pod!r} of {size}: choose one of {', '.join(pod_names(size)) or 'none'}")
-    values = _SIZES[size]
-    config = ml_collections.ConfigDict()
-    config.seed = 0
-    config.stage = stage
-    # A folder of `sr_jax.backbones`, or package.module:Class; `model` and `structure` are fields of its config.
-    config.backbone = "cogvideox"
-    config.model = values["model"]
-    config.structure = values["model"] | {"in_channels": _LATENT_CHANNELS} | values["structure"]
-    config.identity = dataclasses.asdict(IdentityConfig(_LATENT_CHANNELS, use_depth=True)) | values["identity"]
-    # The betas and the zero terminal SNR are the released ones.
-    config.schedule = values["schedule"]
-    # The name of the codec that the dataset must have been made with; empty: any.
-    config.data = {"dir": "", "split": "train", "codec": values["codec"]}
-    # A learned position table fits one size of video: "keep", "drop" or "interpolate" it. After "interpolate" rotary
-    # positions count from the new size, so that more rows or columns than before have positions new to the model.
-    config.init = {"transformer": "", "position_table": "keep"}
-    # A rank of 0 trains the whole model; base and stage two can train low-rank factors of the layers named instead.
-    config.lora = {"rank": 0, "alpha": 64.0, "targets": ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out")}
-    config.batch_size = values["batch_size"]
-    # The batch is taken in so many parts, one after the other; the gradient is that of the whole.
-    config.accumulate_steps = 1
-    config.num_train_steps = values["num_train_steps"][stage]
-    config.ema_decay = values["ema_decay"]
-    config.optimizer = values["optimizer"] | {
-        "learning_rate": values["learning_rate"][stage],
-        "muon_learning_rate": values["muon_learning_rate"][stage],
-        "b1": 0.9,
-        "b2": 0.95,
-        "eps": 1e-8,
-        "weight_decay": 1e-4,
-        # float32, or bfloat16 with stochastic rounding.
-        "state_dtype": "float32",
-    }
-    if stage == "stage_one":
-        # What f_S gets as text: "none", or the dataset's "empty_prompt", which becomes a part of it.
-        config.structure_text = values["structure_text"]
-    else:
-        config.image_dropout = values["image_dropout"]
-        config.text_dropout = 0.1
-    config.dtype = values["dtype"]
-    # What the trained and the frozen parameters are stored in: float32, or bfloat16, which rounds updates
-    # stochastically. The average is stored as what is trained.
-    config.param_dtype = "float32"
-    config.frozen_dtype = "float32"
-    # What the backward pass keeps of each block: none (of remat), save_matmuls, save_attention, block, offload.
-    config.remat = values["remat"]
-    # Devices along each axis; with several slices of a pod, slices along `data` and `fsdp`.
-    config.mesh = values["mesh"] | {"context": 1, "tensor": 1, "dcn_data": 1, "dcn_fsdp": 1}
-    # Fields of `ShardingRules` that are to differ: --config.sharding="{'mlp': 'fsdp'}".
-    config.sharding = {}
-    # Steps to trace into the workdir, for TensorBoard or Perfetto; num_steps 0: none.
-    config.profile = {"first_step": 5, "num_steps": 0}
-    config.log_every = values["log_every"]
-    # A checkpoint is saved every so many steps, 1 or more, and when the newest is so many minutes old (0: by steps
-    # alone; of several processes, at a log line). The first is saved after the first step.
-    config.checkpoint_every = 500
-    config.checkpoint_minutes = 0.0
-    # How many of the newest stay, 1 or more; and those at the multiples of so many steps (0: no others).
-    config.keep_checkpoints = 2
-    config.keep_checkpoints_every = 0
-    # A step whose loss or gradient is not finite is skipped. More than so many in a row, 0 or more, end the run.
-    config.max_skipped_steps = 10
-    # Seconds after which a process that does not move ends itself: in a step, and while it starts, compiles or saves.
-    # 0: it waits for ever.
-    config.watchdog = {"step_seconds": 900.0, "start_seconds": 7200.0}
+    values = dict(_SIZES[size])
+    values["stage"] = stage
+    values["structure"] = values["model"] | {"in_channels": _LATENT_CHANNELS} | values["structure"]
+    rates = {name: values.pop(name)[stage] for name in ("learning_rate", "muon_learning_rate")}
+    values["optimizer"] = values.get("optimizer", {}) | rates
+    values["num_train_steps"] = values["num_train_steps"][stage]
+    config = make_config(keys, {name: value for name, value in values.items() if name in keys})
     if pod:
         config.update_from_flattened_dict(PODS[size, pod])
     return config

@@ -8,13 +8,26 @@ Sizes: `people` for the demo's rendered people; `real` for real clips, where no 
 
 import ml_collections
 
-from sr_jax.configs.sections import LINEAR_CODEC, SMALL_FACES, codec_section, faces_section
+from sr_jax.configs.sections import CODEC, FACES, SMALL_FACES
+from sr_jax.declared.keys import Key, make_config
 
+KEYS = {
+    "metrics": Key(
+        ("structure_error", "id_score", "motion_score", "psnr", "ssim", "face_found", "motion_magnitude"),
+        "Files of sr_jax/evaluation/metrics, or package.module:Class, in the order of the table.",
+        items=Key(""),
+    ),
+    "codec": CODEC,
+    # The judge of faces: never the recogniser that supervised.
+    "faces": FACES,
+    "structure": Key("", "The judge of structure: the workdir of a stage one with another seed."),
+    "batch_size": Key(16, "Clips that are judged at a time.", minimum=1),
+}
 _FACES = {
     # A detector and a recogniser fitted with another seed than the teacher.
-    "people": faces_section(SMALL_FACES),
+    "people": SMALL_FACES,
     # The teacher's detector and another published recogniser.
-    "real": faces_section("centerface_mobilefacenet"),
+    "real": "centerface_mobilefacenet",
 }
 
 
@@ -26,21 +39,4 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     """
     if size not in _FACES:
         raise ValueError(f"unknown size {size!r}: choose one of {', '.join(sorted(_FACES))}")
-    config = ml_collections.ConfigDict()
-    # Files of `sr_jax.evaluation.metrics`, or your own classes as "package.module:Class", in the order of the table.
-    config.metrics = (
-        "structure_error",
-        "id_score",
-        "motion_score",
-        "psnr",
-        "ssim",
-        "face_found",
-        "motion_magnitude",
-    )
-    config.codec = codec_section(LINEAR_CODEC)
-    # The judge of faces: never the recogniser that supervised.
-    config.faces = _FACES[size]
-    # The judge of structure: the workdir of a stage one run with another seed.
-    config.structure = ""
-    config.batch_size = 16
-    return config
+    return make_config(KEYS, {"faces": {"name": _FACES[size]}})

@@ -12,48 +12,76 @@ from typing import Any
 
 import ml_collections
 
-from sr_jax.configs.sections import (
-    LINEAR_CODEC,
-    SILHOUETTE_DEPTH,
-    SMALL_FACES,
-    WORDLLAMA_TEXT,
-    codec_section,
-    depth_section,
-    faces_section,
-    text_section,
-)
+from sr_jax.configs.sections import CODEC, DEPTH, FACES, SEED, SILHOUETTE_DEPTH, TEXT
+from sr_jax.declared.keys import Key, make_config
 
-# `stride`: frames from one clip's start to the next one's, at `fps`. `more_sizes`: a clip gets the size whose aspect
-# ratio is nearest to its video's; with more than one, the output holds a dataset for each.
-# `threshold` of shots: 0 is the detector's default, 3 for `adaptive` and 27 for `content`.
-_CENTRE = {
-    "shots": {"name": "none", "threshold": 0.0, "least_seconds": 0.5},
-    # Videos that are clips already, one person in the middle of each. People can be found by "face", or by something
-    # that is named as "sr_jax.demo.silhouette:load_finder".
-    "person": {"name": "none", "zoom": 0.0, "anchor": 0.5, "looks_per_second": 2.0, "path": ""},
-    "drop": {"no_person": False, "several_people": False, "least_motion": 0.0},
-    # Made for this, so a bad one is a mistake to be told of at once.
-    "on_bad_input": "stop",
+KEYS = {
+    "clip": {
+        "num_frames": Key(13, "Frames of a clip.", minimum=1),
+        "fps": Key(24.0, "Frames a second of a clip.", above=0),
+        "height": Key(64, "In pixels.", minimum=1),
+        "width": Key(48, "In pixels.", minimum=1),
+        "stride": Key(13, "Frames from one clip's start to the next one's.", minimum=1),
+        # With more than one size the output holds a dataset for each.
+        "more_sizes": Key(
+            (),
+            "Further sizes (height, width): a clip gets the one whose aspect is nearest to its video's.",
+            items=Key((64, 48), length=2, items=Key(64, minimum=1)),
+        ),
+        "frames_fps": Key(
+            0.0, "Frames a second of folders of nothing but numbered pictures; 0: those are no videos.", minimum=0
+        ),
+    },
+    "shots": {
+        "name": Key("none", "How cuts are found, by PySceneDetect.", choices=("none", "adaptive", "content")),
+        "threshold": Key(
+            0.0, "How large a change is a cut; 0: the detector's own, 3 for adaptive, 27 for content.", minimum=0
+        ),
+        "least_seconds": Key(0.5, "What is between two cuts nearer than this is left out.", minimum=0),
+    },
+    # With neither, videos are clips already, one person in the middle of each.
+    "person": {
+        "name": Key("none", "What finds people: face, none, or package.module:function."),
+        "zoom": Key(0.0, "Height of a crop over that of the person's box; 0: the largest crop that fits.", minimum=0),
+        "anchor": Key(0.5, "Where in a crop's height the box's middle lies; 0 is the top.", minimum=0, maximum=1),
+        "looks_per_second": Key(2.0, "How often people and motion are looked at.", above=0),
+        "path": Key("", "The finder's weights, where it has its own; empty: the cache folder."),
+    },
+    "drop": {
+        "no_person": Key(False, "Whether clips in most of which no person is found are dropped."),
+        "several_people": Key(False, "Whether clips in most of which there are several people are dropped."),
+        "least_motion": Key(0.0, "Clips with less motion are dropped, in picture heights a second.", minimum=0),
+        "least_side": Key(0, "Clips of videos whose shorter side has fewer pixels are dropped.", minimum=0),
+        "least_fps": Key(0.0, "Clips whose video shows fewer frames a second are dropped.", minimum=0),
+    },
+    "on_bad_input": Key(
+        "stop", "Whether bad input stops the run before anything is written, or is skipped.", choices=("stop", "skip")
+    ),
+    "depth": DEPTH,
+    "faces": FACES,
+    "codec": CODEC,
+    "text": TEXT,
+    "batch_size": Key(16, "Clips that are encoded at a time.", minimum=1),
+    "captions": Key(
+        "", "A .csv or .jsonl of the input folder with `file` and `caption`; a .txt beside a video counts more."
+    ),
+    "default_prompt": Key("", "The caption of a video without any; empty: every video must have one."),
+    # Each is called with its section and gives a `FeatureTeacher` (sr_jax/teachers/base.py).
+    "features": Key({}, "Teachers of further fields: {NAME: {'name': 'package.module:function', ...}}."),
+    "face_boxes": Key(False, "Whether records hold where the face is."),
+    "noisy_images": Key(4, "Draws of the noisy first frame; 0 where only text-to-video is trained.", minimum=0),
+    "seed": SEED,
+    "keep_clips": Key(True, "Whether the clips' own pixels and depth are kept, as reference for evaluation."),
 }
 _SIZES: dict[str, dict[str, Any]] = {
-    "people": _CENTRE
-    | {
-        "clip": {"num_frames": 13, "fps": 24.0, "height": 64, "width": 48, "stride": 13, "more_sizes": ()},
-        "depth": depth_section("precomputed"),
-        "faces": faces_section(SMALL_FACES),
-        "codec": codec_section(LINEAR_CODEC),
-        "text": text_section(WORDLLAMA_TEXT, num_tokens=24),
-        "batch_size": 16,
-    },
+    # Made for this, so a bad one is a mistake to be told of at once.
+    "people": {"text": {"num_tokens": 24}},
     # The clips of `python -m sr_jax.demo.real_clips`.
-    "real": _CENTRE
-    | {
-        "clip": {"num_frames": 13, "fps": 12.0, "height": 64, "width": 64, "stride": 13, "more_sizes": ()},
-        "depth": depth_section(SILHOUETTE_DEPTH),
-        "faces": faces_section("centerface_dlib"),
-        "codec": codec_section(LINEAR_CODEC),
-        "text": text_section(WORDLLAMA_TEXT, num_tokens=24),
-        "batch_size": 16,
+    "real": {
+        "clip": {"fps": 12.0, "width": 64},
+        "depth": {"name": SILHOUETTE_DEPTH},
+        "faces": {"name": "centerface_dlib"},
+        "text": {"num_tokens": 24},
     },
     "cogvideox": {
         # Landscape, portrait and square, of about as many pixels.
@@ -65,15 +93,15 @@ _SIZES: dict[str, dict[str, Any]] = {
             "stride": 49,
             "more_sizes": ((720, 480), (592, 592)),
         },
-        "shots": {"name": "adaptive", "threshold": 0.0, "least_seconds": 0.5},
+        "shots": {"name": "adaptive"},
         # A face with about three of its heights above and below.
-        "person": {"name": "face", "zoom": 7.0, "anchor": 0.4, "looks_per_second": 2.0, "path": ""},
-        "drop": {"no_person": True, "several_people": True, "least_motion": 0.005},
+        "person": {"name": "face", "zoom": 7.0, "anchor": 0.4},
+        "drop": {"no_person": True, "several_people": True, "least_motion": 0.005, "least_side": 360, "least_fps": 8.0},
         "on_bad_input": "skip",
-        "depth": depth_section("video_depth_anything", dtype="bfloat16"),
-        "faces": faces_section("arcface"),
-        "codec": codec_section("cogvideox", dtype="bfloat16", tiled=True),
-        "text": text_section("t5"),
+        "depth": {"name": "video_depth_anything", "dtype": "bfloat16"},
+        "faces": {"name": "arcface"},
+        "codec": {"name": "cogvideox", "dtype": "bfloat16", "tiled": True},
+        "text": {"name": "t5"},
         "batch_size": 2,
     },
 }
@@ -87,20 +115,4 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     """
     if size not in _SIZES:
         raise ValueError(f"unknown size {size!r}: choose one of {', '.join(sorted(_SIZES))}")
-    config = ml_collections.ConfigDict()
-    config.update(_SIZES[size])
-    # A table of captions in the input folder, .csv or .jsonl with `file` and `caption`; a .txt beside a video counts
-    # more. The default is the caption of a video without any; empty: every video must have one.
-    config.captions = ""
-    config.default_prompt = ""
-    # Teachers of further fields beside depth, faces and text: `{NAME: {"name": "package.module:function", ...}}`. The
-    # function is called with the section and gives a `FeatureTeacher` (sr_jax/teachers/base.py).
-    config.features = {}
-    # Whether records hold where the face is.
-    config.face_boxes = False
-    # Draws of the noisy first frame.
-    config.noisy_images = 4
-    config.seed = 0
-    # Keep the clips' own pixels and depth as reference for evaluation.
-    config.keep_clips = True
-    return config
+    return make_config(KEYS, _SIZES[size])

@@ -13,35 +13,52 @@ released image-to-video models and what is trained from them. One clip with rele
 
 import ml_collections
 
-from sr_jax.configs.sections import LINEAR_CODEC, WORDLLAMA_TEXT, codec_section, text_section
+from sr_jax.configs.sections import CODEC, FLOATS, POSITION_TABLES, SEED, TEXT
+from sr_jax.declared.keys import Key, make_config
 
-_SIZES = {
-    "people": {
-        # As the dataset was prepared: the checkpoint refuses any other.
-        "codec": codec_section(LINEAR_CODEC),
-        "text": text_section(WORDLLAMA_TEXT, num_tokens=24),
-        # "dpm" or "ddim".
-        "sampler": "ddim",
-        "num_inference_steps": 10,
-        # 1.0 or less: no guidance, and half the cost.
-        "guidance_scale": 1.0,
-        # "none", "released" or "cosine".
-        "dynamic_guidance": "none",
-        # An image of another aspect: "crop" it, or "stretch" it.
-        "image_fit": "crop",
-        "batch_size": 8,
+KEYS = {
+    # As the dataset was prepared: the checkpoint refuses any other. An empty path is that of the checkpoint, where that
+    # is an import of released weights.
+    "codec": CODEC,
+    "text": TEXT,
+    # What was trained from nothing has "dpm" and "trailing" where these are empty.
+    "sampler": Key("ddim", "The sampler; CogVideoX has ddim and dpm; empty: as the release's scheduler says."),
+    "timestep_spacing": Key(
+        "",
+        "Which timesteps are taken, as diffusers names them; empty: as the release's scheduler says.",
+        choices=("", "trailing", "linspace", "leading"),
+    ),
+    "num_inference_steps": Key(10, "Steps of the sampler.", minimum=1),
+    "guidance_scale": Key(1.0, "Of classifier-free guidance; 1 or less: none, at half the cost.", minimum=0),
+    "dynamic_guidance": Key("none", "How guidance changes from step to step.", choices=("none", "released", "cosine")),
+    # The released pipelines stretch it.
+    "image_fit": Key("crop", "What becomes of an image of another aspect.", choices=("crop", "stretch")),
+    "batch_size": Key(8, "Clips that are generated at a time.", minimum=1),
+    # The released models: 8k or 8k + 1 frames, sides that are multiples of 16.
+    "clip": {
+        "num_frames": Key(0, "Frames of a clip; 0: as the checkpoint was trained.", minimum=0),
+        "height": Key(0, "In pixels; 0: as the checkpoint was trained.", minimum=0),
+        "width": Key(0, "In pixels; 0: as the checkpoint was trained.", minimum=0),
+        "fps": Key(0.0, "Frames a second; 0: as the checkpoint was trained.", minimum=0),
     },
+    "position_table": Key(
+        "keep",
+        "What becomes of a learned position table at another size; without training there, drop is better.",
+        choices=POSITION_TABLES,
+    ),
+    "dtype": Key("", "Compute type of the transformer; empty: as the checkpoint was trained.", choices=("", *FLOATS)),
+    "seed": SEED,
+}
+_SIZES = {
+    "people": {"text": {"num_tokens": 24}},
     "cogvideox": {
-        # An empty path is that of the checkpoint, where it is an import of released weights.
-        "codec": codec_section("cogvideox", dtype="bfloat16"),
-        "text": text_section("t5", batch_size=1),
-        # What the authors recommend for the 5B models.
-        "sampler": "dpm",
+        "codec": {"name": "cogvideox", "dtype": "bfloat16"},
+        "text": {"name": "t5", "batch_size": 1},
+        # "dpm" of the 5B models.
+        "sampler": "",
         "num_inference_steps": 50,
         "guidance_scale": 6.0,
         "dynamic_guidance": "released",
-        # As the released pipelines do.
-        "image_fit": "stretch",
         "batch_size": 1,
     },
 }
@@ -55,14 +72,4 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     """
     if size not in _SIZES:
         raise ValueError(f"unknown size {size!r}: choose one of {', '.join(_SIZES)}")
-    config = ml_collections.ConfigDict()
-    # 0: as the checkpoint was trained. The released models: 8k or 8k + 1 frames, sides that are multiples of 16.
-    config.clip = {"num_frames": 0, "height": 0, "width": 0, "fps": 0.0}
-    # "keep", "drop" or "interpolate" a learned position table, which fits one size of clip; without training at the new
-    # size "drop" is the better choice, see configs/common.py.
-    config.position_table = "keep"
-    # Compute type of the transformer, float32 or bfloat16; empty: as the checkpoint was trained.
-    config.dtype = ""
-    config.seed = 0
-    config.update(_SIZES[size])
-    return config
+    return make_config(KEYS, _SIZES[size])

@@ -2,11 +2,11 @@
 
 A short name is a file or folder of the project: a depth teacher lies in `sr_jax/teachers/depth`, faces and text beside
 it, and a codec belongs to a folder of `sr_jax/backbones`. Any other part is named as `package.module:function`, and the
-function is called with the section. A key that the named part does not read counts for nothing; it is there so that
-another name can be chosen, and set up, on the command line.
+function is called with the section, whose keys are then its own. A key that the named part does not read counts for
+nothing; it is there so that another name can be chosen, and set up, on the command line.
 """
 
-from typing import Any
+from sr_jax.declared.keys import Key, Part
 
 # The small parts of the demo.
 LINEAR_CODEC = "sr_jax.demo.linear_codec:load"
@@ -14,53 +14,73 @@ SMALL_FACES = "sr_jax.demo.small_faces.teacher:load"
 SILHOUETTE_DEPTH = "sr_jax.demo.silhouette:load"
 WORDLLAMA_TEXT = "sr_jax.demo.wordllama:load"
 
+FLOATS = ("float32", "bfloat16")
+"""Types to compute or to store in."""
+POSITION_TABLES = ("keep", "drop", "interpolate")
+"""What becomes of a learned position table, which fits one size of clip."""
 
-def codec_section(name: str, **changes: Any) -> dict[str, Any]:
-    """A video codec. `path`: its file or folder."""
-    # dtype, tiled: of a backbone's.
-    return {"name": name, "path": "", "dtype": "float32", "tiled": False} | changes
+SEED = Key(0, "Of everything that is drawn.", minimum=0, maximum=2**32 - 1)
 
+CODEC = Part(
+    always={"name": Key(LINEAR_CODEC, "The codec: a folder of sr_jax/backbones, or package.module:function.")},
+    keys={
+        "path": Key("", "Its file or folder."),
+        "dtype": Key("float32", "Compute type of a backbone's.", choices=FLOATS),
+        "tiled": Key(False, "Whether a backbone's works tile by tile, in less memory."),
+    },
+)
 
-def depth_section(name: str, **changes: Any) -> dict[str, Any]:
-    """A depth teacher, and how depth is coloured: the map, and the percentiles of its first and last colour.
+DEPTH = Part(
+    always={
+        "name": Key("precomputed", "The depth teacher: a file of sr_jax/teachers/depth, or package.module:function."),
+        "colour_map": Key("inferno", "Colours of depth: a map of sr_jax/teachers/depth/colours.py."),
+        "low_percentile": Key(
+            0.0, "Percentile of a clip's values with the first colour; 0: no outliers.", minimum=0, maximum=100
+        ),
+        "high_percentile": Key(
+            100.0, "Percentile of a clip's values with the last colour; 100: likewise.", minimum=0, maximum=100
+        ),
+    },
+    keys={
+        "path": Key("", "Its weights. Empty: the cache folder, or the Hugging Face hub for video_depth_anything."),
+        "kind": Key(
+            "",
+            "What depth files beside videos hold that do not say it, for precomputed; empty: an error for such.",
+            choices=("", "disparity", "depth"),
+        ),
+        "size": Key("small", "Of video_depth_anything: small, base or large."),
+        "input_size": Key(518, "Shorter side of what video_depth_anything reads, in pixels.", minimum=1),
+        "dtype": Key("float32", "Compute type of video_depth_anything.", choices=FLOATS),
+    },
+)
 
-    `path`: its weights. Empty: the user's cache folder, or the Hugging Face hub for video_depth_anything.
-    """
-    section = {
-        "name": name,
-        "path": "",
-        # What grey pictures and videos beside a video hold, for precomputed: disparity or depth.
-        "kind": "disparity",
-        # Of video_depth_anything, whose sizes are small, base and large.
-        "size": "small",
-        "input_size": 518,
-        "dtype": "float32",
-        "colour_map": "inferno",
-        "low_percentile": 0.0,
-        "high_percentile": 100.0,
-    }
-    return section | changes
+FACES = Part(
+    always={
+        "name": Key(SMALL_FACES, "The face teacher: a file of sr_jax/teachers/faces, or package.module:function."),
+        "choice": Key(
+            "largest",
+            "Of several faces: the largest, or the one most like that of the clip's first frame.",
+            choices=("largest", "first"),
+        ),
+    },
+    keys={
+        "path": Key("", "Its weights, or a cache folder for those that packages carry; empty: the user's."),
+        "detector": Key("centerface", "The face detector beside arcface and onnx: centerface, or scrfd with its file."),
+        "detector_path": Key("", "The detector's file."),
+        "mean": Key(127.5, "What onnx takes from each pixel: it reads (pixel - mean) / deviation."),
+        "deviation": Key(127.5, "What onnx divides each pixel by.", above=0),
+        "colour_order": Key("rgb", "The order in which onnx reads colours.", choices=("rgb", "bgr")),
+    },
+)
 
-
-def faces_section(name: str, **changes: Any) -> dict[str, Any]:
-    """A face teacher. `path`: its weights, or, for those that packages carry, a cache folder; empty: the user's."""
-    section = {
-        "name": name,
-        "path": "",
-        # Of several faces: the `largest`, or the one most like that of the clip's `first` frame.
-        "choice": "largest",
-        # Beside arcface and onnx: centerface, or scrfd with its file.
-        "detector": "centerface",
-        "detector_path": "",
-        # What onnx makes of pixels: (pixel - mean) / deviation, in the order rgb or bgr.
-        "mean": 127.5,
-        "deviation": 127.5,
-        "colour_order": "rgb",
-    }
-    return section | changes
-
-
-def text_section(name: str, **changes: Any) -> dict[str, Any]:
-    """A text teacher. `path`: its weights."""
-    # All but num_tokens: of t5.
-    return {"name": name, "path": "", "num_tokens": 226, "batch_size": 8, "dtype": "bfloat16"} | changes
+TEXT = Part(
+    always={
+        "name": Key(WORDLLAMA_TEXT, "The text teacher: a file of sr_jax/teachers/text, or package.module:function.")
+    },
+    keys={
+        "path": Key("", "Its weights."),
+        "num_tokens": Key(226, "Tokens of a caption.", minimum=1),
+        "batch_size": Key(8, "Captions that t5 reads at a time.", minimum=1),
+        "dtype": Key("bfloat16", "Compute type of t5.", choices=FLOATS),
+    },
+)

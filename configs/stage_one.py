@@ -11,13 +11,26 @@ With released weights `config.init.transformer` is their import (`python -m sr_j
 
 import ml_collections
 
-from sr_jax.configs.common import get_common_config
+from sr_jax.configs.common import KEYS, get_stage_config
+from sr_jax.declared.keys import Key
+
+STAGE_ONE_KEYS = KEYS | {
+    "train_modules": Key(
+        ("structure", "identity"), "What is trained.", items=Key("structure", choices=("structure", "identity"))
+    ),
+    "structure_input": Key(
+        "clean",
+        "What f_S reads: clean latents as in the paper, or noisy ones, its ablation.",
+        choices=("clean", "noisy"),
+    ),
+    "structure_text": Key(
+        "empty_prompt",
+        "What f_S gets as text; the dataset's empty prompt becomes a part of it.",
+        choices=("none", "empty_prompt"),
+    ),
+}
 
 
 def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     """Stage one at a named size."""
-    config = get_common_config(size, "stage_one")
-    config.train_modules = ("structure", "identity")
-    # "clean" is the paper's choice; "noisy" is its ablation.
-    config.structure_input = "clean"
-    return config
+    return get_stage_config(size, "stage_one", STAGE_ONE_KEYS)

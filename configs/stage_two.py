@@ -16,16 +16,31 @@ export):
 
 import ml_collections
 
-from sr_jax.configs.common import get_common_config
+from sr_jax.configs.common import DENOISING_KEYS, KEYS, get_stage_config
+from sr_jax.declared.keys import Each, Key, Part
+
+_OBJECTIVE = Part(
+    always={"weight": Key(1.0, "What its loss counts: lambda_S and lambda_ID of the paper; 0: nothing.", minimum=0)},
+    keys={
+        "module": Key("", "The workdir of the stage one that trained the module."),
+        "objective": Key("", "A file of sr_jax/alignment, or package.module:build; the section's name when left out."),
+    },
+    required=("weight",),
+    named_by="objective",
+)
+STAGE_TWO_KEYS = (
+    KEYS
+    | DENOISING_KEYS
+    | {
+        # Your own: {"mine": {"objective": "package.module:build", "weight": 0.5}}.
+        "alignment": Each(
+            _OBJECTIVE,
+            {"structure": {"weight": 0.01, "module": ""}, "identity": {"weight": 1.0, "module": ""}},
+        )
+    }
+)
 
 
 def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     """Stage two at a named size."""
-    config = get_common_config(size, "stage_two")
-    # Files of `sr_jax.alignment`, or your own: {"mine": {"objective": "package.module:build", "weight": 0.5}}. The
-    # weights are lambda_S and lambda_ID of the paper; `module` is the workdir of the stage one that trained it.
-    config.alignment = {
-        "structure": {"weight": 0.01, "module": ""},
-        "identity": {"weight": 1.0, "module": ""},
-    }
-    return config
+    return get_stage_config(size, "stage_two", STAGE_TWO_KEYS)

@@ -7,12 +7,55 @@ Sizes: `people` for rendered people; `real` for the clips of `python -m sr_jax.d
 
 import ml_collections
 
-from sr_jax.configs.sections import SILHOUETTE_DEPTH, depth_section
+from sr_jax.configs.sections import DEPTH, SEED, SILHOUETTE_DEPTH
+from sr_jax.declared.keys import Key, make_config
 
-_DEPTHS = {
-    "people": depth_section("precomputed"),
-    "real": depth_section(SILHOUETTE_DEPTH),
+KEYS = {
+    "parts": Key(
+        "all",
+        "What to write: the codec where a package's face teacher is used, faces for a second face teacher (a judge).",
+        choices=("all", "codec", "faces"),
+    ),
+    "seed": SEED,
+    # Whose coloured depth the codec is fitted on, besides the clips.
+    "depth": DEPTH,
+    "codec": {
+        "latent_channels": Key(16, "Channels of the latents.", minimum=1),
+        "temporal_compression_ratio": Key(4, "Frames in a latent frame, after the first.", minimum=1),
+        "spatial_compression_ratio": Key(4, "Pixels along each side of a latent pixel.", minimum=1),
+    },
+    "depth_weight": Key(0.5, "What a pixel of depth counts beside one of the clips in fitting the codec.", minimum=0),
+    "latent_noise": Key(
+        0.3, "Largest noise on latents of the degraded frames that the face teacher learns from too.", minimum=0
+    ),
+    "detector": {
+        "width": Key(32, "Channels.", minimum=1),
+        "blocks": Key(4, "Residual blocks.", minimum=1),
+    },
+    "detector_schedule": {
+        "steps": Key(280, "Updates.", minimum=1),
+        "batch_size": Key(32, "Frames in an update.", minimum=1),
+        "learning_rate": Key(1e-2, "Peak of the learning rate.", minimum=0),
+    },
+    "recogniser": {
+        "crop_size": Key(16, "Side of a face crop in pixels.", minimum=1),
+        # Below 1 the corners of the box are cut off, which show the room and not the head.
+        "margin": Key(0.95, "Side of the crop over the longer side of the face's box.", above=0),
+        "widths": Key((32, 64), "Channels of the stages, multiples of 8.", items=Key(8, minimum=1)),
+        "blocks_per_stage": Key(1, "Residual blocks of each stage.", minimum=1),
+        "embedding_dim": Key(64, "Numbers of a face.", minimum=1),
+    },
+    "recogniser_schedule": {
+        "steps": Key(340, "Updates.", minimum=1),
+        "batch_size": Key(128, "Frames in an update.", minimum=1),
+        "learning_rate": Key(1e-2, "Peak of the learning rate.", minimum=0),
+    },
+    "margin_loss": {
+        "scale": Key(12.0, "s of the angular margin loss.", above=0),
+        "margin": Key(0.2, "m of the angular margin loss, in radians.", minimum=0),
+    },
 }
+_DEPTHS = {"people": "precomputed", "real": SILHOUETTE_DEPTH}
 
 
 def get_config(size: str = "people") -> ml_collections.ConfigDict:
@@ -23,29 +66,4 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     """
     if size not in _DEPTHS:
         raise ValueError(f"unknown size {size!r}: choose one of {', '.join(sorted(_DEPTHS))}")
-    config = ml_collections.ConfigDict()
-    # What to write: `all`; `codec` where a package's face teacher is used; `faces` for a second face teacher with
-    # another seed (a judge).
-    config.parts = "all"
-    config.seed = 0
-    # Whose coloured depth the codec is fitted on, besides the clips.
-    config.depth = _DEPTHS[size]
-    config.codec = {"latent_channels": 16, "temporal_compression_ratio": 4, "spatial_compression_ratio": 4}
-    # How much a pixel of coloured depth counts beside a pixel of the clips when the codec is fitted.
-    config.depth_weight = 0.5
-    # Largest noise on latents, whose variance is 1, of the degraded frames that the face teacher also learns from.
-    config.latent_noise = 0.3
-    config.detector = {"width": 32, "blocks": 4}
-    config.detector_schedule = {"steps": 280, "batch_size": 32, "learning_rate": 1e-2}
-    # A margin below 1 cuts off the corners of the box, which show the room and not the head.
-    config.recogniser = {
-        "crop_size": 16,
-        "margin": 0.95,
-        "widths": (32, 64),
-        "blocks_per_stage": 1,
-        "embedding_dim": 64,
-    }
-    config.recogniser_schedule = {"steps": 340, "batch_size": 128, "learning_rate": 1e-2}
-    # The angular margin loss's s and m.
-    config.margin_loss = {"scale": 12.0, "margin": 0.2}
-    return config
+    return make_config(KEYS, {"depth": {"name": _DEPTHS[size]}})

@@ -32,12 +32,13 @@ from absl import flags
 
 from sr_jax import command_line
 from sr_jax.backbones import releases
+from sr_jax.checkpoints import pairs
 from sr_jax.checkpoints.networks import backbone_of
 from sr_jax.checkpoints.reading import item_path, read_meta
 from sr_jax.checkpoints.transformers import load_transformer, trained_lora
 from sr_jax.conversion import exporting, hub, lora
 from sr_jax.conversion.imported import SOURCE_FOLDER, is_imported
-from sr_jax.conversion.importing import DTYPES
+from sr_jax.conversion.parts import DTYPES
 from sr_jax.errors import UserError
 
 IMPORT = flags.FlagValues()
@@ -79,20 +80,25 @@ def run_import(args: flags.FlagValues) -> None:
 
 
 def run_export(args: flags.FlagValues) -> None:
-    """Exports the import or the averaged weights that the flags name.
+    """Exports the import or the averaged weights that the flags name, with the schedule they were trained on.
 
     Raises:
-        UserError: If there are no such weights, and as `exporting.export`.
+        UserError: If there are no such weights, or the base is not what they were trained for; as `exporting.export`.
     """
     checkpoint, base = Path(args.checkpoint), Path(args.base or args.checkpoint)
     if args.base and is_imported(checkpoint):
         raise UserError(f"{checkpoint} is an import, which is whole by itself: leave out --base")
     parts = releases.imported_parts(base) if args.base or is_imported(base) else []
+    scheduler = None
     if not is_imported(checkpoint):
-        config = read_meta(checkpoint, step=args.step)["config"]
+        meta = read_meta(checkpoint, step=args.step)
+        config = meta["config"]
         if config.get("lora", {}).get("rank"):
             raise UserError(f"{checkpoint} holds a LoRA: use lora instead of export, or merge first and export that")
+        if args.base:
+            pairs.require_base(meta, checkpoint, base)
         backbone = backbone_of(config)
+        scheduler = pairs.exported_scheduler(meta, base if args.base else None)
         kind = backbone.parts["transformer"]
         trained = exporting.trained_transformer(item_path(checkpoint, step=args.step), kind, backbone.config, parts)
         parts = [part for part in parts if part.name != trained.name] + [trained]
@@ -101,6 +107,7 @@ def run_export(args: flags.FlagValues) -> None:
             parts,
             Path(args.output),
             other_files=base / SOURCE_FOLDER if is_imported(base) else None,
+            scheduler=scheduler,
             dtype=args.dtype,
             max_shard_bytes=int(args.max_shard_gb * 1e9),
             progress=progress,

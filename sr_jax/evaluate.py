@@ -14,8 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from sr_jax import command_line
-from sr_jax.evaluation.judging import evaluate
-from sr_jax.evaluation.results import RESULTS_FILE, summary
+from sr_jax.configs.evaluate import KEYS
 
 CONFIG = "configs/evaluate.py:people"
 """The config when none is given."""
@@ -24,7 +23,7 @@ FLAGS = flags.FlagValues()
 config_flags.DEFINE_config_file("config", None, f"The judges; {CONFIG} when not given.", flag_values=FLAGS)
 flags.DEFINE_string("generated", None, "Folder that `sample --data` wrote.", flag_values=FLAGS)
 flags.DEFINE_string("reference", None, "DATA/clips/SPLIT of the dataset.", flag_values=FLAGS)
-flags.DEFINE_string("output", None, f"JSON file to write; by default GENERATED/{RESULTS_FILE}.", flag_values=FLAGS)
+flags.DEFINE_string("output", None, "JSON file to write; by default GENERATED/metrics.json.", flag_values=FLAGS)
 flags.DEFINE_integer(
     "step", None, "Which checkpoint of config.structure, the judge; the newest when not given.", flag_values=FLAGS
 )
@@ -37,6 +36,10 @@ def main(args: flags.FlagValues) -> None:
     Raises:
         UserError: As `judging.evaluate`.
     """
+    # Here and not above: it takes seconds, and wrong flags are told before.
+    from sr_jax.evaluation.judging import evaluate
+    from sr_jax.evaluation.results import RESULTS_FILE, summary
+
     generated, reference = Path(args.generated), Path(args.reference)
     output = Path(args.output) if args.output else generated / RESULTS_FILE
     scored = evaluate(args.config, generated=generated, reference=reference, output=output, step=args.step)
@@ -44,4 +47,4 @@ def main(args: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, FLAGS, __doc__, config=CONFIG)
+    command_line.run(main, FLAGS, __doc__, config=CONFIG, keys_of=lambda config: KEYS)

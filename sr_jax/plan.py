@@ -23,10 +23,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from sr_jax import command_line
-from sr_jax.planning import report, topologies
-from sr_jax.planning.planner import plan
-from sr_jax.planning.search import flags as flags_of
-from sr_jax.planning.search import search
+from sr_jax.configs.training import keys_of
 
 FLAGS = flags.FlagValues()
 config_flags.DEFINE_config_file(
@@ -42,6 +39,12 @@ _DOES_NOT_FIT = 1
 
 def main(args: flags.FlagValues) -> None:
     """Plans what `--config` describes on `--topology`."""
+    # Here and not above: it takes seconds, and wrong flags are told before.
+    from sr_jax.planning import report, topologies
+    from sr_jax.planning.planner import plan
+    from sr_jax.planning.search import flags as flags_of
+    from sr_jax.planning.search import search
+
     topologies.prepare(args.topology)
     topology = topologies.get_topology(args.topology)
     found, change = plan(args.config, topology), {}
@@ -61,4 +64,4 @@ def main(args: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, FLAGS, __doc__)
+    command_line.run(main, FLAGS, __doc__, keys_of=keys_of)

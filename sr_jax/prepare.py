@@ -4,9 +4,10 @@ r"""Prepares videos for training: cuts clips and turns them into records of late
       --config.codec.path=TEACHERS/codec.npz --config.faces.path=TEACHERS/faces
 
 VIDEOS holds video files of any kind, at any depth; folders `train` and `test` in it, where there are any, become the
-splits, and what lies beside them is bad input. Beside `name.mp4` may lie `name.txt` (its caption), `name.depth.npz` or
-another form of its depth (see sr_jax/teachers/depth/files.py), what teachers in config.features read (see
-sr_jax/teachers/beside.py) and `name.json` (labels, kept for evaluation).
+splits, and what lies beside them is bad input. With --config.clip.frames_fps, a folder of nothing but numbered pictures
+is a video too. Beside `name.mp4` may lie `name.txt` (its caption), `name.depth.npz` or another form of its depth (see
+sr_jax/teachers/depth/files.py), what teachers in config.features read (see sr_jax/teachers/beside.py) and `name.json`
+(labels, kept for evaluation).
 
 Bad input stops the run before anything is written (on_bad_input "stop"), or is passed over and named with its reason in
 DATA/rejected.jsonl ("skip"): the config says which. The same command again finishes a preparation that was stopped.
@@ -23,9 +24,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from sr_jax import command_line
+from sr_jax.configs.prepare import KEYS
 from sr_jax.errors import UserError
-from sr_jax.preparation.running import prepare
-from sr_jax.preparation.work import Shard
 
 FLAGS = flags.FlagValues()
 config_flags.DEFINE_config_file(
@@ -40,6 +40,10 @@ flags.mark_flags_as_required(["config", "input", "output"], flag_values=FLAGS)
 
 def main(args: flags.FlagValues) -> None:
     """Prepares the videos in `--input` as `--config` describes."""
+    # Here and not above: it takes seconds, and wrong flags are told before.
+    from sr_jax.preparation.running import prepare
+    from sr_jax.preparation.work import Shard
+
     if args.shard and args.merge:
         raise UserError("--shard and --merge exclude each other: merge when all shards are done")
     shard = Shard.parse(args.shard) if args.shard else None
@@ -47,4 +51,4 @@ def main(args: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, FLAGS, __doc__)
+    command_line.run(main, FLAGS, __doc__, keys_of=lambda config: KEYS)

@@ -22,10 +22,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from sr_jax import command_line
-from sr_jax.data.builder import open_dataset
+from sr_jax.configs.sample import KEYS
 from sr_jax.errors import UserError
-from sr_jax.generation.generator import generate_one, generate_split, load_generator
-from sr_jax.generation.images import read_image
 from sr_jax.outputs import require_writable
 
 CONFIG = "configs/sample.py:people"
@@ -54,6 +52,11 @@ def main(args: flags.FlagValues) -> None:
     config, checkpoint, output = args.config, Path(args.checkpoint), Path(args.output)
     if (args.data is None) == (args.image is None) or (args.image is None) != (args.prompt is None):
         raise UserError("give either --image with --prompt, or --data")
+    # Here and not above: it takes seconds, and wrong flags are told before.
+    from sr_jax.data.builder import open_dataset
+    from sr_jax.generation.generator import generate_one, generate_split, load_generator
+    from sr_jax.media.images import read_image
+
     if args.image is not None:
         if output.suffix != ".mp4" or output.is_dir():
             raise UserError(f"--output {output} must be a file that ends in .mp4 for one clip")
@@ -72,4 +75,4 @@ def main(args: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, FLAGS, __doc__, config=CONFIG)
+    command_line.run(main, FLAGS, __doc__, config=CONFIG, keys_of=lambda config: KEYS)

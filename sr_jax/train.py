@@ -20,8 +20,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from sr_jax import command_line
-from sr_jax.parallel import processes
-from sr_jax.training.loop import train
+from sr_jax.configs.training import keys_of
 
 FLAGS = flags.FlagValues()
 config_flags.DEFINE_config_file(
@@ -36,10 +35,14 @@ flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
 
 def main(args: flags.FlagValues) -> None:
     """Trains the stage that `--config` describes."""
+    # Here and not above: it takes seconds, and wrong flags are told before.
+    from sr_jax.parallel import processes
+    from sr_jax.training.loop import train
+
     processes.initialize(args.coordinator, args.num_processes, args.process_id)
     with processes.falling_together():
         train(args.config, Path(args.workdir))
 
 
 if __name__ == "__main__":
-    command_line.run(main, FLAGS, __doc__)
+    command_line.run(main, FLAGS, __doc__, keys_of=keys_of)

@@ -3,12 +3,14 @@
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from absl import flags
 from ml_collections import config_flags
 
 from sr_jax import command_line
+from sr_jax.configs.prepare import KEYS
 from sr_jax.errors import UserError
 from sr_jax.parallel.sharding import ShardingRules
 
@@ -45,12 +47,12 @@ def test_bad_flags(flag_values, argv, message):
 def parse(monkeypatch):
     """Parses a command line that has a config and gives the config."""
 
-    def parse_it(*argv, config=None):
+    def parse_it(*argv, config=None, keys_of=None):
         # ml_collections looks for what is set in a config here.
         monkeypatch.setattr(sys, "argv", ["prepare", *argv])
         values = flags.FlagValues()
         config_flags.DEFINE_config_file("config", None, "Any.", flag_values=values)
-        command_line.parse(values, sys.argv, config=config)
+        command_line.parse(values, sys.argv, config=config, keys_of=keys_of)
         return values.config
 
     return parse_it
@@ -103,8 +105,11 @@ def test_meshes_of_several_slices_and_other_shardings_can_be_asked_for(parse):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--config.faces.meen=0"], r"^no config key 'faces\.meen': faces has .*mean, name, path$"),
-        (["--config.faces.mean=0", "--config.sede", "1"], r"^no config key 'sede': the config has .*, seed, "),
+        (["--config.faces.meen=0"], r"^no config key 'faces\.meen': did you mean 'faces\.mean'\?$"),
+        (["--config.faces.mean=0", "--config.sede", "1"], r"^no config key 'sede': did you mean 'seed'\?$"),
+        (["--config.looks_per_second=1"], r"'looks_per_second': did you mean 'person\.looks_per_second'\?$"),
+        (["--config.faces.xyz=1"], r"^no config key 'faces\.xyz': faces has .*mean, name, path$"),
+        (["--config.=1"], r"^no config key '': the config has .*, seed, "),
         (["--noconfig.faces.none"], r"^no config key 'faces\.none'"),
         (["--config.seed.x=0"], r"^no config key 'seed\.x': seed is a value and no section$"),
         (["--config.seed=many"], r"config\.seed=many: invalid literal"),
@@ -123,7 +128,7 @@ def test_what_is_wrong_with_a_config_is_named(parse, argv, message):
 
 def test_the_packages_own_configs_are_found_in_any_folder(parse, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert parse("--config=configs/sample.py:cogvideox").sampler == "dpm"
+    assert parse("--config=configs/sample.py:cogvideox").guidance_scale == 6.0
     assert parse("--config", "./configs/prepare.py:real", "--config.seed=3").clip.fps == 12.0
     assert parse(config="configs/sample.py:people").sampler == "ddim"
     with pytest.raises(UserError, match=r"^--config=configs/sample\.py:huge: unknown size 'huge': choose one of"):
@@ -144,14 +149,85 @@ def test_a_config_of_the_working_folder_comes_first(parse, tmp_path, monkeypatch
         "    return config\n"
     )
     config = parse("--config=configs/sample.py:cogvideox")
-    assert (config.batch_size, config.sampler) == (77, "dpm")
+    assert (config.batch_size, config.guidance_scale) == (77, 6.0)
+
+
+_OWN_FILE = """from sr_jax.configs import prepare
+
+
+def get_config(size):
+    config = prepare.get_config(size)
+    {line}
+    return config
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("config.clip.height = 0", r"^config\.clip\.height is 0: it must be a whole number, at least 1 \(In pixels\)$"),
+        ("config.bacth_size = 3", r"^no config key 'bacth_size': did you mean 'batch_size'\?$"),
+        ("del config.clip.stride", r"^the config lacks clip\.stride: set it \(its default is 13\)$"),
+        ("config = {}", r"^--config=own\.py:people: its get_config gives no ConfigDict, but \{\}$"),
+        ("config.clip.heigth", r"^--config=own\.py:people: .*Did you mean \"height\""),
+        ("height", r"^--config=own\.py:people: own\.py:6: NameError: name 'height' is not defined$"),
+        ("(", r"^--config=own\.py:people: .*own\.py"),
+    ],
+)
+def test_somebodys_own_config_file_is_held_against_the_declaration(parse, tmp_path, monkeypatch, line, message):
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(_OWN_FILE.format(line=line))
+    with pytest.raises(UserError, match=message) as error:
+        parse("--config=own.py:people", keys_of=lambda config: KEYS)
+    assert "\n" not in command_line.one_line(error.value) and "Traceback" not in str(error.value)
+
+
+def test_somebodys_own_config_file_may_name_parts_of_its_own(parse, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(_OWN_FILE.format(line='config.text = {"name": "mine:load", "rate": 3}'))
+    config = parse("--config=own.py:people", "--config.text.rate=5", keys_of=lambda config: KEYS)
+    assert config.text.to_dict() == {"name": "mine:load", "rate": 5}
+
+
+def test_help_prints_the_keys_of_the_config_that_is_named(capsys, monkeypatch):
+    from sr_jax import sample, train
+
+    def shown(module, *argv, **options):
+        monkeypatch.setattr(sys, "argv", ["command", "--help", *argv])
+        with pytest.raises(SystemExit) as stop:
+            command_line.run(module.main, module.FLAGS, module.__doc__, **options)
+        assert stop.value.code == 0
+        return capsys.readouterr().out
+
+    text = shown(train, "--config", "configs/stage_two.py:5b_i2v@v5p:2x2x4", keys_of=train.keys_of)
+    assert "Keys of configs/stage_two.py:5b_i2v@v5p:2x2x4, each set as --config.KEY=VALUE:" in text
+    assert "  mesh.fsdp = 16\n" in text and "  model.num_layers = 42\n" in text and "structure_text" not in text
+    assert "  dtype = 'bfloat16'\n      Compute type. [float32 or bfloat16]\n" in text
+    assert "With --config, --help prints the keys of that config." in shown(train, keys_of=train.keys_of)
+    options = {"config": sample.CONFIG, "keys_of": lambda config: sample.KEYS}
+    assert "Keys of configs/sample.py:people" in shown(sample, **options)
+
+
+def test_a_value_that_cannot_be_is_told_before_anything_is_loaded(tmp_path):
+    flags = [
+        "--config=configs/prepare.py:people",
+        "--config.clip.height=0",
+        "--input=none",
+        f"--output={tmp_path / 'o'}",
+    ]
+    command = [sys.executable, "-X", "importtime", "-m", "sr_jax.prepare", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    *imports, error = done.stderr.splitlines()
+    assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert error == "error: config.clip.height is 0: it must be a whole number, at least 1 (In pixels)"
+    assert not [line for line in imports if line.split("|")[-1].strip().partition(".")[0] in ("jax", "numpy", "cv2")]
 
 
 def test_a_command_with_a_config_of_its_own_names_a_wrong_key():
     command = [sys.executable, "-m", "sr_jax.sample", "--config.sede=1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: no config key 'sede': the config has batch_size, ")
+    assert done.stderr.startswith("error: no config key 'sede': did you mean 'seed'?")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -116,6 +116,27 @@ def test_a_teacher_that_cannot_be_had_is_told(config, videos, tmp_path, features
         building.make_preparation(ours, videos, tmp_path / "data", strict=True)
 
 
+def test_videos_that_come_later_are_added(config, videos, tmp_path, capsys):
+    running.prepare(config, videos, tmp_path / "data")
+    fakes.write_source(videos / "train" / "d.mp4", frames=13, size=(32, 24))
+    (videos / "train" / "d.txt").unlink()
+    (tmp_path / "captions.csv").write_text("file,caption\ntrain/D.mp4,late\ntrain/a,this is train/a\n")
+    later = config.copy_and_resolve_references()
+    later.captions, later.default_prompt = str(tmp_path / "captions.csv"), "nobody"
+    with pytest.raises(UserError, match=r"1 of 2 rows of .* name no video: line 2 'train/D\.mp4' \(the nearest is"):
+        running.prepare(later, videos, tmp_path / "data")
+    assert not (tmp_path / "data" / "work").exists()
+    (tmp_path / "captions.csv").write_text("file,caption\nd.mp4,late\ntrain/a,this is train/a\n")
+    for _ in range(2):
+        capsys.readouterr()
+        running.prepare(later, videos, tmp_path / "data")
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].endswith("holds 5 clips")
+        assert lines[1] == "  kept: 5 clips of 5 videos (train 4, test 1)"
+        assert lines[3] == "  captions: beside the video: 4, in the table: 1"
+    assert [example["prompt"] for example in eval_examples(tmp_path / "data", "train")][-1] == "late"
+
+
 def test_another_codec_is_refused(config, videos, tmp_path):
     running.prepare(config, videos, tmp_path / "data")
     _fit_codec(tmp_path / "other.npz", seed=1)
@@ -173,7 +194,8 @@ def test_bad_input_is_passed_over_and_named(config, videos, tmp_path, capsys):
     assert lines[0].endswith("holds 2 clips")
     assert lines[1] == "  kept: 2 clips of 2 videos (train 2)"
     reasons = "cannot read the video: 1, is too short: 1, lies beside train and test: 1"
-    assert lines[2] == f"  rejected: 3 files ({reasons})"
+    assert lines[2].startswith("  faces: train: ") and lines[2].endswith(" of 8 latent frames have a face")
+    assert lines[3:] == ["  captions: beside the video: 2", f"  rejected: 3 files ({reasons})"]
     rows = [json.loads(line) for line in (tmp_path / "data" / "rejected.jsonl").read_text().splitlines()]
     rejected = [Path(row["file"]).relative_to(videos).as_posix() for row in rows]
     assert rejected == ["train/b.mp4", "test/a.mp4", "stray.mp4"]
@@ -192,7 +214,7 @@ def test_anybodys_videos(config, tmp_path, monkeypatch):
         ours[section] = config[section]
     ours.clip.update(num_frames=13, height=32, width=48, stride=6, more_sizes=((48, 32),))
     # The detector has random weights.
-    ours.drop.update(no_person=False, several_people=False)
+    ours.drop.update(no_person=False, several_people=False, least_side=40)
     ours.captions = "captions.jsonl"
     folder = tmp_path / "videos"
     folder.mkdir()
@@ -245,7 +267,7 @@ def test_shards_that_do_not_exist(text):
 def test_numbers_that_are_too_small(config, videos, tmp_path, name, least):
     changed = config.copy_and_resolve_references()
     changed[name] = least - 1
-    with pytest.raises(UserError, match=f"{name} is {least - 1}: it must be at least {least}"):
+    with pytest.raises(UserError, match=f"{name} is {least - 1}: it must be a whole number, at least {least}"):
         running.prepare(changed, videos, tmp_path / "data")
     changed[name] = least
     building.make_preparation(changed, videos, tmp_path / "data", strict=True)

@@ -8,13 +8,14 @@ from PIL import Image
 from sr_jax import command_line, evaluate, sample
 from sr_jax.errors import UserError
 from sr_jax.evaluation import judging
+from sr_jax.generation import generator
 from tests.evaluation.conftest import data, make_generator, make_judges, runs
 
 __all__ = ("data", "runs")
 
 
 def _sample(monkeypatch, *arguments: str, load=lambda *_, **__: make_generator(batch_size=2)) -> None:
-    monkeypatch.setattr(sample, "load_generator", load)
+    monkeypatch.setattr(generator, "load_generator", load)
     sample.FLAGS.unparse_flags()
     for name in ("image", "prompt", "data", "split", "limit", "step"):
         sample.FLAGS[name].unparse()
@@ -89,7 +90,7 @@ def _evaluate(monkeypatch, *arguments: str, load=lambda *_, **__: make_judges())
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--config.batch_size=0",), "config.batch_size is 0: it must be at least 1"),
+        (("--config.batch_size=0",), "config.batch_size is 0: it must be a whole number, at least 1"),
         (("--config.metrics=('psnr','sharpness')",), "no metric is called 'sharpness': choose one of face_found, "),
         (("--output={tmp}/x.npz",), r"x\.npz must be a file that ends in \.json"),
         (("--output={tmp}",), r"must be a file that ends in \.json"),

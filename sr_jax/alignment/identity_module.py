@@ -1,6 +1,5 @@
 """The identity alignment module: which face a latent shows, frame by frame (paper section 3.3)."""
 
-import dataclasses
 import math
 
 import jax
@@ -9,29 +8,11 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from sr_jax.alignment.identity_config import IdentityConfig
 from sr_jax.models.flops import Flops
 from sr_jax.models.resnet import ResNet
 
 _EPSILON = 1e-12
-
-
-@dataclasses.dataclass(frozen=True)
-class IdentityConfig:
-    """Sizes of the identity module.
-
-    Attributes:
-        latent_channels: Channels of the video latent, and of the depth latent.
-        use_depth: Whether the depth latent is an input too (the paper's choice; off is its ablation).
-        widths: Channels of the network's stages; multiples of 8.
-        blocks_per_stage: Residual blocks of each stage.
-        embedding_dim: Width E of the face embedding (512 for ArcFace).
-    """
-
-    latent_channels: int = 16
-    use_depth: bool = True
-    widths: tuple[int, ...] = (128, 256, 512)
-    blocks_per_stage: int = 2
-    embedding_dim: int = 512
 
 
 class IdentityModule(nnx.Module):

@@ -98,11 +98,16 @@ class Backbone(Protocol):
 
     @staticmethod
     def schedule_of_release(scheduler: Mapping[str, Any]) -> dict[str, Any]:
-        """A config's `schedule` section from the scheduler's config of a release.
+        """A config's `schedule` section, with every field, from the scheduler's config of a release.
 
         Raises:
             UserError: When it is of another kind.
         """
+        ...
+
+    @staticmethod
+    def schedule_to_release(section: Mapping[str, Any]) -> dict[str, Any]:
+        """The scheduler's config of a release from a config's `schedule` section."""
         ...
 
     def process(self, section: Mapping[str, Any]) -> Process:

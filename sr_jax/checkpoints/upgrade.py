@@ -11,7 +11,8 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
     """A training config, from the JSON beside a checkpoint, as this version writes it.
 
     Before backbones had names there was one for each set of fields of `model`; before objectives had sections, stage
-    two had `structure_weight`, `identity_weight` and the workdirs `frozen.structure` and `frozen.identity`.
+    two had `structure_weight`, `identity_weight` and the workdirs `frozen.structure` and `frozen.identity`;
+    before dataset and schedule were compared with the transformer that a run starts from, none was allowed to differ.
     """
     config = dict(config)
     if "model" in config and "backbone" not in config:
@@ -21,4 +22,6 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
         config["alignment"] = {
             name: {"weight": config.pop(f"{name}_weight"), "module": modules[name]} for name in _ALIGNMENT
         }
+    if "init" in config:
+        config["init"] = {"may_differ": []} | config["init"]
     return config

@@ -16,6 +16,7 @@ from sr_jax.errors import UserError
 
 CONFIG_FILE = "config.json"
 PIPELINE_FILE = "model_index.json"
+SCHEDULER_FILE = Path("scheduler") / "scheduler_config.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +98,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}): download it again") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object: download it again")
@@ -123,5 +124,5 @@ def _open(source: Path, name: str, kind: PartKind, folder: str) -> Component:
 
 def class_names(config_json: dict[str, Any]) -> list[str]:
     """The classes that the `config.json` of a part names, of diffusers or of transformers."""
-    diffusers_class = config_json.get("_class_name")
-    return [diffusers_class] if diffusers_class else list(config_json.get("architectures") or [])
+    found = config_json.get("_class_name") or config_json.get("architectures")
+    return [name for name in (found if isinstance(found, list) else [found]) if isinstance(name, str)]

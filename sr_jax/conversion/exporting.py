@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from sr_jax.conversion.components import CONFIG_FILE
+from sr_jax.conversion.components import CONFIG_FILE, SCHEDULER_FILE, read_json
 from sr_jax.conversion.imported import HEADER_SUFFIX, SOURCE_FOLDER, open_component, read_record
 from sr_jax.conversion.other_files import copy_files, files_below, total_size
 from sr_jax.conversion.output import new_folder, require_outside, require_space
 from sr_jax.conversion.parts import PartKind
-from sr_jax.conversion.rules import TensorRule, cast, name_list, their_shape, to_theirs
+from sr_jax.conversion.rules import TensorRule, cast, name_list, require_finite, their_shape, to_theirs
 from sr_jax.conversion.safetensors_file import StoredTensor, file_size, parse_header
 from sr_jax.conversion.shards import as_before, index_of, new_files
 from sr_jax.conversion.weight_files import index_name
@@ -139,6 +139,7 @@ def export(
     output: Path,
     *,
     other_files: Path | None = None,
+    scheduler: Mapping[str, Any] | None = None,
     dtype: str = "",
     max_shard_bytes: int = MAX_SHARD_BYTES,
     progress: Callable[[str, int], Callable[[int], None]] = lambda name, total: lambda n: None,
@@ -152,6 +153,7 @@ def export(
         parts: What to write.
         output: Folder to write; must not exist.
         other_files: `source` of an import: its files are copied, but for those that tell of weights that changed.
+        scheduler: What the scheduler's file must say; of one that is copied all else stays. None leaves it as it is.
         dtype: Type of all weights; when empty, as the source's files have it, or as the parameters are stored.
         max_shard_bytes: Weights in one file where the source's division into files does not apply.
         progress: As for `import_pipeline`.
@@ -169,8 +171,18 @@ def export(
         sizes = [sum(file_size(header, Path(file)) for file, header in headers.items()) for headers in files]
         require_space(output, sum(sizes) + total_size(source, kept), "export")
         copy_files(source, kept, partial)
+        _write_scheduler(scheduler, partial / SCHEDULER_FILE)
         for part, headers, size in zip(parts, files, sizes, strict=True):
             _export_part(part, partial / part.folder, headers, progress(part.name, size))
+
+
+def _write_scheduler(wanted: Mapping[str, Any] | None, path: Path) -> None:
+    """Leaves a file as it is where it says the same."""
+    before = read_json(path) if path.is_file() else {}
+    if wanted is None or all(name in before and before[name] == value for name, value in wanted.items()):
+        return
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(before | dict(wanted), indent=2, sort_keys=True) + "\n")
 
 
 def _headers(part: Part, dtype: str, max_shard_bytes: int) -> dict[str, bytes]:
@@ -236,6 +248,7 @@ def _tensors(array: LazyArray, rules: Sequence[TensorRule]) -> Iterator[tuple[Te
 
 def _write_tensor(rule: TensorRule, array: np.ndarray, file: BinaryIO, place: StoredTensor) -> int:
     """Writes one tensor at its place and returns its size."""
+    require_finite(array, rule.source)
     tensor = cast(to_theirs(array, rule.layout, rule.kernel), place.dtype, rule.source)
     file.seek(place.offset)
     return file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)

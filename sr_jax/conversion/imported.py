@@ -15,7 +15,7 @@ from typing import Any
 from flax import traverse_util
 
 from sr_jax.conversion.components import CONFIG_FILE, read_json
-from sr_jax.conversion.parts import PartKind
+from sr_jax.conversion.parts import Identity, PartKind
 from sr_jax.conversion.rules import name_list
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
@@ -38,6 +38,8 @@ class ImportRecord:
         dtype: What the parameters were converted to; empty when they are as in the files.
         sha256: Of each weight file, by its path in the source.
         software_version: Version of this package.
+        identities: What a dataset must have been made with to go with the model, by the name of the part, also of parts
+            that were not imported; empty in an import from before that was written down.
     """
 
     source: str
@@ -46,6 +48,16 @@ class ImportRecord:
     dtype: str
     sha256: dict[str, str]
     software_version: str
+    identities: dict[str, Identity] = dataclasses.field(default_factory=dict)
+
+    def weight_hashes(self, name: str) -> list[str]:
+        """Those of an imported part, first as its parameters are kept; empty where they were not written down."""
+        return self.identities.get(name, {}).get("weight_hashes", []) if name in self.folders else []
+
+    def files_of(self, name: str) -> dict[str, str]:
+        """The SHA-256 of each weight file of an imported part, by its path in the source."""
+        prefix = f"{self.folders[name]}/"
+        return {file: digest for file, digest in self.sha256.items() if file.startswith(prefix)}
 
     def write(self, folder: Path) -> None:
         """Writes the record into an import's folder."""
@@ -66,9 +78,14 @@ def read_record(folder: Path) -> ImportRecord:
     if not is_imported(folder):
         raise UserError(f"{folder} holds no imported model: make one with python -m sr_jax.convert import")
     try:
-        return ImportRecord(**read_json(folder / RECORD_FILE))
+        record = ImportRecord(**read_json(folder / RECORD_FILE))
     except TypeError as error:
         raise UserError(f"{folder / RECORD_FILE} is of another version ({error}): import again") from error
+    for name, where in record.folders.items():
+        # Files are read and written there.
+        if Path(where).is_absolute() or ".." in Path(where).parts:
+            raise UserError(f"{folder / RECORD_FILE} has the {name} in {where!r}, outside of the model: import again")
+    return record
 
 
 def open_component(folder: Path, name: str, kinds: Mapping[str, PartKind]) -> tuple[Any, Params]:

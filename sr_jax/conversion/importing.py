@@ -1,7 +1,6 @@
 """Imports a diffusers folder: all weights into our layout, all other files as they are."""
 
 import dataclasses
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -12,19 +11,17 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 import sr_jax
-from sr_jax.conversion.components import Component, find_components, read_json
+from sr_jax.conversion.components import SCHEDULER_FILE, Component, find_components, read_json
+from sr_jax.conversion.identities import file_hashes, identities, weight_files
 from sr_jax.conversion.imported import HEADER_SUFFIX, SOURCE_FOLDER, STEP_FOLDER, ImportRecord
 from sr_jax.conversion.other_files import copy_files, files_below, other_files, total_size
 from sr_jax.conversion.output import partial_folder, require_outside, require_space
-from sr_jax.conversion.parts import PartKind
+from sr_jax.conversion.parts import DTYPES, PartKind
 from sr_jax.conversion.streaming import lazy_params
 from sr_jax.errors import UserError
 from sr_jax.parallel.stored import save_item
 
 _PLAN_FILE = "plan.json"
-_SCHEDULER_CONFIG = Path("scheduler") / "scheduler_config.json"
-DTYPES = ("float32", "bfloat16", "float16")
-"""What parameters can be converted to."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +32,13 @@ class Source:
         folder: The files.
         name: What the user called it: the folder or the hub name.
         revision: Commit of the hub's repository; empty for a folder.
+        published: SHA-256 of files by their path in `folder`, as the hub has it; empty for a folder.
     """
 
     folder: Path
     name: str
     revision: str = ""
+    published: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def import_pipeline(
@@ -79,7 +78,7 @@ def import_pipeline(
     partial = partial_folder(output)
     require_outside(output, source.folder)
     found = find_components(source.folder, kinds, components)
-    scheduler = source.folder / _SCHEDULER_CONFIG
+    scheduler = source.folder / SCHEDULER_FILE
     config = describe(
         {component.name: component.config for component in found},
         read_json(scheduler) if scheduler.is_file() else None,
@@ -96,12 +95,12 @@ def import_pipeline(
             item = partial / STEP_FOLDER / component.kind.item
             if not item.exists():
                 _import_component(component, item, dtype, progress(component.name, component.nbytes()))
+        _copy_source(source.folder, partial / SOURCE_FOLDER, found, kept)
+        _write_meta(source, partial, found, kinds, dtype, config)
     except UserError:
         # The same call would fail again.
         shutil.rmtree(partial)
         raise
-    _copy_source(source.folder, partial / SOURCE_FOLDER, found, kept)
-    _write_meta(source, partial, found, dtype, config)
     (partial / _PLAN_FILE).unlink()
     partial.replace(output)
     return unused
@@ -123,16 +122,8 @@ def _open_partial(partial: Path, source: Source, components: Sequence[Component]
 
 
 def _fingerprint(components: Sequence[Component]) -> dict[str, Any]:
-    stats = {name: path.stat() for component in components for name, path in _weight_files(component).items()}
+    stats = {name: path.stat() for component in components for name, path in weight_files(component).items()}
     return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
-
-
-def _weight_files(component: Component) -> dict[str, Path]:
-    """The component's weight files, by their path in the source."""
-    return {
-        (Path(component.folder) / file).as_posix(): component.weights.folder / file
-        for file in component.weights.headers
-    }
 
 
 def _import_component(component: Component, item: Path, dtype: str, on_bytes: Callable[[int], None]) -> None:
@@ -156,23 +147,27 @@ def _copy_source(source: Path, target: Path, components: Sequence[Component], ke
 
 
 def _write_meta(
-    source: Source, partial: Path, components: Sequence[Component], dtype: str, config: dict[str, Any]
+    source: Source,
+    partial: Path,
+    components: Sequence[Component],
+    kinds: Mapping[str, PartKind],
+    dtype: str,
+    config: dict[str, Any],
 ) -> None:
     """Writes the record, and what training and sampling ask of a workdir's checkpoint."""
+    sha256: dict[str, str] = {}
+    for component in components:
+        sha256 |= file_hashes(component, source.published, read=True)
     record = ImportRecord(
         source=source.name,
         revision=source.revision,
         folders={component.name: component.folder for component in components},
         dtype=dtype,
-        sha256={name: _sha256(path) for component in components for name, path in _weight_files(component).items()},
+        sha256=sha256,
         software_version=sr_jax.__version__,
+        identities=identities(source.folder, components, kinds, dtype, sha256, source.published),
     )
     meta = {"step": 0, "stage": "import", "config": config, "imported": dataclasses.asdict(record)}
     with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
         checkpointer.save((partial / STEP_FOLDER / "meta").absolute(), args=ocp.args.JsonSave(meta))
     record.write(partial)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

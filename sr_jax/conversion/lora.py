@@ -9,7 +9,7 @@ import orbax.checkpoint as ocp
 import safetensors.numpy
 
 from sr_jax.conversion.output import new_folder
-from sr_jax.conversion.rules import TensorRule, to_theirs
+from sr_jax.conversion.rules import TensorRule, require_finite, to_theirs
 from sr_jax.models.functional import Params
 from sr_jax.models.lora import LoraConfig, adapted_layers
 from sr_jax.parallel.stored import save_item
@@ -32,6 +32,9 @@ def lora_tensors(lora: Params, config: LoraConfig, rules: Sequence[TensorRule]) 
     Returns:
         `transformer.LAYER.lora_A.weight` `[rank, in]` and `transformer.LAYER.lora_B.weight` `[out, rank]`; of a
         convolution `[rank, in, kh, kw]` and `[out, rank, 1, 1]`.
+
+    Raises:
+        UserError: If a factor holds NaN, naming the layer.
     """
     layers = adapted_layers(lora)
     tensors = {}
@@ -39,6 +42,8 @@ def lora_tensors(lora: Params, config: LoraConfig, rules: Sequence[TensorRule]) 
         if rule.target[-1] == "kernel" and rule.target[:-1] in layers:
             a, b = (np.asarray(factor, np.float32) for factor in layers[rule.target[:-1]])
             name = f"transformer.{rule.source.removesuffix('.weight')}"
+            for factor in (a, b):
+                require_finite(factor, name)
             tensors[f"{name}.lora_A.weight"], tensors[f"{name}.lora_B.weight"] = _theirs(rule, a, config.scale * b)
     return tensors
 

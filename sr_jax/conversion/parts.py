@@ -2,12 +2,43 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from flax import nnx
 
-from sr_jax.models.functional import Functional
+from sr_jax.models.functional import Functional, Params
+
+DTYPES = ("float32", "bfloat16", "float16")
+"""What parameters can be converted to."""
+Identity = dict[str, Any]
+"""What a dataset's provenance must say of a part of a model that the dataset is to go with.
+
+`entry` is the path of the part's entry in a provenance: "codec" or "teachers.text". `weight_hashes` are those of its
+weights, first as an import has them, and then as other types of numbers; empty where they are not known. All else are
+fields of that entry.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class PartFiles:
+    """What is known of a part of a release when it is imported, or only lies beside what is.
+
+    Attributes:
+        config: Our configuration.
+        dtype: What its parameters are converted to; empty when they are as in the files.
+        params: From a type of number to its parameters as `LazyArray`; None where the weights are not there.
+        sha256: Of its weight files, by their path in the source; empty where they are not there.
+        source: Folder of the release.
+    """
+
+    config: Any
+    dtype: str
+    params: Callable[[str], Params] | None
+    sha256: Mapping[str, str]
+    source: Path
+
 
 DIFFUSERS_WEIGHTS = "diffusion_pytorch_model"
 """What diffusers calls weight files."""
@@ -24,6 +55,7 @@ class PartKind:
         weights: Name of its weight files, without number and ending.
         item: Its name in our checkpoints.
         aliases: Our name of each tensor that files may hold under another, too.
+        identify: What a dataset's provenance says of it, where a dataset depends on it.
     """
 
     class_name: str
@@ -32,6 +64,7 @@ class PartKind:
     weights: str
     item: str
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    identify: Callable[[PartFiles], Identity] | None = None
 
     def functional(self, config: Any) -> Functional:
         """Our module of this configuration; allocates nothing."""

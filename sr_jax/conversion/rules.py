@@ -63,6 +63,18 @@ def to_theirs(array: np.ndarray, layout: str, kernel: tuple[int, ...] = ()) -> n
     return array.transpose(np.argsort(_PERMUTATIONS[layout]))
 
 
+def require_finite(array: np.ndarray, name: str) -> None:
+    """Checks that a tensor holds numbers alone: with NaN in the weights videos are black, and losses NaN.
+
+    Raises:
+        UserError: If it holds NaN or infinity, naming the tensor.
+    """
+    # By the bits, which is quick for every type: all those of the exponent are set.
+    exponent = np.asarray(np.inf, array.dtype).view(f"u{array.dtype.itemsize}")
+    if (array.view(exponent.dtype) & exponent == exponent).any():
+        raise UserError(f"{name} holds values that are no finite numbers: the weights are damaged, take others")
+
+
 def cast(array: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
     """The array as another type of number, or itself where it is of that type.
 

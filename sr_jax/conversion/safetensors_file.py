@@ -5,14 +5,17 @@ because a file can then be written one tensor at a time, in any order.
 """
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
+from sr_jax.conversion.fields import shown
 from sr_jax.errors import UserError
 
 _LENGTH_BYTES = 8
@@ -78,15 +81,31 @@ def parse_header(header: bytes, path: Path) -> dict[str, StoredTensor]:
     try:
         entries = json.loads(header[_LENGTH_BYTES:])
         entries.pop("__metadata__", None)
-        tensors = {
-            name: StoredTensor(_DTYPES[entry["dtype"]], tuple(entry["shape"]), len(header) + entry["data_offsets"][0])
-            for name, entry in entries.items()
-        }
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        tensors = {name: _stored(entry, len(header)) for name, entry in entries.items()}
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise UserError(
-            f"{path} has a header that cannot be read ({error!r}): weights of {', '.join(_DTYPES)} are supported"
+            f"{path} has a header that cannot be read ({shown(error)}): weights of {', '.join(_DTYPES)} are supported"
         ) from error
-    return dict(sorted(tensors.items(), key=lambda item: item[1].offset))
+    tensors = dict(sorted(tensors.items(), key=lambda item: (item[1].offset, item[1].nbytes)))
+    for (name, tensor), (other, after) in itertools.pairwise(tensors.items()):
+        if tensor.offset + tensor.nbytes > after.offset:
+            raise UserError(f"{path} has {shown(name)} and {shown(other)} in one place: download it again")
+    return tensors
+
+
+def _stored(entry: Mapping[str, Any], start: int) -> StoredTensor:
+    """A tensor as an entry of the header has it.
+
+    Raises:
+        ValueError, TypeError, KeyError: If the entry is none.
+    """
+    shape, (begin, end) = entry["shape"], entry["data_offsets"]
+    if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
+        raise ValueError("a size or a place is no whole number")
+    tensor = StoredTensor(_DTYPES[entry["dtype"]], tuple(shape), start + begin)
+    if end - begin != tensor.nbytes:
+        raise ValueError(f"{tensor.nbytes} bytes are in {end - begin}")
+    return tensor
 
 
 def file_size(header: bytes, path: Path) -> int:

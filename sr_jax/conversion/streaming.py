@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from sr_jax.conversion.rules import TensorRule, cast, check_tensors, expected_shapes, to_ours
+from sr_jax.conversion.rules import TensorRule, cast, check_tensors, expected_shapes, require_finite, to_ours
 from sr_jax.conversion.weight_files import WeightFiles
 from sr_jax.models.functional import Params
 from sr_jax.parallel.lazy import Index, LazyArray
@@ -31,8 +31,8 @@ def lazy_params(
         on_bytes: Called with the size of each tensor that is read, whole or in part.
 
     Raises:
-        UserError: Naming every missing, unexpected and misshapen tensor; and when a part is read that has values too
-            large for `dtype`.
+        UserError: Naming every missing, unexpected and misshapen tensor; and when a part is read that has values that
+            are not finite, or too large for `dtype`.
     """
     check_tensors(rules, weights.shapes(), expected_shapes(rules, abstract))
     shapes = {path: leaf.shape for path, leaf in traverse_util.flatten_dict(abstract).items()}
@@ -55,7 +55,9 @@ def lazy_params(
 
     def map_part(rule: TensorRule, index: Index) -> np.ndarray:
         on_bytes(weights.tensors[rule.source][1].nbytes)
-        return cast(to_ours(weights.map(rule.source), rule.layout)[index], dtypes[rule.target], rule.source)
+        tensor = to_ours(weights.map(rule.source), rule.layout)[index]
+        require_finite(tensor, rule.source)
+        return cast(tensor, dtypes[rule.target], rule.source)
 
     lazy = {path: LazyArray(shapes[path], dtypes[path], functools.partial(read, path)) for path in by_target}
     return traverse_util.unflatten_dict(lazy)

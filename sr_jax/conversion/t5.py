@@ -1,14 +1,26 @@
 """The T5 v1.1 encoder of a CogVideoX folder (`text_encoder/`): its config and its tensors, to ours and back."""
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from sr_jax.conversion.fields import MOST_LAYERS, read_fields, require, shown
+from sr_jax.conversion.parts import DTYPES, Identity, PartFiles
 from sr_jax.conversion.rules import TensorRule
 from sr_jax.errors import UserError
 from sr_jax.models.t5 import T5Config
 
+NAME = "t5"
+"""What provenance calls this text teacher."""
+TOKENIZER = "tokenizer"
+"""Its tokenizer's folder in a release."""
+_HASH_LENGTH = 16
 _ACTIVATION = "gated-gelu"
+# What follows from that, and what makes no encoder.
+_FIXED = {"dense_act_fn": "gelu_new", "is_gated_act": True, "is_decoder": False}
+_WHAT = "the T5 encoder's config"
 _ATTENTION = "layer.0.SelfAttention"
 _FEED_FORWARD = "layer.1.DenseReluDense"
 
@@ -28,18 +40,21 @@ def config_from_diffusers(config_json: Mapping[str, Any]) -> T5Config:
     """Our config from `text_encoder/config.json` (transformers: `T5Config`).
 
     Raises:
-        UserError: If a size is missing, or the encoder is not of version 1.1 (original T5 has no gated GELU).
+        UserError: If a size is missing or none, or the encoder is not of version 1.1 (original T5 has no gated GELU).
     """
     activation = config_json.get("feed_forward_proj")
     if activation != _ACTIVATION:
         raise UserError(
-            f"the T5 encoder has feed_forward_proj {activation!r}: use a T5 v1.1, which has {_ACTIVATION!r}"
+            f"the T5 encoder has feed_forward_proj {shown(activation)}: use a T5 v1.1, which has {_ACTIVATION!r}"
         )
     names = [field.name for field in dataclasses.fields(T5Config)]
-    missing = [name for name in names if name not in config_json]
-    if missing:
-        raise UserError(f"the T5 encoder's config lacks {', '.join(missing)}: use the config.json of its weights")
-    return T5Config(**{name: config_json[name] for name in names})
+    # transformers keeps much beside that is for training and for decoders.
+    config = read_fields(config_json, T5Config, what=_WHAT, fixed=_FIXED, needed=names, others=True)
+    require(config.num_layers <= MOST_LAYERS, _WHAT, "num_layers", config.num_layers, f"at most {MOST_LAYERS}")
+    buckets, furthest = config.relative_attention_num_buckets, config.relative_attention_max_distance
+    require(buckets % 4 == 0, _WHAT, "relative_attention_num_buckets", buckets, "a multiple of 4")
+    require(furthest > buckets // 4, _WHAT, "relative_attention_max_distance", furthest, f"more than {buckets // 4}")
+    return config
 
 
 def config_to_diffusers(config: T5Config) -> dict[str, Any]:
@@ -55,6 +70,30 @@ def config_to_diffusers(config: T5Config) -> dict[str, Any]:
         # Version 1.1 has it so; transformers takes it for the sign of that version.
         "tie_word_embeddings": False,
     }
+
+
+def weight_hash(dtype: str, sha256: Mapping[str, str], tokenizer: Path) -> str:
+    """First 16 hex digits of the sha256 of what encoder and tokenizer come from.
+
+    Args:
+        dtype: That the weights are kept in; empty where it is that of their files.
+        sha256: Of the encoder's weight files, by their path in the release.
+        tokenizer: Folder of the tokenizer's files.
+    """
+    weights = [f"{name} {digest}" for name, digest in sha256.items()]
+    tokens = [
+        f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:_HASH_LENGTH]}" for path in tokenizer.iterdir()
+    ]
+    text = "\n".join([dtype, *sorted(weights), *sorted(tokens)])
+    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
+
+
+def identify(files: PartFiles) -> Identity:
+    """As a dataset's provenance has it, see `PartKind.identify`; with every type that the weights may be kept in."""
+    tokenizer, hashes = files.source / TOKENIZER, []
+    if files.sha256 and tokenizer.is_dir():
+        hashes = [weight_hash(dtype, files.sha256, tokenizer) for dtype in dict.fromkeys((files.dtype, "", *DTYPES))]
+    return {"entry": "teachers.text", "name": NAME, "weight_hashes": hashes}
 
 
 def rules(config: T5Config) -> list[TensorRule]:

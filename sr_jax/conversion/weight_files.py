@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sr_jax.conversion.fields import shown
 from sr_jax.conversion.safetensors_file import StoredTensor, map_tensor, parse_header, read_header
 from sr_jax.errors import UserError
 
@@ -15,6 +16,7 @@ from sr_jax.errors import UserError
 _WEIGHTS = re.compile(
     r".+\.(safetensors|bin|pt|pth|ckpt|msgpack|h5|onnx|onnx_data|gguf|index\.json|index\.[\w-]+\.json)"
 )
+_FILE_NAME = re.compile(r"[\w-][\w.-]*\.safetensors")
 _SHARD = r"-\d+-of-\d+"
 
 
@@ -82,9 +84,14 @@ def _weight_files(folder: Path, basename: str) -> list[str]:
             raise UserError(f"{folder} holds neither {single} nor {index.name}{_hint(folder, basename)}")
         return [single]
     try:
-        files = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise UserError(f"{index} cannot be read ({error!r}): download it again") from error
+        files = list(json.loads(index.read_text())["weight_map"].values())
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise UserError(f"{index} cannot be read ({shown(error)}): download it again") from error
+    for file in files:
+        # What an index names is read, and its name written to: nothing outside of the folder.
+        if not (isinstance(file, str) and _FILE_NAME.fullmatch(file)):
+            raise UserError(f"{index} names {shown(file)}, which is no file of that folder: download it again")
+    files = sorted(set(files))
     if (folder / single).is_file() and single not in files:
         # Not all that load such a folder take the same of the two.
         raise UserError(f"{folder} holds both {single} and {index.name}: remove the one that is left over")

@@ -2,13 +2,15 @@
 
 A prepared dataset is a folder DATA with the TFDS dataset `DATA/clip_records/1.0.0` in it. All its records have one
 shape; clips of several sizes are several datasets, `DATA/480x720/clip_records/1.0.0` and so on. These are written one
-after the other, beside `DATA/work`; `DATA/manifest.json` says that all are there.
+after the other, beside `DATA/work`; `DATA/manifest.json` says that all are there. What is added to a dataset later
+lies in `added/001/clip_records/1.0.0` beside its first records, and so on; nothing that is there is ever changed.
 """
 
 import base64
 import contextlib
 import dataclasses
 import io
+import itertools
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,14 +21,17 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Float
 
+from sr_jax.data.faces import FaceCount
 from sr_jax.data.fields import CORE_FIELDS
+from sr_jax.data.joined import joined
 from sr_jax.data.records import STRING_FIELDS, Provenance, RecordSpec
 from sr_jax.errors import UserError
 
 _NAME = "clip_records"
 _VERSION = "1.0.0"
 # Keys of the dataset's metadata.
-_PROVENANCE, _EMPTY_PROMPT, _AXES = "provenance", "empty_prompt", "axes"
+_PROVENANCE, _EMPTY_PROMPT, _AXES, _FACES = "provenance", "empty_prompt", "axes", "faces"
+_ADDED_FOLDER = "added"
 MANIFEST_FILE = "manifest.json"
 """Beside the datasets, once all of them are complete."""
 WORK_FOLDER = "work"
@@ -38,7 +43,7 @@ class ClipRecords(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     Attributes:
         spec: The arrays; their axes are stored in the dataset's metadata.
-        provenance: What made the records; stored there too.
+        provenance: What made the records; stored there too, as is how many of them have a face.
         empty_prompt: Embedding of the empty caption; stored there too, in float16.
         splits: For each split's name, its records: the arrays in float16, `STRING_FIELDS`, `fps` and
             `source_first_frame`. `clip_id` is unique in a split.
@@ -62,6 +67,7 @@ class ClipRecords(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             _PROVENANCE: provenance.to_json(),
             _EMPTY_PROMPT: _encode(empty_prompt),
             _AXES: dict(spec.fields),
+            _FACES: {},
         }
         self._splits = splits
         super().__init__(data_dir=data_dir, file_format="array_record")
@@ -86,11 +92,17 @@ class ClipRecords(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         del dl_manager
-        return {name: self._generate_examples(records) for name, records in self._splits.items()}
+        return {name: self._generate_examples(name, records) for name, records in self._splits.items()}
 
-    def _generate_examples(self, records: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, dict[str, Any]]]:
+    def _generate_examples(
+        self, split: str, records: Iterable[Mapping[str, Any]]
+    ) -> Iterable[tuple[str, dict[str, Any]]]:
+        faces = FaceCount()
         for record in records:
+            faces = faces.with_clip(record["face_mask"])
             yield record["clip_id"], dict(record)
+        # TFDS writes the metadata when all splits are written.
+        self.info.metadata[_FACES][split] = dataclasses.asdict(faces)
 
 
 def write_dataset(
@@ -137,6 +149,17 @@ def has_dataset(data_dir: Path | str) -> bool:
     return (_builder_dir(data_dir) / "dataset_info.json").is_file()
 
 
+def added_folder(data_dir: Path | str, number: int) -> Path:
+    """Where the records lie that are added to the dataset in `data_dir`, from 1: a data folder of its own."""
+    return Path(data_dir) / _ADDED_FOLDER / f"{number:03d}"
+
+
+def part_folders(data_dir: Path | str) -> list[Path]:
+    """The data folders of all records of one shape: `data_dir` itself, and what was added to it, in order."""
+    folders = [Path(data_dir), *sorted((Path(data_dir) / _ADDED_FOLDER).glob("[0-9]*"))]
+    return [folder for folder in folders if has_dataset(folder)]
+
+
 def dataset_folders(data_dir: Path | str) -> list[Path]:
     """The folders of one shape of records each: `data_dir` itself, or those in it when it holds several sizes.
 
@@ -144,9 +167,9 @@ def dataset_folders(data_dir: Path | str) -> list[Path]:
         UserError: When there is no dataset in `data_dir`, or those of several sizes are not all made yet.
     """
     data_dir = Path(data_dir)
-    if has_dataset(data_dir):
+    if part_folders(data_dir):
         return [data_dir]
-    folders = sorted(path for path in data_dir.glob("*x*") if has_dataset(path))
+    folders = sorted(path for path in data_dir.glob("*x*") if part_folders(path))
     if not folders:
         raise UserError(f"no dataset in {data_dir}: make one with `python -m sr_jax.prepare`")
     if (data_dir / WORK_FOLDER).exists() and not (data_dir / MANIFEST_FILE).exists():
@@ -182,14 +205,19 @@ def open_sizes(
     Raises:
         UserError: When there is no dataset in `data_dir`, or no such split or field.
     """
-    builders = {folder: _read_only_builder(folder) for folder in dataset_folders(data_dir)}
+    parts = {
+        folder: [_read_only_builder(part) for part in part_folders(folder)] for folder in dataset_folders(data_dir)
+    }
+    with_split = {
+        folder: [builder for builder in builders if split in builder.info.splits] for folder, builders in parts.items()
+    }
     sources = {
-        folder: _Records(folder, builder, split, fields)
-        for folder, builder in builders.items()
-        if split in builder.info.splits
+        folder: joined([_Records(folder, builder, split, fields) for builder in builders])
+        for folder, builders in with_split.items()
+        if builders
     }
     if not sources:
-        known = sorted({name for builder in builders.values() for name in builder.info.splits})
+        known = sorted({name for builders in parts.values() for builder in builders for name in builder.info.splits})
         raise UserError(f"the dataset in {data_dir} has no split {split!r}: it has {known}")
     return sources
 
@@ -230,7 +258,7 @@ def read_provenance(data_dir: Path | str) -> Provenance:
         UserError: When there is no dataset in `data_dir`, or its sizes were not made together.
     """
     folders = dataset_folders(data_dir)
-    made = [Provenance.from_json(_read_only_builder(folder).info.metadata[_PROVENANCE]) for folder in folders]
+    made = [Provenance.from_json(_info(folder).metadata[_PROVENANCE]) for folder in folders]
     if len(made) == 1:
         return made[0]
     sizes = [f"{item.clip.pop('height')}x{item.clip.pop('width')}" for item in made]
@@ -249,9 +277,25 @@ def count_clips(data_dir: Path | str, split: str) -> list[int]:
     return [len(source) for source in open_sizes(data_dir, split).values()]
 
 
+def read_faces(data_dir: Path | str) -> dict[str, FaceCount]:
+    """How many clips of each split have a face; {} for a dataset that was prepared before that was counted.
+
+    Raises:
+        UserError: When there is no dataset in `data_dir`.
+    """
+    counts: dict[str, FaceCount] = {}
+    for part in itertools.chain.from_iterable(map(part_folders, dataset_folders(data_dir))):
+        metadata = _read_only_builder(part).info.metadata
+        if _FACES not in metadata:
+            return {}
+        for split, count in metadata[_FACES].items():
+            counts[split] = counts.get(split, FaceCount()) + FaceCount(**count)
+    return counts
+
+
 def read_spec(folder: Path | str) -> RecordSpec:
     """The arrays of the records in one of `dataset_folders`."""
-    info = _read_only_builder(Path(folder)).info
+    info = _info(folder)
     # Datasets that were made before fields had axes have these, at most.
     axes = info.metadata.get(_AXES) or {name: axes for name, axes in CORE_FIELDS.items() if name in info.features}
     return RecordSpec.of(axes, {name: info.features[name].shape for name in axes})
@@ -263,7 +307,7 @@ def read_empty_prompt(data_dir: Path | str) -> Float[np.ndarray, "l d"]:
     Raises:
         UserError: When there is no dataset in `data_dir`, or it was prepared before datasets held this.
     """
-    info = _read_only_builder(dataset_folders(data_dir)[0]).info
+    info = _info(dataset_folders(data_dir)[0])
     if _EMPTY_PROMPT not in info.metadata:
         raise UserError(f"the dataset in {data_dir} lacks the embedding of the empty prompt: prepare it again")
     values = np.frombuffer(base64.b64decode(info.metadata[_EMPTY_PROMPT]), np.float16)
@@ -277,6 +321,11 @@ def _encode(embedding: Float[np.ndarray, "l d"]) -> str:
 
 def _builder_dir(data_dir: Path | str) -> Path:
     return Path(data_dir) / _NAME / _VERSION
+
+
+def _info(folder: Path | str) -> tfds.core.DatasetInfo:
+    """What the first records of a folder say of themselves, which holds for all of them."""
+    return _read_only_builder(part_folders(folder)[0]).info
 
 
 def _read_only_builder(folder: Path) -> Any:

@@ -91,8 +91,8 @@ class Provenance:
     """What made a dataset. Datasets of different provenance must not be mixed.
 
     Attributes:
-        codec: Name, weight hash, `scaling_factor`, `temporal_compression_ratio`, `spatial_compression_ratio` and
-            `latent_channels` of the video codec.
+        codec: Name, weight hash, `scaling_factor`, `image_condition_factor`, `temporal_compression_ratio`,
+            `spatial_compression_ratio` and `latent_channels` of the video codec.
         teachers: Name and weight hash (and settings) of each of "depth", "face_detector", "face_recogniser" and "text",
             and of every further teacher under the name that the config gives it.
         clip: `num_frames`, `fps`, `height` and `width` of a clip, `noisy_images` (K) and the `seed` of their noise; of
@@ -135,6 +135,9 @@ class Provenance:
         """
         here, there = (flatten_dict(dataclasses.asdict(item), sep=".") for item in (self, expected))
         passed_over = ["software_version"]
+        # What an older version did not write down; the hash of the weights counts it, too.
+        if not {"image_condition_factor"} <= self.codec.keys() & expected.codec.keys():
+            passed_over.append("codec.image_condition_factor")
         if "sizes" in expected.clip and set(self.sizes) <= set(expected.sizes):
             passed_over += ["clip.height", "clip.width", "clip.sizes"]
         further = self.teachers.keys() - expected.teachers.keys()

@@ -23,7 +23,7 @@ def load(section: Section) -> TextTeacher:
     return WordLlamaText(value(section, "num_tokens"))
 
 
-class WordLlamaText:
+class WordLlamaText(TextTeacher):
     """Token vectors of WordLlama (256 wide, Llama-2 vocabulary), read from the installed `wordllama` package.
 
     A small offline stand-in for T5. The vectors do not know their context, and the transformer gives text no
@@ -56,6 +56,11 @@ class WordLlamaText:
             # Divided by the root of 1 + 1/2, the variance of vector plus code.
             row[: len(ids)] = (self._table[ids] + self._positions[: len(ids)]) / np.sqrt(1.5)
         return output
+
+    def cut(self, prompt: str) -> str:
+        """The end of a caption that has no tokens, as `TextTeacher`."""
+        ids = self._tokenizer.encode(prompt, add_special_tokens=False).ids
+        return self._tokenizer.decode(ids[len(self._positions) :])
 
 
 def sinusoids(length: int, width: int) -> Float[np.ndarray, "l d"]:

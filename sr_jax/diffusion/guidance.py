@@ -15,7 +15,7 @@ DYNAMIC_GUIDANCE = ("none", "released", "cosine")
 
 
 def guidance_scales(
-    times: Shaped[np.ndarray, " n"], kind: str, scale: float, *, noise_time: float | int = 1000
+    times: Shaped[np.ndarray, " n"], kind: str, scale: float, *, noise_time: float | int
 ) -> Float[np.ndarray, " n"]:
     """Guidance scale at each step of a sampling run.
 
@@ -64,7 +64,9 @@ def classifier_free(
     def guided(zt: Array, times: Array, index: Array) -> Array:
         both = denoise(jnp.concatenate([zt, zt]), jnp.concatenate([times, times]), condition)
         without, wanted = jnp.split(both.astype(jnp.float32), 2)
-        return without + jnp.asarray(scales)[index] * (wanted - without)
+        # NaN, which does not pass unnoticed, where a step has no scale: by itself JAX takes the last one.
+        scale = jnp.asarray(scales).at[index].get(mode="fill", fill_value=jnp.nan)
+        return without + scale * (wanted - without)
 
     return guided
 

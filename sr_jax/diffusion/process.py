@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -42,6 +42,10 @@ class Process(Protocol):
     """The time of latents without noise."""
     noise_time: float
     """The time of pure noise, which no latents of training need have."""
+    sampler: str
+    """What to sample with where nobody says otherwise."""
+    constants: Mapping[str, Any]
+    """What noise and targets of training depend on, by name: a network goes with the constants it was trained with."""
 
     def sample_times(self, batch_size: int, key: jax.Array) -> Shaped[Array, "{batch_size}"]:
         """The times of a batch of training."""
@@ -70,7 +74,7 @@ class Process(Protocol):
         ...
 
     def steps(self, sampler: str, num_inference_steps: int) -> Steps:
-        """The steps of a sampler.
+        """The steps of a sampler; of the process's own where the name is empty.
 
         Raises:
             UserError: For an unknown sampler or an impossible number of steps.

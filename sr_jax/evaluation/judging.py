@@ -14,7 +14,9 @@ from sr_jax.alignment.structure import structure_network
 from sr_jax.backbones import load_codec
 from sr_jax.checkpoints.networks import structure_backbone_of
 from sr_jax.checkpoints.reading import open_params
+from sr_jax.configs.evaluate import KEYS
 from sr_jax.data.clips import read_index
+from sr_jax.declared.checking import check
 from sr_jax.errors import UserError
 from sr_jax.evaluation.judges import Judges, depth_reader
 from sr_jax.evaluation.metrics.base import Clip, ClipMetric, SetMetric, build_metrics, describe
@@ -67,11 +69,11 @@ def evaluate(
         step: Which checkpoint of the structure judge; the newest when None.
 
     Raises:
-        UserError: For an output that cannot be written, and as `build_metrics`, `load_judges` and `judge_folder`.
+        UserError: For a config that is not as it is declared, an output that cannot be written, and as
+            `build_metrics`, `load_judges` and `judge_folder`.
     """
     # First what takes no time.
-    if config.batch_size < 1:
-        raise UserError(f"config.batch_size is {config.batch_size}: it must be at least 1")
+    check(KEYS, config)
     if output.suffix != ".json" or output.is_dir():
         raise UserError(f"--output {output} must be a file that ends in .json")
     read_settings(generated)

@@ -19,16 +19,19 @@ from sr_jax.backbones.base import ClipSize
 from sr_jax.backbones.codec import VideoCodec
 from sr_jax.backbones.releases import family_of
 from sr_jax.checkpoints.networks import backbone_of
+from sr_jax.checkpoints.pairs import SPACING, require_loaded, sampling_schedule
 from sr_jax.checkpoints.transformers import load_transformer
+from sr_jax.configs.sample import KEYS
 from sr_jax.conversion.imported import is_imported
 from sr_jax.data.builder import open_dataset, read_provenance
 from sr_jax.data.pipeline import eval_examples
 from sr_jax.data.records import Provenance
+from sr_jax.declared.checking import check
 from sr_jax.errors import UserError
+from sr_jax.generation.finite import require_finite_latents, require_finite_video
 from sr_jax.generation.pipeline import ImageToVideo, fit_transformer, make_pipeline, sampling_settings
 from sr_jax.generation.sampler import clip_key
 from sr_jax.media.video import write_video
-from sr_jax.models.precision import storage_type
 from sr_jax.outputs import replacing, write_text
 from sr_jax.teachers.base import TextTeacher
 from sr_jax.teachers.registry import load_text_teacher
@@ -70,12 +73,18 @@ class Generator:
             clip_ids: Name of each clip, which its noise follows from.
             images: Clean latents of the first frames.
             texts: Embeddings of the prompts.
+
+        Raises:
+            UserError: When the latents of a clip hold NaN.
         """
         missing = self.batch_size - len(clip_ids)
         images, texts = (np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) for rows in (images, texts))
         keys = [clip_key(self.seed, clip_id) for clip_id in clip_ids]
         keys = jnp.stack(keys + keys[-1:] * missing)
-        return np.asarray(self.pipeline.sample(keys, jnp.asarray(images), jnp.asarray(texts)))[: len(clip_ids)]
+        latents = np.asarray(self.pipeline.sample(keys, jnp.asarray(images), jnp.asarray(texts)))[: len(clip_ids)]
+        for clip_id, clip in zip(clip_ids, latents, strict=True):
+            require_finite_latents(clip, clip_id)
+        return latents
 
     def require_fitting(self, data_dir: Path) -> None:
         """Checks that a dataset is of the kind that the checkpoint was trained on.
@@ -113,16 +122,20 @@ def load_generator(
             size that does not fit, or a dataset that is missing.
     """
     # First what takes no time.
-    settings = sampling_settings(config)
     _check(config, checkpoint)
+    settings = sampling_settings(config)
     data = None if data_dir is None else read_provenance(data_dir)
     params, meta = load_transformer(checkpoint, step=step)
-    trained = meta["config"]
+    trained = meta["config"] | {"schedule": sampling_schedule(checkpoint, meta, config.timestep_spacing)}
     provenance = None if meta["stage"] == "import" else Provenance.from_json(json.dumps(meta["provenance"]))
     codec, backbone = load_codec(_with_path(config.codec, checkpoint)), backbone_of(trained)
-    if provenance is not None:
+    if provenance is None:
+        require_loaded("codec", codec, meta, checkpoint)
+    else:
         _require_same("codec", codec, provenance.codec, checkpoint)
-    backbone.process(trained["schedule"]).steps(settings.sampler, settings.num_inference_steps)
+    process = backbone.process(trained["schedule"])
+    process.steps(settings.sampler, settings.num_inference_steps)
+    settings = dataclasses.replace(settings, sampler=settings.sampler or process.sampler)
     size = backbone.clip_size(codec.spatial_compression_ratio)
     for made in filter(None, (provenance, data)):
         size = _size_of(made, size)
@@ -130,30 +143,25 @@ def load_generator(
     # Of all that is loaded, text teachers are the largest.
     fit_transformer(params, backbone, codec, size, config.position_table)
     text = load_text_teacher(_with_path(config.text, checkpoint))
-    if provenance is not None:
+    if provenance is None:
+        require_loaded("text", text, meta, checkpoint)
+    else:
         _require_same("text", text, provenance.teachers["text"], checkpoint)
     pipeline = make_pipeline(config, params, trained, codec, text, size)
     made_by = {"checkpoint": str(checkpoint), "stage": meta["stage"], "step": meta["step"], "seed": config.seed}
     made_by |= dataclasses.asdict(settings) | {"frozen": _supervisors(trained)}
     made_by |= {"clip": size._asdict(), "position_table": config.position_table}
     made_by["dtype"] = config.dtype or trained["dtype"]
+    if SPACING in trained["schedule"]:
+        made_by[SPACING] = trained["schedule"][SPACING]
     # What is in the codec's files is checked by its hash.
     made_by["codec"] = {name: value for name, value in config.codec.items() if name != "path"}
     return Generator(pipeline, provenance, made_by, config.seed, config.batch_size)
 
 
 def _check(config: ml_collections.ConfigDict, checkpoint: Path) -> None:
-    """Checks what `load_generator` alone reads of a config."""
-    if config.batch_size < 1:
-        raise UserError(f"config.batch_size is {config.batch_size}: it must be at least 1")
-    for name in _SIZES:
-        if config.clip[name] < 0:
-            raise UserError(
-                f"config.clip.{name} is {config.clip[name]}: give 0 to have it as the checkpoint was trained"
-            )
-    for kind in ("codec", "text"):
-        if "dtype" in config[kind]:
-            storage_type(f"{kind}.dtype", config[kind].dtype)
+    """Checks a config before anything is loaded."""
+    check(KEYS, config)
     if is_imported(checkpoint):
         name, family = config.codec.get("name"), family_of(checkpoint)[0]
         if name != family and config.codec.get("path") == "":
@@ -190,7 +198,7 @@ def generate_split(generator: Generator, data_dir: Path, split: str, output: Pat
 
     Raises:
         UserError: When the dataset was made otherwise than the one that the checkpoint was trained on, or `output`
-            holds clips made with other settings.
+            holds clips made with other settings; when what is generated holds NaN.
     """
     generator.require_fitting(data_dir)
     _claim(output, generator.made_by | _hashes(generator) | {"data": str(data_dir), "split": split})
@@ -245,8 +253,8 @@ def _claim(output: Path, made_by: dict[str, Any]) -> None:
     path = output / SETTINGS_FILE
     if path.is_file():
         before = json.loads(path.read_text())
-        # Folders that were begun before hashes were kept lack them.
-        for name in sorted(before.keys() | (made_by.keys() - {CODEC_HASH, FACES_HASH})):
+        # Folders that were begun before these were kept lack them.
+        for name in sorted(before.keys() | (made_by.keys() - {CODEC_HASH, FACES_HASH, SPACING})):
             if before.get(name) != made_by.get(name):
                 raise UserError(
                     f"{output} holds clips made with {name}={before.get(name)!r}, now it is {made_by.get(name)!r}: "
@@ -270,9 +278,11 @@ def _missing(examples: Iterable[dict[str, Any]], output: Path, bar: tqdm.tqdm) -
 
 def _write_clip(path: Path, latents: Float[np.ndarray, "t h w c"], codec: VideoCodec, fps: float) -> None:
     """Latents first: a clip whose mp4 is there is complete."""
+    video = codec.decode_to_host(latents[None])[0]
+    require_finite_video(video, path.stem)
     with replacing(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
         np.savez(file, latents=latents.astype(np.float16))
-    write_video(path, codec.decode_to_host(latents[None])[0], fps)
+    write_video(path, video, fps)
 
 
 def _with_path(section: ml_collections.ConfigDict, checkpoint: Path) -> dict[str, Any]:

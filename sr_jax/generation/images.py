@@ -1,53 +1,10 @@
-"""The picture that a clip starts from: read, made RGB, and made to fit."""
-
-from pathlib import Path
+"""Making the picture that a clip starts from fit."""
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
-from sr_jax.errors import UserError
 from sr_jax.media.video import resize_and_crop
-
-_WANTED = "give uint8 RGB pixels [height, width, 3] or a PIL image"
-
-
-def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """Reads an image file as RGB (diffusers: `load_image`); see `rgb_pixels`.
-
-    Raises:
-        UserError: When the file is missing or is no image.
-    """
-    if not path.is_file():
-        raise UserError(f"no image file {path}")
-    try:
-        with Image.open(path) as picture:
-            return rgb_pixels(picture)
-    except UserError:
-        raise
-    # A file of another kind, one that is damaged and one that is too large arrive as different built-in exceptions.
-    except Exception as error:
-        raise UserError(f"{path} is not an image that can be read ({error}): give a PNG or a JPEG file") from error
-
-
-def rgb_pixels(picture: np.ndarray | Image.Image) -> UInt8[np.ndarray, "y x 3"]:
-    """The pixels of a picture; a PIL image is turned upright as its EXIF data says, and becomes RGB without alpha.
-
-    Greys of 16 bits are scaled to 8, where PIL would clip them.
-
-    Args:
-        picture: A PIL image, or uint8 RGB pixels, which are returned as they are.
-
-    Raises:
-        UserError: When it is something else, or a PIL image of numbers without a known range.
-    """
-    if isinstance(picture, Image.Image):
-        return _converted(ImageOps.exif_transpose(picture))
-    if not isinstance(picture, np.ndarray):
-        raise UserError(f"the image is a {type(picture).__name__}: {_WANTED}")
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-        raise UserError(f"the image is an array {list(picture.shape)} of {picture.dtype}: {_WANTED}")
-    return picture
 
 
 def fit_image(
@@ -58,14 +15,6 @@ def fit_image(
     "stretch" changes its aspect, as diffusers' pipelines do (`VaeImageProcessor`, Lanczos).
     """
     return FITS[how](image, height, width)
-
-
-def _converted(picture: Image.Image) -> np.ndarray:
-    if picture.mode.startswith("I;16"):
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    if picture.mode in ("I", "F"):
-        raise UserError(f"the image has the PIL mode {picture.mode}, whose range is not known: convert it to RGB first")
-    return np.array(picture.convert("RGB"))
 
 
 def _crop(image: np.ndarray, height: int, width: int) -> np.ndarray:

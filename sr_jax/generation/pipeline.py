@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 from typing import Any
 
 import jax
@@ -15,8 +16,10 @@ from sr_jax.backbones.base import POSITION_TABLES, Backbone, ClipSize, padded_si
 from sr_jax.backbones.codec import VideoCodec
 from sr_jax.checkpoints.networks import backbone_of, transformer_network
 from sr_jax.errors import UserError
-from sr_jax.generation.images import FITS, fit_image, rgb_pixels
+from sr_jax.generation.finite import require_finite_latents, require_finite_video
+from sr_jax.generation.images import FITS, fit_image
 from sr_jax.generation.sampler import Sampler, SamplingSettings, clip_key, make_sampler
+from sr_jax.media.images import rgb_pixels
 from sr_jax.media.video import to_unit_range
 from sr_jax.models.functional import Params
 from sr_jax.models.precision import storage_type
@@ -25,6 +28,7 @@ from sr_jax.teachers.base import TextTeacher
 
 # `fold_in` of this makes the key of the image's latents from the key of a clip, which `split` turns into the others.
 _IMAGE_KEY = 2
+_THIS = "this clip"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,17 +63,23 @@ class ImageToVideo:
             The video, about in [-1, 1] (`sr_jax.media.video` writes it).
 
         Raises:
-            UserError: When the image or the prompt is something else.
+            UserError: When the image or the prompt is something else; when what is made holds NaN.
         """
         _require_one_prompt(prompt)
-        return self.codec.decode_to_host(self.latents(image, prompt, clip_key(seed, prompt))[None])[0]
+        video = self.codec.decode_to_host(self.latents(image, prompt, clip_key(seed, prompt))[None])[0]
+        require_finite_video(video, _THIS)
+        return video
 
     def latents(self, image: np.ndarray | Image.Image, prompt: str, key: Key[Array, ""]) -> Float[Array, "t h w c"]:
-        """The scaled latents of a video, all noise from `key`; image and prompt as for the video."""
+        """The scaled latents of a video, all noise from `key`; image, prompt and errors as for the video."""
         _require_one_prompt(prompt)
+        if lost := self.text.cut(prompt):
+            logging.warning("the prompt has more tokens than the model takes: %r at its end is not read", lost)
         pixels = to_unit_range(fit_image(rgb_pixels(image), self.clip.height, self.clip.width, self.image_fit))
         image_latents = self.codec.encode_image(jnp.asarray(pixels[None]), jax.random.fold_in(key, _IMAGE_KEY))
-        return self.sample(key[None], image_latents, jnp.asarray(self.text([prompt])))[0]
+        latents = self.sample(key[None], image_latents, jnp.asarray(self.text([prompt])))[0]
+        require_finite_latents(latents, _THIS)
+        return latents
 
     def sample(
         self, keys: Key[Array, " b"], image_latents: Float[Array, "b 1 h w c"], texts: Float[Array, "b l d"]

@@ -20,7 +20,7 @@ class SamplingSettings:
     """How to sample.
 
     Attributes:
-        sampler: One of the process's: "ddim" or "dpm" of CogVideoX.
+        sampler: One of the process's: "ddim" or "dpm" of CogVideoX; empty: the process's own.
         num_inference_steps: Steps of the sampler.
         guidance_scale: Strength of classifier-free guidance; 1 or less is none, dynamic or not.
         dynamic_guidance: "none", "released" or "cosine" (see `diffusion.guidance.guidance_scales`).

@@ -1,4 +1,4 @@
-"""The shots of a video: between its cuts, by PySceneDetect, and between gaps in its times."""
+"""The shots of a video: between its cuts (PySceneDetect), gaps in its times and seams where recordings are joined."""
 
 import dataclasses
 import itertools
@@ -6,7 +6,7 @@ import itertools
 import cv2
 import numpy as np
 from jaxtyping import Float
-from scenedetect import FrameTimecode
+from scenedetect import FrameTimecode, SceneDetector
 from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
 from sr_jax.errors import UserError
@@ -49,27 +49,27 @@ class ShotFinder:
     """Looks at the pictures of one video in order; see `decoding.scan_video`."""
 
     def __init__(self, options: ShotOptions):
-        self._least_seconds = options.least_seconds
-        self._detector = None
-        if options.name != "none":
-            detector, usual = _DETECTORS[options.name]
-            self._detector = detector(options.threshold or usual, min_scene_len=0)
+        self._options, self._detector = options, None
         self._count = 0
         self._cuts: list[int] = []
 
     def __call__(self, picture: Picture) -> None:
         """Looks at the next picture."""
+        if not picture.follows:
+            self._cuts.append(self._count)
+            # Frames of different sizes cannot be compared, nor those of two recordings need to be.
+            self._detector = _detector(self._options)
         if self._detector is not None:
             place = FrameTimecode(self._count, fps=_ANY_RATE)
             pixels = cv2.cvtColor(picture.small(_SIDE), cv2.COLOR_RGB2BGR)
             self._cuts += [cut.frame_num for cut in self._detector.process_frame(place, pixels)]
-            self._count += 1
+        self._count += 1
 
     def shots(self, times: Float[np.ndarray, " f"]) -> list[tuple[int, int]]:
         """First frame and the frame after the last one of each shot, once all pictures have been looked at.
 
-        A shot crosses neither a cut nor a gap in the times. Those shorter than `least_seconds` are left out; a video
-        without cuts and gaps is one shot however short it is.
+        A shot crosses neither a cut nor a gap in the times, and all its frames have one size. Those shorter than
+        `least_seconds` are left out; a video without cuts and gaps is one shot however short it is.
 
         Args:
             times: When each frame of the video is shown, in seconds.
@@ -81,4 +81,15 @@ class ShotFinder:
             return pieces
         # The last frame of a piece is shown as long as most are: it may stand before a gap or at the end.
         usual = np.median(waits)
-        return [(first, end) for first, end in pieces if times[end - 1] - times[first] + usual >= self._least_seconds]
+        return [
+            (first, end)
+            for first, end in pieces
+            if times[end - 1] - times[first] + usual >= self._options.least_seconds
+        ]
+
+
+def _detector(options: ShotOptions) -> SceneDetector | None:
+    if options.name == "none":
+        return None
+    detector, usual = _DETECTORS[options.name]
+    return detector(options.threshold or usual, min_scene_len=0)

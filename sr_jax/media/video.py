@@ -9,6 +9,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from jaxtyping import Float, Int, Shaped, UInt8
 
+from sr_jax.errors import UserError
 from sr_jax.media.decoding import open_video
 from sr_jax.outputs import replacing
 
@@ -22,10 +23,18 @@ def read_video(path: Path) -> tuple[UInt8[np.ndarray, "f h w 3"], float]:
     The whole video is held in memory: for short clips.
 
     Raises:
-        UserError: As `decoding.open_video`.
+        UserError: As `decoding.open_video`, and for a video whose frames are not all of one size.
     """
     with open_video(path) as video:
-        return np.stack([picture.pixels() for picture in video.pictures]), video.fps
+        frames = []
+        for picture in video.pictures:
+            if (picture.height, picture.width) != (video.height, video.width):
+                raise UserError(
+                    f"{path} changes from {video.height}x{video.width} to {picture.height}x{picture.width} pixels at "
+                    f"{picture.seconds:.1f} seconds: cut it there"
+                )
+            frames.append(picture.pixels())
+        return np.stack(frames), video.fps
 
 
 def clip_indices(

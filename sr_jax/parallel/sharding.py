@@ -2,11 +2,15 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from sr_jax.errors import UserError
+from sr_jax.parallel.mesh import AXES
 
 LAYERS = "layers"
 """Logical name of the stacked axis that scanned blocks have in front of their own axes."""
@@ -40,6 +44,24 @@ class ShardingRules:
     norm: MeshAxes = None
     embedding: MeshAxes = None
     lora_rank: MeshAxes = None
+
+    @classmethod
+    def of(cls, changes: Mapping[str, Any]) -> "ShardingRules":
+        """The usual rules, but for those that a config changes.
+
+        Raises:
+            UserError: For a name that is no field of the rules, or what is no axis of the mesh.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        for name, wanted in changes.items():
+            if name not in names:
+                raise UserError(f"config.sharding names {name!r}: choose among {', '.join(names)}")
+            axes = (wanted,) if isinstance(wanted, str) else () if wanted is None else wanted
+            if not isinstance(axes, tuple) or not set(axes) <= set(AXES):
+                raise UserError(
+                    f"config.sharding.{name} is {wanted!r}: name axes of the mesh, {', '.join(AXES)}, or None"
+                )
+        return cls(**changes)
 
     def spec(self, logical_axes: tuple[str, ...], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
         """The partition of one parameter; mesh axes of size 1 split nothing and are left out.

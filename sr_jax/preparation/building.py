@@ -48,12 +48,14 @@ def make_preparation(config: ml_collections.ConfigDict, source: Path, output: Pa
     for name in _CORE_TEACHERS:
         if name in further:
             raise UserError(f"config.features.{name} has the name of another section: give the teacher another one")
-    captions = CaptionTable.read(config.captions, source)
-    files = find_videos(source, captions.files, ("depth", *further))
+    table = CaptionTable.read(config.captions, source)
+    files = find_videos(source, table.files, ("depth", *further), frame_folders=config.clip.frames_fps > 0)
+    captions = table.match(source, [file.path for file in files if file.claims_video])
     if strict:
         for file in files:
             if file.problem and file.claims_video:
                 raise UserError(file.problem)
+        table.require_all_used(captions)
     depth, colours = load_depth_teacher(config.depth.to_dict()), depth_colours(config.depth)
     faces = load_face_teacher(config.faces.to_dict())
     codec, text = load_codec(config.codec.to_dict()), load_text_teacher(config.text.to_dict())
@@ -67,7 +69,7 @@ def make_preparation(config: ml_collections.ConfigDict, source: Path, output: Pa
     sizes = (Size(clip.height, clip.width), *(Size(*size) for size in clip.more_sizes))
     person = PersonOptions(**config.person)
     planner = Planner(
-        clip=ClipOptions(clip.num_frames, clip.fps, clip.stride, sizes),
+        clip=ClipOptions(clip.num_frames, clip.fps, clip.stride, sizes, clip.frames_fps),
         shots=ShotOptions(**config.shots),
         person=person,
         drop=DropOptions(**config.drop),
@@ -76,6 +78,7 @@ def make_preparation(config: ml_collections.ConfigDict, source: Path, output: Pa
         captions=captions,
         default_prompt=config.default_prompt,
         strict=strict,
+        cut=text.cut,
     )
     extractors = {
         size: FeatureExtractor(
@@ -101,4 +104,6 @@ def make_preparation(config: ml_collections.ConfigDict, source: Path, output: Pa
         fps=clip.fps,
         batch_size=config.batch_size,
         keep_clips=config.keep_clips,
+        table=table.path,
+        unused_captions=captions.unused,
     )

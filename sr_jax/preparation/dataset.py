@@ -8,6 +8,7 @@ What a prepared folder holds:
     preview.html            a look at some clips
     clips/<split>/          the clips' own pixels and depth, and index.jsonl: the reference for evaluation (optional)
     clip_records/1.0.0/     the TFDS dataset
+    added/001/              the same of the videos that were added to it first, and so on; see `adding`
     work/                   while the preparation runs, see `work`; removed at its end
 
 With clips of several sizes, the last but one are in a folder for each size: 480x720/clip_records and so on. Batches are
@@ -60,6 +61,9 @@ class Preparation:
         fps: Frames a second of a clip.
         batch_size: Clips in one call of an extractor, and files in a group.
         keep_clips: Keep the clips' pixels and depth, as reference for evaluation.
+        table: The table of captions, for messages.
+        unused_captions: One line for each of its rows that names no video.
+        addition: To a dataset that is there already, the number of the addition; 0 for its first videos.
 
     Raises:
         UserError: When `batch_size` is not positive.
@@ -75,6 +79,9 @@ class Preparation:
     fps: float
     batch_size: int
     keep_clips: bool
+    table: Path | None = None
+    unused_captions: tuple[str, ...] = ()
+    addition: int = 0
 
     def __post_init__(self):
         if self.batch_size < 1:
@@ -98,6 +105,7 @@ class Preparation:
             {str(size): extractor.provenance for size, extractor in self.extractors.items()},
             {**self.planner.settings, **own},
             tuple(f"{file.split}/{file.name}" for file in self.files),
+            self.addition,
         )
 
     def folder(self, size: Size) -> Path:

@@ -74,6 +74,7 @@ class FeatureExtractor:
                 "name": codec.name,
                 "weight_hash": codec.weight_hash,
                 "scaling_factor": float(codec.scaling_factor),
+                "image_condition_factor": float(codec.image_condition_factor),
                 "temporal_compression_ratio": codec.temporal_compression_ratio,
                 "spatial_compression_ratio": codec.spatial_compression_ratio,
                 "latent_channels": codec.latent_channels,

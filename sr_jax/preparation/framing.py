@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
+from sr_jax.errors import UserError
 from sr_jax.preparation.people import Look, PersonOptions, motion_between
 
 # The part of the looks in which a person, or more than one, must be seen to count for a clip.
 _MOST_LOOKS = 0.5
+# Rates are rounded: 29.97 frames a second are 30.
+_RATE_TOLERANCE = 0.01
 # Places of a person that are more extreme than these percentiles over a clip may be cut off.
 _USUAL = (10, 90)
 
@@ -43,15 +47,41 @@ class DropOptions:
         no_person: Drop clips in most of which no person is found.
         several_people: Drop clips in most of which more than one person is found.
         least_motion: Drop clips in which less moves, in picture heights a second; 0 keeps all.
+        least_side: Drop clips of videos whose shorter side has fewer pixels; 0 keeps all.
+        least_fps: Drop clips of which their video shows fewer frames a second, to a hundredth; 0 keeps all.
     """
 
     no_person: bool = False
     several_people: bool = False
     least_motion: float = 0.0
+    least_side: int = 0
+    least_fps: float = 0.0
+
+    def __post_init__(self):
+        for name in ("least_motion", "least_side", "least_fps"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"drop.{name} is {getattr(self, name):g}: it must be positive, or 0 to keep all clips")
+
+
+def poor_source(height: int, width: int, times: Float[np.ndarray, " n"], options: DropOptions) -> str | None:
+    """Why the part of a video that a clip is cut from is too poor, or None.
+
+    Args:
+        height: Pixels of the video's frames.
+        width: Likewise.
+        times: When the frames of the video that the clip is made of are shown, in seconds, each once.
+        options: What is not wanted.
+    """
+    if min(height, width) < options.least_side:
+        return "too few pixels"
+    # Of one frame no rate is known.
+    if len(times) > 1 and (len(times) - 1) / (times[-1] - times[0]) < options.least_fps * (1 - _RATE_TOLERANCE):
+        return "too few frames a second"
+    return None
 
 
 def drop_reason(looks: Sequence[Look], options: DropOptions) -> str | None:
-    """Why a clip is not wanted, or None.
+    """Why what a clip shows is not wanted, or None.
 
     Args:
         looks: Those inside the clip, in order.

@@ -1,6 +1,7 @@
 """The files a user hands in: finding the videos, and what lies beside each."""
 
 import dataclasses
+import difflib
 import hashlib
 import json
 import mimetypes
@@ -11,14 +12,18 @@ from typing import Any
 
 from sr_jax.errors import UserError
 from sr_jax.media.decoding import is_video
-from sr_jax.preparation.captions import CaptionTable
+from sr_jax.media.frame_folders import is_frame_folder
+from sr_jax.preparation.captions import Captions
+from sr_jax.preparation.text_files import files_of, has_suffix, read_text
 from sr_jax.teachers.beside import described_stem, files_beside
 
 SPLITS = ("train", "test")
 # What may lie beside a video besides what teachers read: its caption and its labels.
 _CAPTION, _LABELS = ".txt", ".json"
-# UTF-8, with the byte order mark that some editors put first, or without.
-_ENCODING = "utf-8-sig"
+FROM_FILE, FROM_TABLE, FROM_DEFAULT = "beside the video", "in the table", "config.default_prompt"
+"""Where a caption comes from."""
+INSTEAD_OF_TABLE = f"{FROM_FILE}, where the table has another one"
+"""Likewise: a file beside a video counts more."""
 # A file is told from another of the same size by this much of its beginning and of its end.
 _COMPARED_BYTES = 1 << 20
 # A clip's name becomes a file's name, which has at most 255 bytes.
@@ -30,7 +35,7 @@ class FoundFile:
     """A file of the input that is a video, or that cannot be one.
 
     Attributes:
-        path: The file.
+        path: The file, or a folder of frames.
         split: "train" or "test"; "" for a file that lies beside these folders.
         name: Path below the split's folder without suffix, with "__" for "/"; unique in its split, if it has no
             problem.
@@ -55,6 +60,7 @@ class Source:
         name: See `FoundFile`.
         prompt: The caption.
         labels: What the `.json` file beside the video says; kept for evaluation, never read by training.
+        prompt_from: Where the caption comes from, such as `FROM_FILE`.
     """
 
     path: Path
@@ -62,10 +68,14 @@ class Source:
     name: str
     prompt: str
     labels: dict[str, Any]
+    prompt_from: str = ""
 
 
 def find_videos(
-    folder: Path, ignored: frozenset[Path] = frozenset(), teachers: Collection[str] = ("depth",)
+    folder: Path,
+    ignored: frozenset[Path] = frozenset(),
+    teachers: Collection[str] = ("depth",),
+    frame_folders: bool = False,
 ) -> list[FoundFile]:
     """Every video in a folder, at any depth, in order of split and name, and every file that cannot be used.
 
@@ -77,6 +87,7 @@ def find_videos(
         folder: Where to look.
         ignored: Files that belong to no video, which are passed over.
         teachers: Names of the teachers that may read something beside videos; see `teachers.beside`.
+        frame_folders: Whether a folder of nothing but pictures is a video.
 
     Raises:
         UserError: When the folder is missing, or a split has nothing that claims to be a video.
@@ -86,32 +97,35 @@ def find_videos(
     split_folders = {name: folder / name for name in SPLITS if (folder / name).is_dir()}
     found = []
     for split, root in (split_folders or {"train": folder}).items():
-        files = list(_files(split, root, root, _PassedOver(ignored, teachers)))
+        files = list(_files(split, root, root, _PassedOver(ignored, teachers, frame_folders)))
         if not any(file.claims_video for file in files):
             raise UserError(f"no video in {root}")
         found += _without_namesakes(sorted(files, key=lambda file: (file.name, file.path)))
     return found + (_beside(folder, split_folders, ignored, teachers) if split_folders else [])
 
 
-def read_source(file: FoundFile, captions: CaptionTable, default_prompt: str) -> Source:
+def read_source(file: FoundFile, captions: Captions, default_prompt: str) -> Source:
     """Reads what lies beside a video.
 
     Args:
-        file: The video. `<stem>.txt` beside it holds the caption, `<stem>.json` the labels.
+        file: The video. `<stem>.txt` beside it holds the caption, `<stem>.json` the labels; either may also be called
+            after the whole name of the video (`a.mp4.txt`), and its suffix be written in upper case.
         captions: Captions of videos without a caption file.
         default_prompt: The caption of a video without any; with "" such a video is an error.
 
     Raises:
-        UserError: When its caption or labels are missing or malformed.
+        UserError: When its caption or labels are missing or malformed, or there are two of them that differ.
     """
-    return Source(file.path, file.split, file.name, _prompt(file.path, captions, default_prompt), _labels(file.path))
+    prompt, prompt_from = _prompt(file.path, captions, default_prompt)
+    return Source(file.path, file.split, file.name, prompt, _labels(file.path), prompt_from)
 
 
 def digest(file: FoundFile, prompt: str, teachers: Collection[str] = ("depth",)) -> str:
     """Tells whether a video, what lies beside it or its caption changed; cheap even for a long video."""
     state = hashlib.sha256(prompt.encode())
-    parts = [file.path, file.path.with_suffix(_LABELS)]
-    for path in (path for name in teachers for path in files_beside(file.path, name)):
+    beside = [path for name in teachers for path in files_beside(file.path, name)]
+    parts = []
+    for path in (file.path, *files_of(file.path, _LABELS), *beside):
         parts += sorted(path.iterdir()) if path.is_dir() else [path]
     for part in parts:
         if part.is_file():
@@ -134,6 +148,7 @@ class _PassedOver:
 
     ignored: frozenset[Path]
     teachers: Collection[str]
+    frame_folders: bool
     searched: set[tuple[int, int]] = dataclasses.field(default_factory=set)
 
 
@@ -143,7 +158,9 @@ def _beside(
     """Every file beside the folders of the splits: it may be in neither split, or in another than was meant."""
     text = f"lies beside {' and '.join(split_folders)}: move it into the folder train or test, or out of {folder}"
     searched = {_identity(root) for root in split_folders.values()}
-    files = _files("", folder, folder, _PassedOver(ignored | frozenset(split_folders.values()), teachers, searched))
+    files = _files(
+        "", folder, folder, _PassedOver(ignored | frozenset(split_folders.values()), teachers, False, searched)
+    )
     return [dataclasses.replace(file, problem=f"{file.path} {text}") for file in files]
 
 
@@ -170,14 +187,18 @@ def _files(split: str, folder: Path, root: Path, passed_over: _PassedOver) -> It
         return
     passed_over.searched.add(identity)
     stems = {path: described_stem(path, passed_over.teachers) for path in entries}
-    described = {path.stem for path in entries if path.suffix not in (_CAPTION, _LABELS) and stems[path] is None}
+    described = [path for path in entries if not _describes(path) and stems[path] is None]
+    known = {path.stem for path in described}
+    names = known | {path.name for path in described}
     for path in entries:
         if (stem := stems[path]) is not None:
-            if stem not in described:
+            if stem not in known:
                 yield problem(path, f"{path} has no video beside it: the video is missing")
+        elif passed_over.frame_folders and path.is_dir() and is_frame_folder(path):
+            yield FoundFile(path, split, _name(path, root))
         elif path.is_dir():
             yield from _files(split, path, root, passed_over)
-        elif path.suffix in (_CAPTION, _LABELS) and path.stem in described:
+        elif _describes(path) and path.stem in names:
             continue
         elif path.is_symlink() and not path.exists():
             yield problem(path, f"{path} is a link that leads to no file")
@@ -185,6 +206,10 @@ def _files(split: str, folder: Path, root: Path, passed_over: _PassedOver) -> It
             claims_video = (mimetypes.guess_type(path.name)[0] or "").startswith("video/")
             if claims_video or is_video(path):
                 yield FoundFile(path, split, _name(path, root))
+            elif _describes(path):
+                nearest = difflib.get_close_matches(path.stem, sorted(names), n=1)
+                meant = f": is it of {nearest[0]}?" if nearest else ""
+                yield problem(path, f"{path} lies beside no video of its name{meant}", claims_video=False)
             else:
                 yield problem(path, f"{path} is no video", claims_video=False)
 
@@ -211,25 +236,44 @@ def _without_namesakes(files: list[FoundFile]) -> Iterator[FoundFile]:
         yield file
 
 
-def _prompt(path: Path, captions: CaptionTable, default: str) -> str:
-    file = path.with_suffix(_CAPTION)
-    try:
-        prompt = file.read_text(encoding=_ENCODING) if file.is_file() and file != path else captions.caption(path)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8 text") from error
-    prompt = " ".join((prompt or default).split())
+def _describes(path: Path) -> bool:
+    """Whether a file is called as captions and labels are."""
+    return has_suffix(path, _CAPTION) or has_suffix(path, _LABELS)
+
+
+def _text_beside(video: Path, suffix: str) -> tuple[Path, str] | None:
+    """The file with this suffix that belongs to a video, and its text; None where there is none."""
+    found = [(path, read_text(path)) for path in files_of(video, suffix)]
+    for path, text in found[1:]:
+        if text.split() != found[0][1].split():
+            raise UserError(f"{found[0][0]} and {path.name} are both of {video.name} and differ: leave one")
+    return found[0] if found else None
+
+
+def _prompt(path: Path, captions: Captions, default: str) -> tuple[str, str]:
+    """The caption of a video, and where it comes from."""
+    beside, listed = _text_beside(path, _CAPTION), captions.texts.get(path, "")
+    written = " ".join(beside[1].split()) if beside else ""
+    if written:
+        return written, INSTEAD_OF_TABLE if listed not in ("", written) else FROM_FILE
+    if listed:
+        return listed, FROM_TABLE
+    prompt = " ".join(default.split())
     if not prompt:
-        raise UserError(f"no caption for {path}: write one to {file} or set config.default_prompt")
-    return prompt
+        raise UserError(
+            f"no caption for {path}: write one to {path.with_suffix(_CAPTION)} or set config.default_prompt"
+        )
+    return prompt, FROM_DEFAULT
 
 
 def _labels(path: Path) -> dict[str, Any]:
-    file = path.with_suffix(_LABELS)
-    if not file.is_file() or file == path:
+    beside = _text_beside(path, _LABELS)
+    if beside is None:
         return {}
+    file, text = beside
     try:
-        labels = json.loads(file.read_text(encoding=_ENCODING))
-    except ValueError as error:
+        labels = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not JSON: {error}") from error
     if not isinstance(labels, dict):
         raise UserError(f"{file} must hold a JSON object")

@@ -1,8 +1,11 @@
-"""The last step of a preparation: one dataset of what all shards made."""
+"""The last step of a preparation: what all shards made becomes the dataset, or a part that is added to it.
+
+Whatever is written again holds all that it held before, and the manifest is written last: killed at any moment, a
+dataset that was there stays as it was, and the same command finishes the part.
+"""
 
 import dataclasses
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,27 +14,30 @@ from typing import Any
 import numpy as np
 
 from sr_jax.data import builder
-from sr_jax.data.builder import MANIFEST_FILE, WORK_FOLDER
-from sr_jax.data.clips import CLIPS_FOLDER, INDEX_FILE
+from sr_jax.data.builder import MANIFEST_FILE
+from sr_jax.data.clips import CLIPS_FOLDER, INDEX_FILE, read_index
 from sr_jax.data.fields import Fields
 from sr_jax.data.records import RecordSpec
 from sr_jax.errors import UserError
 from sr_jax.outputs import remove_leftovers, replacing, writing_to
-from sr_jax.preparation.dataset import Preparation, changed
+from sr_jax.preparation.adding import VIDEOS_FILE, read_outcomes
+from sr_jax.preparation.dataset import Preparation
 from sr_jax.preparation.framing import Size
 from sr_jax.preparation.inputs import SPLITS
 from sr_jax.preparation.planning import ClipPlan, Outcome
 from sr_jax.preparation.preview import build_preview
 from sr_jax.preparation.summary import Summary
-from sr_jax.preparation.work import WorkFolder, refuse, write_text
+from sr_jax.preparation.work import WorkFolder, write_text
 
-VIDEOS_FILE = "videos.jsonl"
 REJECTED_FILE = "rejected.jsonl"
 PREVIEW_FILE = "preview.html"
 
 
-def merge(preparation: Preparation) -> Summary:
-    """Makes the dataset of everything that the shards made, unless it is there already; removes the work folder.
+def merge(preparation: Preparation) -> None:
+    """Makes everything that the shards made a dataset, or adds it to the one that is there; removes the work folder.
+
+    Args:
+        preparation: What was made, as `adding.next_part` gives it.
 
     Raises:
         UserError: When a shard is not finished, no clip is left, or the output cannot be written.
@@ -40,69 +46,82 @@ def merge(preparation: Preparation) -> Summary:
     work.check(preparation.manifest)
     _require_finished(work)
     with writing_to(work.output):
-        return _merge(preparation, work)
+        _merge(preparation, work)
 
 
-def _merge(preparation: Preparation, work: WorkFolder) -> Summary:
+def read_summary(preparation: Preparation) -> Summary:
+    """The summary of a dataset that is there."""
     summary = Summary()
-    summary.add(_outcomes(work))
+    summary.add(read_outcomes(preparation.work))
+    summary.unused_captions = preparation.unused_captions
+    summary.faces = builder.read_faces(preparation.output)
+    return summary
+
+
+def _merge(preparation: Preparation, work: WorkFolder) -> None:
+    done, added = work.done(), list(_outcomes(work))
+    outcomes = read_outcomes(work) + added
+    summary = Summary()
+    summary.add(outcomes)
+    summary.unused_captions = preparation.unused_captions
     # Written first: it says why, when nothing is left.
-    rejected = ({"file": item.file, "reason": item.rejected} for item in _outcomes(work) if item.rejected)
+    rejected = [{"file": item.file, "reason": item.rejected} for item in outcomes if item.rejected]
+    rejected += [{"file": str(preparation.table), "reason": f"no video: {row}"} for row in preparation.unused_captions]
     _write_lines(work.output / REJECTED_FILE, rejected)
     if not summary.clips.total():
         raise UserError(f"no clip is left ({'; '.join(summary.lines())}): see {work.output / REJECTED_FILE}")
-    _write_lines(work.output / VIDEOS_FILE, map(dataclasses.asdict, _outcomes(work)))
     for size in preparation.extractors:
         _merge_size(preparation, work, size)
-    looks = [json.loads(path.read_text()) for path in work.looks()]
-    write_text(work.output / PREVIEW_FILE, build_preview(looks, preparation.manifest.provenance, summary))
+    _write_lines(work.output / VIDEOS_FILE, map(dataclasses.asdict, outcomes))
+    _write_preview(preparation, work, added)
     remove_leftovers(work.output)
+    manifest = preparation.manifest
+    if done is not None:
+        manifest = dataclasses.replace(manifest, videos=done.videos + manifest.videos)
     # Written last: it says that everything is there.
-    write_text(work.output / MANIFEST_FILE, preparation.manifest.to_json())
-    shutil.rmtree(work.output / WORK_FOLDER)
-    return summary
+    write_text(work.output / MANIFEST_FILE, manifest.to_json())
+    work.remove()
 
 
-def complete_summary(preparation: Preparation) -> Summary | None:
-    """The summary of a complete dataset, or None where there is none yet.
-
-    Raises:
-        UserError: When the dataset was made of other input or with other settings.
-    """
-    output = preparation.output
-    if not (output / MANIFEST_FILE).exists():
-        return None
-    preparation.work.check(preparation.manifest)
-    outcomes = [Outcome(**json.loads(line)) for line in (output / VIDEOS_FILE).read_text().splitlines()]
-    refuse(output, changed(preparation.planner, preparation.files, outcomes))
-    shutil.rmtree(output / WORK_FOLDER, ignore_errors=True)
+def _write_preview(preparation: Preparation, work: WorkFolder, outcomes: Iterable[Outcome]) -> None:
+    """A look at some of the clips that were made; of additions beside the first one."""
     summary = Summary()
     summary.add(outcomes)
-    return summary
+    path = work.output / PREVIEW_FILE
+    if preparation.addition:
+        path = path.with_stem(f"{path.stem}_{preparation.addition:03d}")
+    looks = [json.loads(look.read_text()) for look in work.looks()]
+    write_text(path, build_preview(looks, preparation.manifest.provenance, summary))
 
 
 def _merge_size(preparation: Preparation, work: WorkFolder, size: Size) -> None:
-    """Makes the dataset of the clips of one size, if there are any."""
+    """Makes the dataset of the clips of one size, or what is added to it, if there are any."""
     folder = preparation.folder(size)
     counts = Counter(clip.source.split for _, clip in _clips(work, size))
     if preparation.keep_clips:
         for split in counts:
-            rows = (
-                {**_description(clip), "labels": clip.source.labels}
-                for _, clip in _clips(work, size)
-                if clip.source.split == split
-            )
-            _write_lines(folder / CLIPS_FOLDER / split / INDEX_FILE, rows)
-    if counts and not builder.has_dataset(folder):
+            _write_index(folder / CLIPS_FOLDER / split, work, size, split)
+    part = builder.added_folder(folder, preparation.addition) if preparation.addition else folder
+    if counts and not builder.has_dataset(part):
         extractor = preparation.extractors[size]
         spec = _spec(work, size, extractor.fields)
+        if builder.part_folders(folder) and builder.read_spec(folder).array_shapes() != spec.array_shapes():
+            raise UserError(f"the arrays of new clips have other shapes than those in {folder}: choose another output")
         builder.write_dataset(
-            folder,
+            part,
             spec=spec,
             provenance=extractor.provenance,
             empty_prompt=preparation.empty_prompt,
             splits={split: _records(work, size, split, spec, preparation.fps) for split in SPLITS if counts[split]},
         )
+
+
+def _write_index(folder: Path, work: WorkFolder, size: Size, split: str) -> None:
+    """The index of the kept clips of a split: those that were there, and those that were made."""
+    rows = read_index(folder) if (folder / INDEX_FILE).exists() else {}
+    clips = (clip for _, clip in _clips(work, size) if clip.source.split == split)
+    rows |= {clip.clip_id: {**_description(clip), "labels": clip.source.labels} for clip in clips}
+    _write_lines(folder / INDEX_FILE, rows.values())
 
 
 def _require_finished(work: WorkFolder) -> None:

@@ -96,7 +96,7 @@ class Watcher:
 
     def __init__(self, finder: PersonFinder | None, looks_per_second: float):
         self._finder, self._gap = finder, 1 / looks_per_second
-        self._next, self._count = 0.0, 0
+        self._next, self._count, self._height = 0.0, 0, 0
         self._waiting: list[tuple[int, UInt8[np.ndarray, "h w 3"], float]] = []
         self._looks: list[Look] = []
         self._before: tuple[float, np.ndarray] | None = None
@@ -104,18 +104,23 @@ class Watcher:
 
     def __call__(self, picture: Picture) -> None:
         """Looks at the next picture, if it is time to."""
-        if picture.seconds >= self._next - 1e-6:
+        if not picture.follows:
+            # Pictures of another size, or of another recording, share no batch and no motion.
+            self._find()
+            self._before = None
+        if picture.seconds >= self._next - 1e-6 or not picture.follows:
             self._next = max(self._next, picture.seconds - self._gap) + self._gap
             pixels = picture.small(_PERSON_SIDE)
             self._waiting.append((self._count, pixels, self._motion(picture.seconds, pixels)))
+            self._height = picture.height
             if len(self._waiting) == _CHUNK:
                 self._find()
         self._count += 1
 
-    def looks(self, height: int) -> list[Look]:
-        """All looks, in order, once all pictures of a video of this height have been looked at."""
+    def looks(self) -> list[Look]:
+        """All looks, in order, once all pictures of a video have been looked at."""
         self._find()
-        return [dataclasses.replace(look, people=look.people * height) for look in self._looks]
+        return self._looks
 
     def _find(self) -> None:
         if not self._waiting:
@@ -123,8 +128,9 @@ class Watcher:
         frames = np.stack([pixels for _, pixels, _ in self._waiting])
         boxes = self._finder(frames) if self._finder else [np.zeros((0, 4), np.float32)] * len(frames)
         for (frame, _, motion), people in zip(self._waiting, boxes):
-            # In heights of the picture, whose size in pixels is known at the end.
-            self._looks.append(Look(frame, (people / frames.shape[1]).astype(np.float32), motion))
+            # They were found in smaller pictures.
+            boxes_in_pixels = (people * (self._height / frames.shape[1])).astype(np.float32)
+            self._looks.append(Look(frame, boxes_in_pixels, motion))
         self._waiting = []
 
     def _motion(self, seconds: float, pixels: UInt8[np.ndarray, "h w 3"]) -> float:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ from sr_jax.errors import UserError
 from sr_jax.media.decoding import VideoInfo, scan_video
 from sr_jax.media.shots import ShotFinder, ShotOptions
 from sr_jax.media.video import clip_indices
-from sr_jax.preparation.captions import CaptionTable
-from sr_jax.preparation.framing import DropOptions, Size, Window, drop_reason, frame_person, nearest_size
+from sr_jax.preparation.captions import Captions
+from sr_jax.preparation.framing import DropOptions, Size, Window, drop_reason, frame_person, nearest_size, poor_source
 from sr_jax.preparation.inputs import FoundFile, Source, digest, read_source
 from sr_jax.preparation.people import Look, PersonFinder, PersonOptions, Watcher
 from sr_jax.teachers.base import FeatureTeacher
@@ -29,14 +29,20 @@ class ClipOptions:
         fps: Frames a second of a clip.
         stride: Frames from one clip's start to the next one's; less than `num_frames` for clips that overlap.
         sizes: Pixels; a clip gets the size whose aspect ratio is nearest to its video's.
+        frames_fps: Frames a second of folders of frames; 0 where there are none.
     """
 
     num_frames: int
     fps: float
     stride: int
     sizes: tuple[Size, ...]
+    frames_fps: float = 0.0
 
     def __post_init__(self):
+        if not self.frames_fps >= 0:
+            raise UserError(
+                f"clip.frames_fps is {self.frames_fps:g}: it must be positive, or 0 for no folders of frames"
+            )
         if self.stride < 1:
             raise UserError(f"clip.stride is {self.stride}: it must be at least 1")
 
@@ -72,6 +78,8 @@ class Outcome:
         rejected: Why the file cannot be used; "" when it can.
         dropped: For each reason, how many clips are not wanted.
         clips: How many clips are made of it.
+        prompt_from: Where their caption comes from, see `Source`.
+        cut_prompt: The end of the caption, where the text teacher has no tokens for it.
     """
 
     file: str
@@ -81,6 +89,8 @@ class Outcome:
     rejected: str = ""
     dropped: dict[str, int] = dataclasses.field(default_factory=dict)
     clips: int = 0
+    prompt_from: str = ""
+    cut_prompt: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,12 +115,14 @@ class VideoPlan:
     @classmethod
     def from_json(cls, fields: dict[str, Any], file: FoundFile) -> "VideoPlan":
         """Reads what `to_json` gave for a file, wherever that lies now."""
-        source = Source(file.path, file.split, file.name, fields.get("prompt", ""), fields.get("labels", {}))
+        outcome = Outcome(**fields["outcome"])
+        prompt, labels = fields.get("prompt", ""), fields.get("labels", {})
+        source = Source(file.path, file.split, file.name, prompt, labels, outcome.prompt_from)
         clips = tuple(
             ClipPlan(clip["clip_id"], source, np.array(clip["indices"]), Size(*clip["size"]), Window(*clip["window"]))
             for clip in fields.get("clips", [])
         )
-        return cls(Outcome(**fields["outcome"]), clips)
+        return cls(outcome, clips)
 
 
 class Planner:
@@ -129,9 +141,10 @@ class Planner:
         drop: DropOptions,
         finder: PersonFinder | None,
         teachers: Mapping[str, FeatureTeacher],
-        captions: CaptionTable,
+        captions: Captions,
         default_prompt: str,
         strict: bool,
+        cut: Callable[[str], str] = lambda prompt: "",
     ):
         """Reads nothing yet.
 
@@ -145,6 +158,7 @@ class Planner:
             captions: See `read_source`.
             default_prompt: Likewise.
             strict: Whether a bad video is an error.
+            cut: The end of a caption that is lost to the text teacher, see `TextTeacher.cut`.
 
         Raises:
             UserError: When clips are to be dropped for their people and people are not looked for, or not counted.
@@ -155,7 +169,7 @@ class Planner:
             raise UserError(f"drop.several_people needs person.name=face: {person.name} does not tell people apart")
         self._clip, self._shots, self._person, self._drop = clip, shots, person, drop
         self._finder, self._teachers = finder, teachers
-        self._captions, self._default_prompt, self._strict = captions, default_prompt, strict
+        self._captions, self._default_prompt, self._strict, self._cut_prompt = captions, default_prompt, strict, cut
         parts = {"clip": clip, "shots": shots, "person": person, "drop": drop}
         # As they are read back.
         self.settings = json.loads(json.dumps({name: dataclasses.asdict(part) for name, part in parts.items()}))
@@ -206,7 +220,16 @@ class Planner:
             source = read_source(file, self._captions, self._default_prompt)
             clips, dropped = self._plan(source)
             shown = digest(file, source.prompt, self._teachers)
-            outcome = Outcome(str(file.path), file.split, file.name, shown, "", dropped, len(clips))
+            outcome = Outcome(
+                file=str(file.path),
+                split=file.split,
+                name=file.name,
+                digest=shown,
+                dropped=dropped,
+                clips=len(clips),
+                prompt_from=source.prompt_from,
+                cut_prompt=self._cut_prompt(source.prompt),
+            )
         # A caption or depth that may not be read, or a folder that is gone by now.
         except OSError as error:
             raise UserError(f"cannot read {error.filename or file.path}: {error.strerror}") from error
@@ -227,22 +250,36 @@ class Planner:
         finder = ShotFinder(self._shots)
         watching = self._finder is not None or self._drop.least_motion > 0
         watcher = Watcher(self._finder, self._person.looks_per_second) if watching else None
-        info = scan_video(source.path, [finder, watcher] if watcher else [finder])
+        info = scan_video(source.path, [finder, watcher] if watcher else [finder], self._clip.frames_fps)
         for teacher in self._teachers.values():
             teacher.check(source.path, info)
-        looks = watcher.looks(info.height) if watcher else []
-        size = nearest_size(info.height, info.width, self._clip.sizes)
+        self._check_sizes(source, info)
+        looks = watcher.looks() if watcher else []
         clips, dropped = [], Counter()
         cuts = self._cut(source, info, finder.shots(info.times))
         for indices in cuts:
+            height, width = info.sizes[indices[0]].tolist()
+            size = nearest_size(height, width, self._clip.sizes)
             shown = _looks_inside(looks, indices)
-            reason = drop_reason(shown, self._drop) if looks else None
+            # All that the video shows from the clip's first frame to its last one: a clip may leave frames out.
+            times = info.times[indices[0] : indices[-1] + 1]
+            reason = poor_source(height, width, times, self._drop) or (
+                drop_reason(shown, self._drop) if looks else None
+            )
             if reason:
                 dropped[reason] += 1
                 continue
-            window = frame_person(shown, info.height, info.width, size, self._person)
+            window = frame_person(shown, height, width, size, self._person)
             clips.append(ClipPlan(f"{source.name}-{indices[0]:05d}", source, indices, size, window))
         return clips, dict(dropped)
+
+    def _check_sizes(self, source: Source, info: VideoInfo) -> None:
+        """Refuses a video that changes its size when something of one size lies beside its frames."""
+        if (info.sizes == info.sizes[0]).all():
+            return
+        for slot, teacher in self._teachers.items():
+            if teacher.beside(source.path) is not None:
+                raise UserError(f"{source.path} changes its size, and {slot} beside it is of one size: cut it there")
 
     def _cut(self, source: Source, info: VideoInfo, shots: Sequence[tuple[int, int]]) -> list[Int[np.ndarray, " f"]]:
         options = self._clip

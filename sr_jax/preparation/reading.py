@@ -12,6 +12,8 @@ from sr_jax.media.video import resize_and_crop
 from sr_jax.preparation.planning import ClipPlan
 from sr_jax.teachers.base import FeatureTeacher
 
+_ANY_RATE = 1.0
+
 
 @dataclasses.dataclass(frozen=True)
 class CutClip:
@@ -51,7 +53,8 @@ class ClipReader:
         if not plans:
             return
         path = plans[0].source.path
-        with open_video(path) as video:
+        # Only the order of the frames counts here, so any rate will do.
+        with open_video(path, frames_fps=_ANY_RATE) as video:
             found = {slot: teacher.beside(path) for slot, teacher in self._teachers.items()}
             beside = {slot: entries for slot, entries in found.items() if entries is not None}
             wanted = list(plans)

@@ -6,16 +6,17 @@ from typing import Any
 import ml_collections
 import tqdm
 
+from sr_jax.configs.prepare import KEYS
 from sr_jax.data.builder import MANIFEST_FILE
+from sr_jax.declared.checking import check
 from sr_jax.errors import UserError
 from sr_jax.outputs import require_writable
+from sr_jax.preparation.adding import check_done, next_part
 from sr_jax.preparation.building import make_preparation
-from sr_jax.preparation.dataset import make_shard, plan_shard
-from sr_jax.preparation.merging import complete_summary, merge
+from sr_jax.preparation.dataset import Preparation, make_shard, plan_shard
+from sr_jax.preparation.merging import merge, read_summary
 from sr_jax.preparation.summary import Summary
 from sr_jax.preparation.work import Shard
-
-_ON_BAD_INPUT = ("stop", "skip")
 
 
 def prepare(
@@ -26,14 +27,16 @@ def prepare(
     shard: Shard | None = None,
     only_merge: bool = False,
 ) -> None:
-    """Makes the dataset `output` of the videos in `source`; see `configs/prepare.py` for the config.
+    """Makes the dataset `output` of the videos in `source`, or adds to it those that it does not have.
+
+    See `configs/prepare.py` for the config.
 
     Args:
         config: What to make.
         source: Folder of videos.
         output: Folder of the dataset.
         shard: Make only this part of the features, and no dataset.
-        only_merge: Make only the dataset, of features that are all there.
+        only_merge: Make only the dataset, or what is added to it, of features that are all there.
 
     Raises:
         UserError: For bad input (where that is not passed over, before anything is written), or when `output` was begun
@@ -41,27 +44,35 @@ def prepare(
     """
     if output.resolve().is_relative_to(source.resolve()):
         raise UserError(f"the output {output} lies in the input {source}: choose another output folder")
-    if config.on_bad_input not in _ON_BAD_INPUT:
-        raise UserError(f"config.on_bad_input is {config.on_bad_input!r}: it must be stop or skip")
+    check(KEYS, config)
     # A dataset that is complete may lie where nothing can be written.
     if not (output / MANIFEST_FILE).exists():
         require_writable(output)
     strict = config.on_bad_input == "stop"
     preparation = make_preparation(config, source, output, strict=strict)
-    summary = complete_summary(preparation)
-    if summary is None and not only_merge:
-        part = shard or Shard()
-        videos = sum(len(group) for group in preparation.work.groups[part.index :: part.count])
-        plans = {}
-        if strict:
-            with _Bar(videos, "checking") as bar:
-                plans = plan_shard(preparation, part, bar)
-        with _Bar(videos, "preparing") as bar:
-            make_shard(preparation, part, bar, plans)
-    if shard is not None and summary is None:
-        print(f"shard {shard.index}/{shard.count} is done: run --merge when all are")
-        return
-    _report(output, summary or merge(preparation))
+    check_done(preparation)
+    while part := next_part(preparation):
+        require_writable(output)
+        if not only_merge:
+            _make(part, shard or Shard(), strict=strict)
+        if shard is not None:
+            print(f"shard {shard.index}/{shard.count} is done: run --merge when all are")
+            return
+        merge(part)
+        if only_merge:
+            break
+    _report(output, read_summary(preparation))
+
+
+def _make(part: Preparation, shard: Shard, *, strict: bool) -> None:
+    """Makes the features of a shard of a part; where a bad video is an error, after a look at all videos."""
+    videos = sum(len(group) for group in part.work.groups[shard.index :: shard.count])
+    plans = {}
+    if strict:
+        with _Bar(videos, "checking") as bar:
+            plans = plan_shard(part, shard, bar)
+    with _Bar(videos, "preparing") as bar:
+        make_shard(part, shard, bar, plans)
 
 
 class _Bar:

@@ -3,15 +3,19 @@
     work/shards/0-of-4.json       what shard 0 of 4 makes the dataset from; every shard's must be equal
     work/000012/plan.json         what becomes of the videos of group 12
     work/000012/train/CLIP.npz    the features of one of its clips
-    work/000012/preview.json       a look at one of its clips
+    work/000012/train/CLIP.json   a look at it, of some clips
 
 Files of the input are divided into groups of neighbours, and groups among shards. A group is always worked on in the
 same way, whichever shard does it, so the number of shards changes nothing. Every file belongs to one group or one shard
 and appears complete or not at all.
+
+Of a dataset that is there already, the work is what is added to it.
 """
 
 import dataclasses
 import json
+import secrets
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,12 +65,15 @@ class Manifest:
     Attributes:
         provenance: For each size of clips, what makes the records.
         settings: What decides which clips there are, and what of the records the provenance does not say.
-        videos: "split/name" of every file of the input.
+        videos: "split/name" of every file; that a file cannot be used is in `videos.jsonl`, in the same order.
+        additions: How often videos were added to the dataset, of a dataset; of work, the number of the addition that it
+            is, and 0 for the first videos.
     """
 
     provenance: dict[str, Provenance]
     settings: dict[str, Any]
     videos: tuple[str, ...]
+    additions: int = 0
 
     def to_json(self) -> str:
         """All fields as a JSON object."""
@@ -79,10 +86,18 @@ class Manifest:
         # What every dataset held before that was written down.
         fields["settings"].setdefault("fields", sorted(CORE_FIELDS))
         provenance = {size: Provenance(**made) for size, made in fields["provenance"].items()}
-        return cls(provenance, fields["settings"], tuple(fields["videos"]))
+        return cls(provenance, fields["settings"], tuple(fields["videos"]), fields.get("additions", 0))
 
     def differences(self, expected: "Manifest") -> list[str]:
         """One line for each difference to `expected`; empty when they agree."""
+        lines = self.other_settings(expected)
+        known, wanted = set(self.videos), set(expected.videos)
+        lines += [f"{name}: in the dataset, not in the input" for name in sorted(known - wanted)]
+        lines += [f"{name}: in the input, not in the dataset" for name in sorted(wanted - known)]
+        return lines
+
+    def other_settings(self, expected: "Manifest") -> list[str]:
+        """One line for each difference to `expected` that is none of the videos."""
         lines = []
         for size, made in expected.provenance.items():
             if size in self.provenance:
@@ -96,9 +111,6 @@ class Manifest:
             for name in sorted(here)
             if here[name] != there.get(name)
         ]
-        known, wanted = set(self.videos), set(expected.videos)
-        lines += [f"{name}: in the dataset, not in the input" for name in sorted(known - wanted)]
-        lines += [f"{name}: in the input, not in the dataset" for name in sorted(wanted - known)]
         return lines
 
 
@@ -126,18 +138,50 @@ class WorkFolder:
             write_text(self._work / "shards" / f"{shard.index}-of-{shard.count}.json", manifest.to_json())
 
     def check(self, manifest: Manifest) -> None:
-        """Checks that everything in the folder was made for the same dataset.
+        """Checks that the work in the folder, if there is any, was begun for the same dataset.
 
         Raises:
             UserError: As `begin`.
         """
-        begun = sorted((self._work / "shards").glob("*.json"))
-        if (self.output / MANIFEST_FILE).exists():
-            begun.append(self.output / MANIFEST_FILE)
-        for file in begun:
-            refuse(self.output, Manifest.from_json(file.read_text()).differences(manifest))
-        if not begun and self.output.exists() and (not self.output.is_dir() or _holds_something(self.output)):
+        begun = self.begun()
+        for other in begun:
+            refuse(self._work if self.done() else self.output, other.differences(manifest))
+        if not begun and not self.done() and self.output.exists() and _holds_something(self.output):
             raise UserError(f"{self.output} is not empty and holds no dataset: choose another output folder")
+
+    def begun(self) -> list[Manifest]:
+        """What each shard makes that was begun."""
+        return [_read_manifest(file) for file in sorted((self._work / "shards").glob("*.json"))]
+
+    def done(self) -> Manifest | None:
+        """What the dataset in the folder was made from; None while there is none."""
+        file = self.output / MANIFEST_FILE
+        return _read_manifest(file) if file.exists() else None
+
+    def remove(self) -> None:
+        """Removes all work. Killed at any moment, it leaves it as a whole or not at all where it is looked for."""
+        if self._work.exists():
+            self._work.rename(self._work.with_name(f".{WORK_FOLDER}.{secrets.token_hex(4)}"))
+        self._sweep()
+
+    def clean(self) -> None:
+        """Removes work that has become a part of the dataset, where a call was killed before it did so."""
+        if self._is_left_over():
+            self.remove()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        for gone in self.output.glob(f".{WORK_FOLDER}.*"):
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def _is_left_over(self) -> bool:
+        done = self.done()
+        if done is None or not self._work.exists():
+            return False
+        # In this order, for another shard that begins: it says so before it writes a plan.
+        planned = any(self._work.glob("*/plan.json"))
+        begun = self.begun()
+        return all(manifest.additions <= done.additions for manifest in begun) if begun else planned
 
     def read_plans(self, group: int) -> list[VideoPlan] | None:
         """The plans of a group, or None when it has none yet."""
@@ -175,9 +219,18 @@ class WorkFolder:
 
 
 def _holds_something(folder: Path) -> bool:
-    """Whether there is more in a folder than a call leaves that was killed at its very beginning."""
+    """Whether there is more than a call leaves that was killed at its very beginning."""
+    if not folder.is_dir():
+        return True
     visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
     return visible not in ([], [folder / WORK_FOLDER]) or any((folder / WORK_FOLDER).glob("*/plan.json"))
+
+
+def _read_manifest(file: Path) -> Manifest:
+    try:
+        return Manifest.from_json(file.read_text(encoding="utf-8"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} is damaged: choose another output folder, or restore it") from error
 
 
 def refuse(output: Path, differences: Sequence[str]) -> None:

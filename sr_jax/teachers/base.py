@@ -129,7 +129,10 @@ class DepthTeacher(Protocol):
 
 @runtime_checkable
 class TextTeacher(Protocol):
-    """Embeds captions token by token."""
+    """Embeds captions token by token.
+
+    A class that inherits from this one needs `name`, `weight_hash` and `__call__` alone.
+    """
 
     name: str
     weight_hash: str
@@ -137,6 +140,11 @@ class TextTeacher(Protocol):
     def __call__(self, prompts: Sequence[str]) -> Float[np.ndarray, "n l d"]:
         """Returns float32 token embeddings of N captions, padded or cut to a fixed number of tokens L."""
         ...
+
+    def cut(self, prompt: str) -> str:
+        """The end of a caption for which there are no tokens: it is not embedded. "" where nothing is cut off."""
+        del prompt
+        return ""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from sr_jax.training.state import Batch, Drawn, Metrics
 
 MODULES = ("structure", "identity")
 """What `train_modules` names: both, or one of them."""
+_FACES = {"face_embedding": "t e", "face_mask": "t"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,13 +52,12 @@ class AlignmentModules:
     start: Callable[[], Params]
 
     frozen: ClassVar[Mapping[str, Frozen]] = {}
-    fields: ClassVar[Mapping[str, str]] = {
-        "latent_mean": "t h w c",
-        "latent_std": "t h w c",
-        "depth_latent": "t h w c",
-        "face_embedding": "t e",
-        "face_mask": "t",
-    }
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Latents of clip and depth, and for `f_ID` the faces."""
+        fields = {"latent_mean": "t h w c", "latent_std": "t h w c", "depth_latent": "t h w c"}
+        return fields | (_FACES if "identity" in self.modules else {})
 
     def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Drawn:
         """Latents, and for the noisy variant of `f_S` their times and noise."""
@@ -67,7 +67,7 @@ class AlignmentModules:
         if "structure" in self.modules and self.structure_input == "noisy":
             drawn["times"] = self.process.sample_times(len(latents), time_key)
             drawn["noise"] = jax.random.normal(noise_key, latents.shape)
-        return drawn | {name: batch[name] for name in ("depth_latent", "face_embedding", "face_mask")}
+        return drawn | {name: batch[name] for name in ("depth_latent", *_FACES) if name in self.fields}
 
     def loss(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[jax.Array, Metrics]:
         """`mean((f_S(z0) - d0)^2)` plus the masked L1 of `f_ID(z0, d0)` to `f`, averaged over the batch."""

@@ -14,9 +14,12 @@ from clu import parameter_overview
 from flax import traverse_util
 from jax.sharding import Mesh
 
+from sr_jax.checkpoints import pairs
 from sr_jax.checkpoints.reading import exists, read_meta, read_run_meta
+from sr_jax.configs.training import keys_of
 from sr_jax.data import builder, pipeline
 from sr_jax.data.records import Provenance
+from sr_jax.declared.checking import check
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
 from sr_jax.parallel import mesh as meshes
@@ -24,6 +27,7 @@ from sr_jax.parallel import processes
 from sr_jax.parallel.batches import local_rows, place
 from sr_jax.parallel.table import sharding_table
 from sr_jax.training import builders, workdirs
+from sr_jax.training.faces import require_faces
 from sr_jax.training.program import Program, abstract_batch, build_program, shardings
 from sr_jax.training.restoring import restore
 from sr_jax.training.stages import Stage
@@ -47,15 +51,16 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
         devices: The devices to train on; all of them when None.
 
     Raises:
-        UserError: When the workdir belongs to another config, the dataset or a loaded checkpoint does not fit, or the
-            last step cannot be saved.
+        UserError: For a config that is not as it is declared, when the workdir belongs to another one, when the dataset
+            or a loaded checkpoint does not fit, or when the last step cannot be saved.
         PreemptedError: After SIGTERM, once the step is done and saved.
         DivergedError: When the loss or its gradient was not finite in more than `config.max_skipped_steps` steps in a
             row; one that is not is skipped.
     """
+    with processes.agreed():
+        check(keys_of(config), config)
     with Watchdog(**config.watchdog) as watchdog, processes.stop_requests() as stop:
         with processes.agreed():
-            _check_counts(config)
             workdirs.check_config(config, workdir)
             inputs = _checked_inputs(config, workdir, devices)
         workdirs.write_config(config, workdir)
@@ -70,17 +75,6 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
         return run_steps(
             config, workdir, state, program=program, data=data, frozen=frozen, meta=meta, stop=stop, watchdog=watchdog
         )
-
-
-def _check_counts(config: ml_collections.ConfigDict) -> None:
-    least = {"log_every": 1, "checkpoint_every": 1, "keep_checkpoints": 1}
-    least |= {"checkpoint_minutes": 0, "keep_checkpoints_every": 0, "max_skipped_steps": 0}
-    least |= {f"watchdog.{name}": 0 for name in config.watchdog}
-    for name, value in least.items():
-        section, _, key = name.rpartition(".")
-        found = config[section][key] if section else config[key]
-        if found < value:
-            raise UserError(f"config.{name} is {found}: it must be at least {value}")
 
 
 def _describe(program: Program) -> None:
@@ -139,6 +133,8 @@ def make_data(config: ml_collections.ConfigDict, mesh: Mesh, stage: Stage) -> gr
 def checked_provenance(config: ml_collections.ConfigDict, workdir: Path, stage: Stage) -> Provenance:
     """What made the dataset, once it is known to fit the config and every checkpoint that the run starts from.
 
+    The noise schedule of these is checked, too.
+
     Args:
         config: See `configs/`.
         workdir: Of the run, which may have a checkpoint to go on from.
@@ -161,8 +157,10 @@ def checked_provenance(config: ml_collections.ConfigDict, workdir: Path, stage: 
         sources.append(workdir)
     for source in sources:
         meta = read_run_meta(source) if source == workdir else read_meta(source)
-        # Released weights were trained on no dataset of this kind.
         if meta["stage"] == "import":
+            # Released weights were trained on no dataset of this kind, but go with one autoencoder and text encoder.
+            dataset = f"the dataset in {config.data.dir}"
+            pairs.require_pair(provenance, meta, dataset=dataset, model=source, allowed=config.init.may_differ)
             continue
         trained_on = Provenance.from_json(json.dumps(meta["provenance"]))
         differences = provenance.differences(trained_on)
@@ -170,6 +168,10 @@ def checked_provenance(config: ml_collections.ConfigDict, workdir: Path, stage: 
             raise UserError(
                 f"the dataset in {config.data.dir} does not fit the checkpoint in {source}: {differences[0]}"
             )
+    pairs.require_schedule(config)
+    for frozen in stage.frozen.values():
+        if frozen.source:
+            pairs.require_schedule_of_module(config, frozen.source)
     return provenance
 
 
@@ -196,6 +198,7 @@ def _checked_inputs(config: ml_collections.ConfigDict, workdir: Path, devices: S
     mesh = meshes.make_mesh(config.mesh.to_dict(), devices)
     stage = builders.build_stage(config)
     provenance = checked_provenance(config, workdir, stage)
+    require_faces(config.data.dir, config.data.split, stage)
     data = make_data(config, mesh, stage)
     num_clips = builder.count_clips(config.data.dir, config.data.split)
     frozen_steps = builders.frozen_steps(stage)
@@ -206,6 +209,7 @@ def _checked_inputs(config: ml_collections.ConfigDict, workdir: Path, devices: S
         "stage": config.stage,
         "config": json.loads(config.to_json()),
         "provenance": json.loads(provenance.to_json()),
+        "schedule": pairs.trained_schedule(config),
         "frozen_steps": frozen_steps,
         "num_clips": num_clips,
     }

@@ -53,10 +53,10 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, stage: Stage) -
     """The program of `stage` (`builders.build_stage`) on `mesh`.
 
     Raises:
-        UserError: For an unknown optimizer or an option of it that is none of its values.
+        UserError: For an unknown optimizer, an option of it that is none of its values, or an unknown sharding rule.
         ValueError: Naming each parameter that no sharding rule matches.
     """
-    rules = sharding.ShardingRules(**config.sharding)
+    rules = sharding.ShardingRules.of(config.sharding.to_dict())
     optimizer = make_optimizer(config.optimizer, config.num_train_steps)
     param_dtype = precision.storage_type("param_dtype", config.param_dtype)
     state = _abstract_state(stage, optimizer, mesh, rules, param_dtype)

@@ -71,10 +71,9 @@ def test_a_folder_of_diffusers_is_to_be_imported_first(tmp_path, pipeline):
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return write_synthetic_dataset(
-        tmp_path_factory.mktemp("data"), clips=4, frames=9, height=32, width=48, latent_channels=4, text_shape=(5, 10)
-    )
+def dataset(tmp_path_factory, imported):
+    size = {"frames": 9, "height": 32, "width": 48, "latent_channels": 4, "text_shape": (5, 10)}
+    return write_synthetic_dataset(tmp_path_factory.mktemp("data"), clips=4, model=imported, **size)
 
 
 @pytest.fixture
@@ -82,6 +81,7 @@ def config(dataset, imported):
     """The base stage, from the import."""
     config = base.get_config("tiny")
     config.model.update(read_meta(imported)["config"]["model"])
+    config.schedule.snr_shift_scale = 1.0
     config.optimizer.update(name="adamw", learning_rate=1e-2, warmup_steps=0, schedule="constant")
     config.update(batch_size=4, num_train_steps=2, ema_decay=0.0)
     config.data.dir = str(dataset)
@@ -166,6 +166,7 @@ def test_a_trained_transformer_alone(original, config, tmp_path):
     assert {path.name for path in (tmp_path / "back").rglob("*") if path.is_file()} == {
         "config.json",
         "diffusion_pytorch_model.safetensors",
+        "scheduler_config.json",
     }
     names, _ = original("folders").load_transformer(tmp_path / "back" / "transformer", [])
     assert names == sorted(stored_tensors(tmp_path / "back" / "transformer"))

@@ -1,6 +1,8 @@
 """Bad sources and interrupted runs."""
 
+import hashlib
 import json
+import re
 import shutil
 
 import numpy as np
@@ -12,10 +14,10 @@ from sr_jax.backbones.releases import find_components, import_pipeline
 from sr_jax.checkpoints.reading import read_meta
 from sr_jax.conversion import importing
 from sr_jax.conversion.hub import locate
-from sr_jax.conversion.imported import is_imported
+from sr_jax.conversion.imported import is_imported, read_record
 from sr_jax.conversion.importing import Source
 from sr_jax.conversion.other_files import other_files, total_size
-from sr_jax.conversion.safetensors_file import build_header
+from sr_jax.conversion.safetensors_file import build_header, parse_header, read_header
 from sr_jax.errors import UserError
 from tests.conversion.folders import contents
 
@@ -103,6 +105,85 @@ def test_a_full_disk_is_noticed_before(tmp_path, pipeline, monkeypatch):
     with pytest.raises(UserError, match="GB left, the import needs"):
         run(pipeline, tmp_path / "ours")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["../diffusion_pytorch_model.safetensors", "/etc/passwd", "..", "a\\b.safetensors", 3])
+def test_an_index_that_leads_out_of_its_folder_is_refused(tmp_path, transformer, name):
+    index = next(transformer.glob("*.index.json"))
+    weight_map = json.loads(index.read_text())["weight_map"]
+    edit_json(index, weight_map=weight_map | {"proj_out.bias": name})
+    # What it names is there, and would be taken.
+    shutil.copyfile(next(transformer.glob("*00001-of*")), tmp_path / "diffusion_pytorch_model.safetensors")
+    with pytest.raises(UserError, match=r"index\.json names .* which is no file of that folder"):
+        run(transformer, tmp_path / "ours")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path, transformer, value):
+    path = next(transformer.glob("*00002-of*"))
+    name, place = max(parse_header(read_header(path), path).items(), key=lambda item: item[1].nbytes)
+    with path.open("r+b") as file:
+        file.seek(place.offset)
+        file.write(np.full(1, value, place.dtype).tobytes())
+    with pytest.raises(UserError, match=f"{re.escape(name)} holds values that are no finite numbers"):
+        run(transformer, tmp_path / "ours")
+    assert not (tmp_path / "ours").exists() and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("changes", [{"num_layers": "2"}, {"num_layers": None}, {"in_channels": 33}])
+def test_a_config_that_cannot_be_is_refused_in_one_line(tmp_path, transformer, changes):
+    edit_json(transformer / "config.json", **changes)
+    with pytest.raises(UserError, match=f"the transformer's config has {next(iter(changes))}") as error:
+        run(transformer, tmp_path / "ours")
+    assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == [transformer]
+
+
+def test_keys_that_diffusers_passes_over_are_passed_over(tmp_path, transformer):
+    edit_json(transformer / "config.json", torch_dtype="bfloat16", quantization_config=None)
+    run(transformer, tmp_path / "ours")
+    assert is_imported(tmp_path / "ours")
+
+
+def test_an_import_that_leads_out_of_its_folder_is_refused(tmp_path, transformer):
+    run(transformer, tmp_path / "ours")
+    for folder in ("../../elsewhere", "/tmp"):
+        edit_json(tmp_path / "ours" / "import.json", folders={"transformer": folder})
+        with pytest.raises(UserError, match="outside of the model: import again"):
+            read_record(tmp_path / "ours")
+
+
+def from_hub(transformer, folder):
+    """A snapshot as the hub's cache keeps it: links to files that are named by their hashes."""
+    (folder / "blobs").mkdir(parents=True)
+    (folder / "snapshots" / "0123abc" / "transformer").mkdir(parents=True)
+    for path in transformer.iterdir():
+        content = path.read_bytes()
+        large = path.suffix == ".safetensors"
+        blob = hashlib.sha256(content) if large else hashlib.sha1(b"blob %d\0" % len(content) + content)
+        (folder / "blobs" / blob.hexdigest()).write_bytes(content)
+        link = folder / "snapshots" / "0123abc" / "transformer" / path.name
+        link.symlink_to(f"../../../blobs/{blob.hexdigest()}")
+    (folder / "snapshots" / "0123abc" / "model_index.json").write_text("{}")
+    return folder / "snapshots" / "0123abc"
+
+
+def test_what_the_hub_has_otherwise_is_refused(tmp_path, transformer, monkeypatch):
+    snapshot = from_hub(transformer, tmp_path / "cache")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **options: str(snapshot))
+    source = locate("a/model", PARTS)
+    assert source.revision == "0123abc" and len(source.published) == len(list(transformer.glob("*.safetensors")))
+    import_pipeline(source, tmp_path / "ours")
+    assert read_record(tmp_path / "ours").sha256 == source.published
+    # One bit of the weights, and one word of a config.
+    weights = (snapshot / "transformer").glob("*00002-of*.safetensors")
+    path = next(weights).resolve()
+    path.write_bytes(path.read_bytes()[:-1] + b"\1")
+    with pytest.raises(UserError, match=r"00002-of.* has the SHA-256 .*, published is .* download it again"):
+        import_pipeline(locate("a/model", PARTS), tmp_path / "again")
+    config = (snapshot / "transformer" / "config.json").resolve()
+    config.write_text(config.read_text().replace("gelu", "relu"))
+    with pytest.raises(UserError, match=r"config\.json has the hash .* the hub has .* download it again"):
+        locate("a/model", PARTS)
 
 
 def set_free_space(monkeypatch, n):
@@ -212,6 +293,8 @@ REPOSITORY = [
 
 def test_hub_names(tmp_path, monkeypatch):
     calls = []
+
+    (tmp_path / "0123abc").mkdir()
 
     def download(name, *, revision, allow_patterns):
         calls.append((name, revision, allow_patterns))

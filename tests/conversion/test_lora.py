@@ -107,10 +107,11 @@ def lora_run(original, tmp_path_factory):
     import_pipeline(Source(source, "theirs"), folder / "ours")
     config = base.get_config("tiny")
     config.model.update(read_meta(folder / "ours")["config"]["model"])
+    config.schedule.snr_shift_scale = 1.0
     config.optimizer.update(name="adamw", learning_rate=0.05, warmup_steps=0, schedule="constant")
     config.update(batch_size=4, num_train_steps=3, ema_decay=0.0)
     dataset = {"clips": 4, "frames": 9, "height": 32, "width": 48, "latent_channels": 4, "text_shape": (5, 10)}
-    config.data.dir = str(write_synthetic_dataset(folder / "data", **dataset))
+    config.data.dir = str(write_synthetic_dataset(folder / "data", model=folder / "ours", **dataset))
     config.init.transformer = str(folder / "ours")
     config.lora.update(ml_collections.ConfigDict({"rank": 3, "alpha": 2.0, "targets": TARGETS}))
     train(config, folder / "run", jax.devices()[:1])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sr_jax.conversion.imported import read_record
 from sr_jax.data.builder import write_dataset
 from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.data.records import Provenance, RecordSpec
@@ -29,6 +30,17 @@ def provenance(**codec) -> Provenance:
         clip={"num_frames": 5, "fps": 8.0, "height": 16, "width": 16, "noisy_images": 2, "seed": 0},
         software_version="0.0.0",
     )
+
+
+def provenance_for(model: Path, **codec) -> Provenance:
+    """That of a dataset that was made with the autoencoder and the text encoder of an import."""
+    made = dataclasses.asdict(provenance())
+    for identity in read_record(model).identities.values():
+        section, _, name = identity["entry"].partition(".")
+        entry = made[section][name] if name else made[section]
+        entry |= {field: value for field, value in identity.items() if field not in ("entry", "weight_hashes")}
+        entry["weight_hash"] = identity["weight_hashes"][0]
+    return Provenance(**(made | {"codec": made["codec"] | codec}))
 
 
 def record_spec(
@@ -89,7 +101,7 @@ def random_records(spec: RecordSpec, *, clips: int, seed: int = 0, prefix: str =
 
 
 def write_synthetic_dataset(
-    path: Path, *, clips=8, test_clips=0, seed=0, faceless=0, infinite=(), **spec_options
+    path: Path, *, clips=8, test_clips=0, seed=0, faceless=0, infinite=(), model=None, **spec_options
 ) -> Path:
     """Writes a dataset of random records under `path` and returns `path`.
 
@@ -100,10 +112,12 @@ def write_synthetic_dataset(
         seed: Seed of the records' values.
         faceless: How many records of "train" have no face in any frame.
         infinite: The numbers of the records of "train" that hold a number that is not finite.
+        model: An import whose autoencoder and text encoder it was made with; invented ones when None.
         **spec_options: Of `record_spec`: frames, height, width, latent_channels and so on.
     """
     spec = record_spec(**spec_options)
-    made = provenance(latent_channels=spec.latent_shape[-1])
+    channels = {"latent_channels": spec.latent_shape[-1]}
+    made = provenance(**channels) if model is None else provenance_for(model, **channels)
     size = {name: spec_options[name] for name in ("height", "width") if name in spec_options}
     splits = {"train": random_records(spec, clips=clips, seed=seed, faceless=faceless)} if clips else {}
     for number in infinite:

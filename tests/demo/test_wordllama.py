@@ -52,3 +52,9 @@ def test_a_missing_package_is_told(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install wordllama"):
         WordLlamaText(4)
+
+
+def test_what_is_cut_off_is_told(teacher):
+    assert teacher.cut("a woman waves") == ""
+    lost = teacher.cut("a woman in a red shirt walks to the left and waves, then laughs loudly")
+    assert lost.endswith("then laughs loudly") and "woman" not in lost

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sr_jax.diffusion.samplers import sample
-from sr_jax.diffusion.v_prediction import ScheduleConfig, VPrediction, trailing_timesteps
+from sr_jax.diffusion.v_prediction import ScheduleConfig, VPrediction, spaced_timesteps
 from sr_jax.errors import UserError
 from tests.comparison import relative_error
 from tests.diffusion.stand_ins import checksum, step_noise, velocity
@@ -33,6 +33,16 @@ def test_trajectory_matches_diffusers(original, sampler, steps, scale):
     schedule = VPrediction(ScheduleConfig(snr_shift_scale=scale))
     got = our_sample(schedule, num_inference_steps=steps, sampler=sampler)
     assert relative_error(got, expected) < 1e-5
+
+
+@pytest.mark.parametrize("spacing", ["linspace", "leading"])
+@pytest.mark.parametrize("steps", [50, 7])
+@pytest.mark.parametrize("sampler", ["ddim", "dpm"])
+def test_other_timesteps_lead_where_those_of_diffusers_lead(original, sampler, steps, spacing):
+    expected = original("schedulers").spaced(sampler, spacing, steps, NOISE, SEED)
+    # The sampler, too, is that of the schedule where none is named.
+    schedule = VPrediction(ScheduleConfig(sampler=sampler, timestep_spacing=spacing))
+    assert relative_error(our_sample(schedule, num_inference_steps=steps, sampler=""), expected) < 1e-5
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
@@ -79,11 +89,11 @@ def test_a_perfect_prediction_stays_on_the_marginal(name):
 def test_timesteps_match_diffusers(original):
     counts = tuple(range(1, 1001))
     expected = original("schedulers").timestep_checksums(counts)
-    np.testing.assert_array_equal([checksum(trailing_timesteps(1000, count)) for count in counts], expected)
+    np.testing.assert_array_equal([checksum(spaced_timesteps("trailing", 1000, count)) for count in counts], expected)
 
 
 def test_fifty_steps_are_the_released_ones():
-    timesteps = trailing_timesteps(1000, 50)
+    timesteps = spaced_timesteps("trailing", 1000, 50)
     assert timesteps.tolist() == list(range(999, 0, -20))
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sr_jax.diffusion.v_prediction import ScheduleConfig, VPrediction
+from sr_jax.errors import UserError
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
@@ -45,3 +46,16 @@ def test_clean_and_noise_are_recovered_from_the_velocity():
 def test_results_are_float32_for_bfloat16_latents():
     z = jnp.ones((2, 1, 1, 1, 1), jnp.bfloat16)
     assert VPrediction().add_noise(z, z, jnp.array([0, 500])).dtype == jnp.float32
+
+
+def test_a_timestep_that_a_schedule_lacks_is_no_number_instead_of_another_timestep():
+    schedule = VPrediction(ScheduleConfig(num_train_timesteps=500))
+    one = jnp.ones((2, 1))
+    for method in (schedule.add_noise, schedule.target, schedule.predict_clean, schedule.predict_noise):
+        got = np.asarray(jax.jit(method)(one, one, jnp.array([499, 500])))
+        assert np.isfinite(got[0]).all() and np.isnan(got[1]).all()
+
+
+def test_an_unknown_spacing_of_timesteps_is_refused():
+    with pytest.raises(UserError, match="timestep_spacing is 'karras': choose one of trailing, linspace, leading"):
+        VPrediction(ScheduleConfig(timestep_spacing="karras"))

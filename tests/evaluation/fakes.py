@@ -12,7 +12,7 @@ from sr_jax.backbones.cogvideox.backbone import CogVideoX
 from sr_jax.backbones.cogvideox.config import CogVideoXConfig
 from sr_jax.demo.linear_codec import from_patches, to_patches
 from sr_jax.media.video import write_video
-from sr_jax.teachers.base import Face, FaceTeacher
+from sr_jax.teachers.base import Face, FaceTeacher, TextTeacher
 
 FRAMES, HEIGHT, WIDTH = 5, 16, 16
 
@@ -68,7 +68,7 @@ class ColourRecogniser:
         return (means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-6)).astype(np.float32), found
 
 
-class LetterText:
+class LetterText(TextTeacher):
     """Embeds a prompt as the numbers of its letters, `[4, 12]`."""
 
     name = "fake_text"

@@ -48,7 +48,9 @@ KINDS: dict[str, Callable[[Path], object]] = {
     "turned.png": _turned,
     "16_bits.png": lambda path: cv2.imwrite(str(path), PIXELS[..., ::-1].astype(np.uint16) * 257),
 }
-"""Writes a file of this name. What `load_image` of diffusers makes of each is what we make of it."""
+"""Writes a file of this name. What `load_image` of diffusers makes of each is what we make of it, but of the next."""
+TRANSPARENT = ("alpha.png", "grey_alpha.png", "transparent_palette.png")
+"""Files of which diffusers shows what lies behind transparent pixels."""
 GREYS_OF_16_BITS = {"16_bits_grey.png": _grey_of_16_bits, "16_bits_grey.tif": _grey_of_16_bits}
 """Files that diffusers clips."""
 

@@ -7,6 +7,7 @@ import pytest
 from sr_jax.backbones.base import ClipSize
 from sr_jax.checkpoints import transformers
 from sr_jax.data.pipeline import eval_examples
+from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.errors import UserError
 from sr_jax.generation import generator as generation
 from sr_jax.generation import pipeline
@@ -95,22 +96,23 @@ def test_one_clip_starts_from_the_image_and_is_all_that_is_written(tmp_path):
     assert (tmp_path / "o.npz").read_text() == "somebody's"
 
 
-def _checkpoint(monkeypatch, *, params=None, clip=None, **text):
+def _checkpoint(monkeypatch, *, params=None, clip=None, schedule=None, stage="stage_two", imported=None, **text):
     """Lets `load_generator` find a checkpoint with a network that returns the noisy latents."""
     made = json.loads(provenance().to_json())
     made["clip"] = clip or made["clip"]
     meta = {
-        "stage": "stage_two",
+        "stage": stage,
         "step": 3,
         "config": {
             "backbone": "cogvideox",
             "model": {"in_channels": 384, "out_channels": 192},
             "dtype": "float32",
-            "schedule": {},
+            "schedule": schedule or {},
             "alignment": {"structure": {"weight": 0.01, "module": "w1"}},
             "lora": {"rank": 2, "alpha": 4.0, "targets": ["layer"]},
         },
         "frozen_steps": {"transformer": 9},
+        "imported": imported,
         "provenance": made,
     }
     network = Functional(lambda rngs: PullingNetwork())
@@ -126,6 +128,7 @@ def _checkpoint(monkeypatch, *, params=None, clip=None, **text):
 def _config() -> ml_collections.ConfigDict:
     values = {"codec": {}, "text": {}, "sampler": "ddim", "num_inference_steps": 1, "guidance_scale": 1}
     values |= {"dynamic_guidance": "none", "seed": 5, "batch_size": 2, "image_fit": "crop", "dtype": ""}
+    values |= {"timestep_spacing": ""}
     values |= {"position_table": "keep", "clip": {"num_frames": 0, "height": 0, "width": 0, "fps": 0.0}}
     return ml_collections.ConfigDict(values)
 
@@ -137,6 +140,51 @@ def test_a_loaded_generator_says_what_made_it(monkeypatch, tmp_path):
     assert generator.made_by["dynamic_guidance"] == "none" and generator.seed == 5
     latents = generator.latents(["a"], np.zeros((1, 1, 4, 4, 192), np.float32), np.zeros((1, 4, 12), np.float32))
     assert latents.shape == (1, 2, 4, 4, 192)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "asked", "used"),
+    [
+        ({"sampler": "ddim", "timestep_spacing": "linspace"}, {}, ("ddim", "linspace")),
+        ({"sampler": "ddim", "timestep_spacing": "linspace"}, {"sampler": "dpm"}, ("dpm", "linspace")),
+        ({"sampler": "ddim", "timestep_spacing": "linspace"}, {"timestep_spacing": "trailing"}, ("ddim", "trailing")),
+        # What was trained from nothing.
+        ({"snr_shift_scale": 100.0}, {}, ("dpm", "trailing")),
+    ],
+)
+def test_sampler_and_timesteps_are_the_schedules_where_nobody_says_otherwise(
+    monkeypatch, tmp_path, schedule, asked, used
+):
+    _checkpoint(monkeypatch, schedule=schedule)
+    real, seen = VPrediction.steps, set()
+
+    def steps(process, sampler, count):
+        seen.add((sampler or process.sampler, process.config.timestep_spacing))
+        return real(process, sampler, count)
+
+    monkeypatch.setattr(VPrediction, "steps", steps)
+    config = _config()
+    config.sampler = ""
+    config.update(asked)
+    made_by = load_generator(tmp_path / "w2", config).made_by
+    assert seen == {used}
+    assert (made_by["sampler"], made_by.get("timestep_spacing", "trailing")) == used
+
+
+def test_an_import_without_a_scheduler_cannot_be_sampled(monkeypatch, tmp_path):
+    _checkpoint(monkeypatch, stage="import", imported={})
+    with pytest.raises(UserError, match="was imported without scheduler/, which says how to sample: import the folder"):
+        load_generator(tmp_path / "w2", _config())
+
+
+def test_an_import_is_not_sampled_with_another_codec(monkeypatch, tmp_path):
+    identity = {"entry": "codec", "name": "fake", "weight_hashes": ["c9"]}
+    _checkpoint(monkeypatch, stage="import", imported={"identities": {"vae": identity}})
+    monkeypatch.setattr(generation, "sampling_schedule", lambda checkpoint, meta, spacing: {})
+    with pytest.raises(
+        UserError, match=r"config\.codec has the weight_hash 'c0', the codec of the model in .* has 'c9'"
+    ):
+        load_generator(tmp_path / "w2", _config())
 
 
 def test_the_size_of_clips(monkeypatch, tmp_path):

@@ -190,6 +190,14 @@ def test_a_pil_image_is_taken_too(folders, load):
     np.testing.assert_array_equal(pipeline(transparent, PROMPT), pipeline(IMAGE, PROMPT))
 
 
+def test_a_prompt_of_more_tokens_than_the_model_takes_is_said(folders, load, caplog):
+    pipeline = load(folders["1_5_5b_i2v"][1], our_config(num_inference_steps=1)).pipeline
+    for prompt in ("a", " ".join(["a"] * 2 * TOKENS)):
+        pipeline.latents(IMAGE, prompt, clip_key(0, prompt))
+    (said,) = [message for message in caplog.messages if "prompt" in message]
+    assert said.startswith("the prompt has more tokens than the model takes: 'a ") and said.endswith("is not read")
+
+
 @pytest.mark.parametrize(
     ("image", "prompt", "words"),
     [
@@ -245,18 +253,18 @@ def test_another_size_needs_a_decision_about_the_learned_table(folders, load):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"image_fit": "squeeze"}, "config.image_fit is 'squeeze': choose one of crop, stretch"),
-        ({"dynamic_guidance": ""}, "dynamic_guidance is '': choose one of none, released, cosine"),
+        ({"image_fit": "squeeze"}, "config.image_fit is 'squeeze': it must be crop or stretch"),
+        ({"dynamic_guidance": ""}, "dynamic_guidance is '': it must be none, released or cosine"),
         ({"sampler": "euler"}, "unknown sampler 'euler': choose one of ddim, dpm"),
-        ({"num_inference_steps": 0}, "num_inference_steps must be 1 to 1000, not 0"),
-        ({"batch_size": 0}, "config.batch_size is 0: it must be at least 1"),
-        ({"dtype": "fp16"}, "config.dtype is 'fp16': choose float32 or bfloat16"),
-        ({"codec": {"dtype": "float8_e4m3fn"}}, "config.codec.dtype is 'float8_e4m3fn': choose float32 or bfloat16"),
-        ({"text": {"dtype": "half"}}, "config.text.dtype is 'half': choose float32 or bfloat16"),
+        ({"num_inference_steps": 0}, "config.num_inference_steps is 0: it must be a whole number, at least 1"),
+        ({"batch_size": 0}, "config.batch_size is 0: it must be a whole number, at least 1"),
+        ({"dtype": "fp16"}, "config.dtype is 'fp16': it must be empty, float32 or bfloat16"),
+        ({"codec": {"dtype": "float8"}}, "config.codec.dtype is 'float8': it must be float32 or bfloat16"),
+        ({"text": {"dtype": "half"}}, "config.text.dtype is 'half': it must be float32 or bfloat16"),
         ({"clip": {"height": 30}}, "clips of 30x48 pixels do not fit codec and transformer: use 32x48, or other"),
         ({"clip": {"width": 44}}, "clips of 32x44 pixels do not fit codec and transformer: use 32x48, or other"),
         ({"clip": {"num_frames": 13}}, "a clip of 13 frames does not fit the CogVideoX autoencoder: use 9 or 16 "),
-        ({"clip": {"fps": -8.0}}, "config.clip.fps is -8.0: give 0 to have it as the checkpoint was trained"),
+        ({"clip": {"fps": -8.0}}, "config.clip.fps is -8.0: it must be a number, at least 0"),
         ({"clip": {"num_frames": 17}}, "the learned position table is for latents of (3, 8, 12) (T, H, W), not (5,"),
     ],
 )

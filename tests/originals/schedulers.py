@@ -72,3 +72,9 @@ def trajectory(sampler: str, scale: float, steps: int, noise: np.ndarray, seed: 
         latents.append(after)
         before = t
     return torch.stack(latents).numpy()
+
+
+def spaced(sampler: str, spacing: str, steps: int, noise: np.ndarray, seed: int) -> np.ndarray:
+    """The last latent of `trajectory`, with another `timestep_spacing` than that of the released models."""
+    with patch.dict(OPTIONS, timestep_spacing=spacing):
+        return trajectory(sampler, 1.0, steps, noise, seed)[-1]

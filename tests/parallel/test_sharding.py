@@ -9,6 +9,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.parallel.sharding import ShardingRules, bytes_per_device, like, param_shardings
@@ -62,6 +63,17 @@ class _Unnamed(nnx.Module):
     def __init__(self, rngs):
         self.named = nnx.Param(jnp.zeros((4,)), logical_axes=("embed",))
         self.unnamed = nnx.Linear(2, 2, rngs=rngs)
+
+
+def test_a_config_changes_rules_that_there_are():
+    assert ShardingRules.of({}) == ShardingRules()
+    changed = ShardingRules.of({"mlp": "fsdp", "embed": None, "heads": ("fsdp", "tensor")})
+    assert changed == ShardingRules(mlp="fsdp", embed=None, heads=("fsdp", "tensor"))
+    with pytest.raises(UserError, match=r"^config\.sharding names 'mpl': choose among layers, .*mlp"):
+        ShardingRules.of({"mpl": "fsdp"})
+    for wrong in ("rows", ("fsdp", "rows"), 3, ["fsdp"]):
+        with pytest.raises(UserError, match=r"^config\.sharding\.mlp is .*: name axes of the mesh, data, fsdp, "):
+            ShardingRules.of({"mlp": wrong})
 
 
 def test_a_parameter_without_a_rule_is_an_error_that_names_it(mesh):

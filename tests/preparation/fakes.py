@@ -10,19 +10,20 @@ import numpy as np
 from sr_jax.backbones.codec import latent_frames
 from sr_jax.media import video
 from sr_jax.media.shots import ShotOptions
-from sr_jax.preparation.captions import CaptionTable
+from sr_jax.preparation.adding import check_done, next_part
+from sr_jax.preparation.captions import Captions
 from sr_jax.preparation.dataset import Preparation, make_shard, plan_shard
 from sr_jax.preparation.features import FeatureExtractor
 from sr_jax.preparation.framing import DropOptions, Size
 from sr_jax.preparation.inputs import find_videos
-from sr_jax.preparation.merging import complete_summary, merge
+from sr_jax.preparation.merging import merge, read_summary
 from sr_jax.preparation.people import PersonOptions
 from sr_jax.preparation.planning import ClipOptions, ClipPlan, Planner
 from sr_jax.preparation.preview import clip_look
 from sr_jax.preparation.reading import ClipReader
 from sr_jax.preparation.summary import Summary
 from sr_jax.preparation.work import Shard
-from sr_jax.teachers.base import DepthTeacher, Face, FaceTeacher, FeatureTeacher
+from sr_jax.teachers.base import DepthTeacher, Face, FaceTeacher, FeatureTeacher, TextTeacher
 from sr_jax.teachers.depth.colours import PUBLISHED_COLOURS
 from sr_jax.teachers.depth.features import DepthFeatures
 from sr_jax.teachers.depth.precomputed import PrecomputedDepth
@@ -94,7 +95,7 @@ class BrightnessDepth(DepthTeacher):
         return frames.astype(np.float32).mean(axis=-1)
 
 
-class LetterText:
+class LetterText(TextTeacher):
     """Each of the first letters as `[code, code^2] / 1000`."""
 
     name, weight_hash = "letters", "l0"
@@ -167,14 +168,14 @@ def records(extract: FeatureExtractor, clips) -> list[dict[str, np.ndarray]]:
 def planner(folder: Path, **options) -> Planner:
     """A `Planner` of clips of `CLIP`, without shots and people unless `options` ask for them."""
     clip = {"stride": CLIP["num_frames"], "sizes": (Size(CLIP["height"], CLIP["width"]),)}
-    clip |= {name: options.pop(name) for name in ("stride", "sizes") if name in options}
+    clip |= {name: options.pop(name) for name in ("stride", "sizes", "frames_fps") if name in options}
     options = {
         "shots": ShotOptions(),
         "person": PersonOptions(),
         "drop": DropOptions(),
         "finder": None,
         "teachers": depth(),
-        "captions": CaptionTable.read("", folder),
+        "captions": Captions(),
         "default_prompt": "",
         "strict": True,
         **options,
@@ -217,10 +218,10 @@ def nothing(videos: int, clips: int) -> None:
 def make(folder: Path, output: Path, *, progress=nothing, shards=1, **options) -> Summary:
     """Prepares an input folder with the fakes, by a number of shards one after the other."""
     made = preparation(folder, output, **options)
-    done = complete_summary(made)
-    if done is not None:
-        return done
-    for index in range(shards):
-        shard = Shard(index, shards)
-        make_shard(made, shard, progress, plan_shard(made, shard, nothing))
-    return merge(made)
+    check_done(made)
+    while part := next_part(made):
+        for index in range(shards):
+            shard = Shard(index, shards)
+            make_shard(part, shard, progress, plan_shard(part, shard, nothing))
+        merge(part)
+    return read_summary(made)

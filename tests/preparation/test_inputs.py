@@ -5,7 +5,7 @@ import pytest
 
 from sr_jax.errors import UserError
 from sr_jax.preparation import inputs, planning
-from sr_jax.preparation.captions import CaptionTable
+from sr_jax.preparation.captions import Captions
 from sr_jax.preparation.dataset import changed
 from sr_jax.teachers.base import DepthTeacher
 from tests.preparation import fakes
@@ -136,7 +136,7 @@ def test_digest_follows_video_depth_labels_and_caption(tmp_path):
 
     def digest():
         (file,) = inputs.find_videos(tmp_path)
-        return inputs.digest(file, inputs.read_source(file, CaptionTable.read("", tmp_path), "").prompt)
+        return inputs.digest(file, inputs.read_source(file, Captions(), "").prompt)
 
     fakes.write_source(path)
     digests = [digest()]
@@ -150,40 +150,6 @@ def test_digest_follows_video_depth_labels_and_caption(tmp_path):
     digests.append(digest())
     assert len(set(digests)) == 5
     assert digest() == digests[-1]
-
-
-@pytest.mark.parametrize(
-    "name,text",
-    [
-        ("captions.csv", 'file,caption\nsub/a.mp4,"a man, who  waves"\nother.mp4,nobody\n'),
-        ("captions.jsonl", '{"file": "sub/a.mp4", "caption": "a man, who waves"}\n\n'),
-    ],
-)
-def test_captions_from_a_table(tmp_path, name, text):
-    for video in ("sub/a.mp4", "b.mp4"):
-        fakes.write_source(tmp_path / video)
-    (tmp_path / "sub" / "a.txt").unlink()
-    (tmp_path / name).write_text(text)
-    captions = CaptionTable.read(name, tmp_path)
-    files = inputs.find_videos(tmp_path, captions.files)
-    assert [inputs.read_source(file, captions, "").prompt for file in files] == ["a person", "a man, who waves"]
-
-
-@pytest.mark.parametrize(
-    "name,text,message",
-    [
-        ("c.csv", "video,caption\na.mp4,x\n", "row 1 needs `file` and `caption`"),
-        ("c.jsonl", "[1]\n", "row 1 needs"),
-        ("c.jsonl", "{\n", "cannot read the caption table"),
-        ("c.xml", "", "must be a .csv or a .jsonl file"),
-    ],
-)
-def test_bad_caption_tables(tmp_path, name, text, message):
-    (tmp_path / name).write_text(text)
-    with pytest.raises(UserError, match=message):
-        CaptionTable.read(name, tmp_path)
-    with pytest.raises(UserError, match="no caption table"):
-        CaptionTable.read("missing.csv", tmp_path)
 
 
 def test_default_caption(tmp_path):
@@ -246,14 +212,14 @@ def test_a_caption_that_may_not_be_read(tmp_path, monkeypatch):
     files, planner = inputs.find_videos(tmp_path), fakes.planner(tmp_path)
     outcomes = [planner(file).outcome for file in files]
     assert changed(planner, files, outcomes) == []
-    read_text = Path.read_text
+    read_bytes = Path.read_bytes
 
-    def refuse(path, **options):
+    def refuse(path):
         if path.name == "a.txt":
             raise PermissionError(13, "Permission denied", str(path))
-        return read_text(path, **options)
+        return read_bytes(path)
 
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(UserError, match=r"cannot read .*a\.txt: Permission denied"):
         fakes.plan(tmp_path)
     assert [plan.clip_id for plan in fakes.plan(tmp_path, strict=False)] == ["b-00000"]

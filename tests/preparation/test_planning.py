@@ -186,11 +186,11 @@ def test_motion_is_measured_in_heights_a_second(tmp_path):
     frames = np.stack([texture[:96, 2 * n : 2 * n + 120] for n in range(26)])
     _write(tmp_path, "a", np.repeat(frames[..., None], 3, axis=-1), fps=25.0)
     watcher = Watcher(None, looks_per_second=25.0)
-    info = scan_video(tmp_path / "a.mp4", [watcher])
-    looks = watcher.looks(info.height)
+    scan_video(tmp_path / "a.mp4", [watcher])
+    looks = watcher.looks()
     assert [look.frame for look in looks] == list(range(26))
     assert np.isnan(looks[0].motion)
     assert people.motion_between(looks) == pytest.approx(2 / 96 * 25, rel=0.25)
     seldom = Watcher(None, looks_per_second=5.0)
     scan_video(tmp_path / "a.mp4", [seldom])
-    assert [look.frame for look in seldom.looks(96)] == [0, 5, 10, 15, 20, 25]
+    assert [look.frame for look in seldom.looks()] == [0, 5, 10, 15, 20, 25]

@@ -50,6 +50,7 @@ class RectifiedFlow:
     """`zt = (1 - t) z0 + t eps`; the network predicts `eps - z0`. Times are 0 to 1."""
 
     clean_time, noise_time = 0.0, 1.0
+    sampler, constants = "euler", {}
 
     def sample_times(self, batch_size: int, key: jax.Array) -> jax.Array:
         return jax.random.uniform(key, (batch_size,))
@@ -68,7 +69,7 @@ class RectifiedFlow:
         return {"t0.0-0.5": (0.0, 0.5), "t0.5-1.0": (0.5, 1.0)}
 
     def steps(self, sampler: str, num_inference_steps: int) -> Steps:
-        if sampler != "euler" or num_inference_steps < 1:
+        if sampler not in ("", "euler") or num_inference_steps < 1:
             raise UserError(f"unknown sampler {sampler!r}: choose euler, and 1 step or more")
         edges = np.linspace(1.0, 0.0, num_inference_steps + 1)
         keep, zero = edges[1:] / edges[:-1], np.zeros(num_inference_steps)
@@ -95,6 +96,10 @@ class Toy:
 
     @staticmethod
     def schedule_of_release(scheduler: Mapping[str, Any]) -> dict[str, Any]:
+        raise UserError("toys are not released")
+
+    @staticmethod
+    def schedule_to_release(section: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError("toys are not released")
 
     def process(self, section: Mapping[str, Any]) -> RectifiedFlow:

@@ -28,7 +28,9 @@ def imported(original, tmp_path_factory):
 def shrink(imported, tmp_path_factory):
     """Makes a released size's config fit the import, on records of its size; all else stays, decay is made large."""
     data = tmp_path_factory.mktemp("data")
-    write_synthetic_dataset(data, clips=4, frames=9, height=32, width=48, latent_channels=4, text_shape=(5, 10))
+    write_synthetic_dataset(
+        data, clips=4, frames=9, height=32, width=48, latent_channels=4, text_shape=(5, 10), model=imported
+    )
 
     def shrink(config):
         released = {"structure": config.structure.to_dict(), "model": config.model.to_dict()}
@@ -40,7 +42,7 @@ def shrink(imported, tmp_path_factory):
         config.identity.update(latent_channels=4, widths=(8,), blocks_per_stage=1, embedding_dim=8)
         config.optimizer.update(warmup_steps=0, learning_rate=1e-2, weight_decay=0.3)
         config.update(batch_size=4, num_train_steps=3, dtype="float32")
-        config.data.update(dir=str(data), codec="fake")
+        config.data.update(dir=str(data), codec="cogvideox_vae")
         config.init.transformer = str(imported)
         return config
 
@@ -100,7 +102,7 @@ def test_the_text_of_the_structure_module_is_a_choice(shrink, text, tmp_path):
     config = shrink(stage_one.get_config("5b_i2v"))
     config.update(structure_text=text, num_train_steps=0)
     if text == "anything":
-        with pytest.raises(UserError, match="structure_text is 'anything': choose one of none; empty_prompt"):
+        with pytest.raises(UserError, match="structure_text is 'anything': it must be none or empty_prompt"):
             train(config, tmp_path / "run", jax.devices()[:1])
     else:
         train(config, tmp_path / "run", jax.devices()[:1])

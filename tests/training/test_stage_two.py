@@ -11,7 +11,9 @@ from sr_jax.data.pipeline import train_batches
 from sr_jax.errors import UserError
 from sr_jax.parallel.lazy import on_host
 from sr_jax.training import builders
+from sr_jax.training.faces import require_faces
 from sr_jax.training.loop import train
+from tests.data.synthetic import write_synthetic_dataset
 from tests.training.helpers import PLAIN, assert_same_bits, batch_loss, load_params
 
 
@@ -34,6 +36,14 @@ def stage_and_params(stage_two):
     keys = jax.random.split(jax.random.key(1), len(leaves))
     params = jax.tree.unflatten(structure, [x + 0.05 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys)])
     return stage, params, on_host(builders.load_frozen(builders.build_stage(config)))
+
+
+def test_identity_needs_faces(stage_two, tmp_path):
+    data = write_synthetic_dataset(tmp_path, clips=2, faceless=2, latent_channels=4)
+    for without in (PLAIN, {"alignment.identity.weight": 0.0}):
+        require_faces(data, "train", builders.build_stage(stage_two(**without)))
+    with pytest.raises(UserError, match=r"none of the 2 clips in the split 'train' of .* has a face"):
+        require_faces(data, "train", builders.build_stage(stage_two()))
 
 
 def test_the_frozen_modules_stay_as_they_are(stage_two, stage_one_run, one_device, tmp_path):

@@ -1,8 +1,16 @@
-"""CogVideoX: network, autoencoder, sizes, and the names of its weights."""
+"""CogVideoX: network, autoencoder, sizes, and the names of its weights.
 
-from sr_jax.backbones.cogvideox.backbone import CogVideoX
-from sr_jax.backbones.cogvideox.codec import load_codec
+Configs read the sizes (`config`) and load no JAX: the network and the autoencoder are imported when they are asked for.
+"""
 
-BACKBONE = CogVideoX
+import importlib
+from typing import Any
 
-__all__ = ["BACKBONE", "load_codec"]
+_LIES_IN = {"BACKBONE": ("backbone", "CogVideoX"), "load_codec": ("codec", "load_codec")}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LIES_IN:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LIES_IN[name]
+    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)

@@ -15,7 +15,7 @@ from sr_jax.backbones.cogvideox.flops import transformer_flops
 from sr_jax.backbones.cogvideox.parts import PARTS
 from sr_jax.backbones.cogvideox.position_table import fit_position_table
 from sr_jax.backbones.cogvideox.pruning import pruned_params
-from sr_jax.backbones.cogvideox.scheduler_config import config_from_diffusers
+from sr_jax.backbones.cogvideox.scheduler_config import config_from_diffusers, config_to_diffusers
 from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
 from sr_jax.diffusion.v_prediction import ScheduleConfig, VPrediction
 from sr_jax.errors import UserError
@@ -61,6 +61,11 @@ class CogVideoX:
     def schedule_of_release(scheduler: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of `ScheduleConfig`; see `scheduler_config`."""
         return dataclasses.asdict(config_from_diffusers(scheduler))
+
+    @staticmethod
+    def schedule_to_release(section: Mapping[str, Any]) -> dict[str, Any]:
+        """Of the fields of `ScheduleConfig`."""
+        return config_to_diffusers(ScheduleConfig(**section))
 
     def process(self, section: Mapping[str, Any]) -> VPrediction:
         """Of the fields of `ScheduleConfig`."""

@@ -12,7 +12,7 @@ from sr_jax.backbones.cogvideox.vae import CogVideoXVAE
 from sr_jax.backbones.cogvideox.vae_network import CogVideoXVAEConfig
 from sr_jax.backbones.cogvideox.vae_tiling import Tiling
 from sr_jax.conversion.components import find_components
-from sr_jax.conversion.imported import is_imported, open_component
+from sr_jax.conversion.imported import is_imported, open_component, read_record
 from sr_jax.conversion.streaming import lazy_params
 from sr_jax.models.functional import Params
 from sr_jax.parallel.batches import to_first_device
@@ -44,10 +44,15 @@ def load_cogvideox_vae(folder: Path, *, dtype: DTypeLike = jnp.float32, tiled: b
     Raises:
         UserError: If the folder holds no such autoencoder, or its weights are missing or damaged.
     """
-    config, params = open_component(folder, _COMPONENT, PARTS) if is_imported(folder) else _from_diffusers(folder)
+    known_hash = ""
+    if is_imported(folder):
+        config, params = open_component(folder, _COMPONENT, PARTS)
+        known_hash = next(iter(read_record(folder).weight_hashes(_COMPONENT)), "")
+    else:
+        config, params = _from_diffusers(folder)
     params = to_first_device(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params))
     tiling = Tiling(config.sample_height // 2, config.sample_width // 2) if tiled else None
-    return CogVideoXVAE(config, params, dtype=dtype, tiling=tiling)
+    return CogVideoXVAE(config, params, dtype=dtype, tiling=tiling, known_hash=known_hash)
 
 
 def _from_diffusers(folder: Path) -> tuple[CogVideoXVAEConfig, Params]:

@@ -1,6 +1,6 @@
 """The parts of a CogVideoX pipeline that have weights, by the names of their folders."""
 
-from sr_jax.backbones.cogvideox import transformer_weights, vae_weights
+from sr_jax.backbones.cogvideox import transformer_weights, vae_identity, vae_weights
 from sr_jax.backbones.cogvideox.transformer import CogVideoXTransformer3D
 from sr_jax.backbones.cogvideox.vae_network import Autoencoder
 from sr_jax.conversion import t5
@@ -12,6 +12,8 @@ PARTS = {
     "transformer": PartKind(
         transformer_weights.CLASS_NAME, transformer_weights, CogVideoXTransformer3D, DIFFUSERS_WEIGHTS, "ema_params"
     ),
-    "vae": PartKind("AutoencoderKLCogVideoX", vae_weights, Autoencoder, DIFFUSERS_WEIGHTS, "vae"),
-    "text_encoder": PartKind("T5EncoderModel", t5, T5Encoder, "model", "text_encoder", t5.ALIASES),
+    "vae": PartKind(
+        "AutoencoderKLCogVideoX", vae_weights, Autoencoder, DIFFUSERS_WEIGHTS, "vae", identify=vae_identity.identify
+    ),
+    "text_encoder": PartKind("T5EncoderModel", t5, T5Encoder, "model", "text_encoder", t5.ALIASES, t5.identify),
 }

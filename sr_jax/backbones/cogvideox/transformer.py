@@ -97,10 +97,10 @@ class PatchEmbed(nnx.Module):
 
     def _learned(self, size: tuple[int, int, int], text_length: int) -> Float[Array, "s d"]:
         config = self.config
-        if text_length > config.max_text_seq_length:
+        if text_length != config.max_text_seq_length:
             raise UserError(
-                f"the learned position table is for at most {config.max_text_seq_length} text tokens, not "
-                f"{text_length}: set text.num_tokens to no more than that"
+                f"the learned position table is for {config.max_text_seq_length} text tokens, not {text_length}: set "
+                "text.num_tokens to that"
             )
         if size != config.sample_size:
             raise UserError(
@@ -108,8 +108,7 @@ class PatchEmbed(nnx.Module):
                 "set use_learned_positional_embeddings=False to use rotary positions alone"
             )
         # Stored with the released weights as a buffer, which no released trainer updates.
-        table = jax.lax.stop_gradient(self.pos_embedding[...])
-        return jnp.concatenate([table[:text_length], table[config.max_text_seq_length :]])
+        return jax.lax.stop_gradient(self.pos_embedding[...])
 
 
 class CogVideoXBlock(nnx.Module):

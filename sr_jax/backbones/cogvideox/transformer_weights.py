@@ -1,12 +1,13 @@
 """The released CogVideoX transformers: configuration and weights (diffusers: `CogVideoXTransformer3DModel`)."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sr_jax.backbones.cogvideox.config import CogVideoXConfig
+from sr_jax.conversion.fields import MOST_LAYERS, read_fields, require
 from sr_jax.conversion.rules import TensorRule
-from sr_jax.errors import UserError
 
 CLASS_NAME = "CogVideoXTransformer3DModel"
 
@@ -20,22 +21,39 @@ _FIXED = {
     "timestep_activation_fn": "silu",
     "norm_elementwise_affine": True,
 }
-_FIELDS = tuple(field.name for field in dataclasses.fields(CogVideoXConfig))
+_WHAT = "the transformer's config"
+# Of a learned position table, which is made on the host: far beyond what any video needs.
+_MAX_TABLE = 2**28
 
 
 def config_from_diffusers(config_json: Mapping[str, Any]) -> CogVideoXConfig:
     """Our configuration from a diffusers `config.json`; a field it leaves out has diffusers' default, which is ours.
 
     Raises:
-        UserError: For a field, or a value of one, that this implementation does not compute.
+        UserError: For a field, or a value of one, that this implementation does not compute, or that cannot be.
     """
-    given = {name: value for name, value in config_json.items() if not name.startswith("_")}
-    for name, value in given.items():
-        if name in _FIXED and value != _FIXED[name]:
-            raise UserError(f"transformer config {name}={value!r} is not supported: it must be {_FIXED[name]!r}")
-        if name not in _FIXED and name not in _FIELDS:
-            raise UserError(f"transformer config has an unknown field {name!r}: it is no released CogVideoX model")
-    return CogVideoXConfig(**{name: value for name, value in given.items() if name in _FIELDS})
+    config = read_fields(config_json, CogVideoXConfig, what=_WHAT, fixed=_FIXED)
+    _check(config)
+    return config
+
+
+def _check(config: CogVideoXConfig) -> None:
+    """Checks what fields say together."""
+    channels = (config.out_channels, 2 * config.out_channels)
+    require(config.in_channels in channels, _WHAT, "in_channels", config.in_channels, " or ".join(map(str, channels)))
+    require(config.num_layers <= MOST_LAYERS, _WHAT, "num_layers", config.num_layers, f"at most {MOST_LAYERS}")
+    if config.use_rotary_positional_embeddings:
+        head = config.attention_head_dim
+        require(head % 16 == 0, _WHAT, "attention_head_dim", head, "a multiple of 16, for rotary positions")
+    for name in ("sample_height", "sample_width"):
+        side = getattr(config, name)
+        require(side >= config.patch_size, _WHAT, name, side, f"at least one patch of {config.patch_size}")
+    if config.use_learned_positional_embeddings or not config.use_rotary_positional_embeddings:
+        require(config.width % 16 == 0, _WHAT, "a width of", config.width, "a multiple of 16, for such positions")
+    if config.use_learned_positional_embeddings:
+        positions = config.max_text_seq_length + math.prod(config.tokens(config.sample_size))
+        numbers = positions * config.width
+        require(numbers <= _MAX_TABLE, _WHAT, "a position table of", numbers, f"of at most {_MAX_TABLE} numbers")
 
 
 def config_to_diffusers(config: CogVideoXConfig) -> dict[str, Any]:

@@ -1,10 +1,7 @@
 """The CogVideoX autoencoder as a video codec: whole clips in and out, memory bounded in their length and size."""
 
 import functools
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from sr_jax.backbones.cogvideox.vae_frames import run_frames
+from sr_jax.backbones.cogvideox.vae_identity import NAME, image_condition_factor, weight_hash
 from sr_jax.backbones.cogvideox.vae_layers import Cache
 from sr_jax.backbones.cogvideox.vae_network import TEMPORAL_COMPRESSION_RATIO, Autoencoder, CogVideoXVAEConfig
 from sr_jax.backbones.cogvideox.vae_tiling import WHOLE, TileAxis, Tiling, join, run_tiled
@@ -24,7 +22,6 @@ from sr_jax.models.functional import Params
 _VIDEO_FRAMES = 8
 _LATENT_FRAMES = 2
 _LOG_VARIANCE_RANGE = (-30.0, 20.0)
-_HASH_LENGTH = 16
 
 
 class CogVideoXVAE:
@@ -44,7 +41,7 @@ class CogVideoXVAE:
         tiling: How larger images are cut; None runs them whole.
     """
 
-    name = "cogvideox_vae"
+    name = NAME
     temporal_compression_ratio = TEMPORAL_COMPRESSION_RATIO
 
     def __init__(
@@ -54,6 +51,7 @@ class CogVideoXVAE:
         *,
         dtype: DTypeLike = jnp.float32,
         tiling: Tiling | None = None,
+        known_hash: str = "",
     ):
         """Puts the parameters on the device; nothing is compiled yet.
 
@@ -62,11 +60,12 @@ class CogVideoXVAE:
             params: Parameters of `Autoencoder` as a nested dict; arrays already on devices stay where they are.
             dtype: Compute type.
             tiling: How to cut images larger than a tile, or None.
+            known_hash: `weight_hash`, where it was written down when the weights were saved.
 
         Raises:
             UserError: If the tiles do not fit together.
         """
-        self.config, self.tiling = config, tiling
+        self.config, self.tiling, self._known_hash = config, tiling, known_hash
         # On the device once: arrays in host memory would travel with every call, or be built into the caller's program.
         self.params = jax.tree.map(jnp.asarray, params)
         ratio = config.spatial_compression_ratio
@@ -105,16 +104,12 @@ class CogVideoXVAE:
     @functools.cached_property
     def weight_hash(self) -> str:
         """First 16 hex digits of the sha256 of config and weights; compute type and tiling do not count."""
-        digest = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
-        leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(self.params)}
-        for path, leaf in sorted(leaves.items()):
-            digest.update(path.encode() + np.ascontiguousarray(leaf).tobytes())
-        return digest.hexdigest()[:_HASH_LENGTH]
+        return self._known_hash or weight_hash(self.config, self.params)
 
     @property
     def image_condition_factor(self) -> float:
         """What the scaled latents of a conditioning image are multiplied by: not 1 where `invert_scale_latents`."""
-        return self.scaling_factor**-2 if self.config.invert_scale_latents else 1.0
+        return image_condition_factor(self.config)
 
     def latent_frames(self, num_frames: int) -> int:
         """Returns T of a clip of F frames: 1 + (F - 1) / 4 where F is 1 plus a multiple of 8, F / 4 where a multiple.
@@ -185,12 +180,16 @@ class CogVideoXVAE:
         def run(tile: Array | np.ndarray) -> Iterator[np.ndarray]:
             return map(np.asarray, self._decode_frames(tile))
 
-        video = np.empty(self._video_shape(latents.shape), np.float32)
+        video, written = np.empty(self._video_shape(latents.shape), np.float32), 0
         latents = latents / self.scaling_factor
         for block in run_tiled(run, latents, *_tiles(latents.shape, self._decode_tiles)):
             frames, height, width = block.values.shape[1:4]
             ends = block.frame + frames, block.row + height, block.column + width
             video[:, block.frame : ends[0], block.row : ends[1], block.column : ends[2]] = block.values
+            written += block.values.size
+        if written != video.size:
+            # Never what happened to be in memory.
+            raise ValueError(f"the decoder made {written} of the {video.size} values of a video {video.shape}")
         return video
 
     def _encode_frames(self, video: Array) -> Iterator[Array]:

@@ -20,6 +20,7 @@ from sr_jax.backbones.cogvideox.vae_layers import (
     group_norm,
     part,
 )
+from sr_jax.errors import UserError
 
 TEMPORAL_COMPRESSION_RATIO = 4
 """Video frames per latent frame, after the first."""
@@ -53,6 +54,18 @@ class CogVideoXVAEConfig:
     sample_width: int = 720
     scaling_factor: float = 1.15258426
     invert_scale_latents: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the number of stages.
+
+        Raises:
+            UserError: If there are too few: none would be left to halve the frames as often as is counted on.
+        """
+        if len(self.block_out_channels) <= _TEMPORAL_STAGES:
+            raise UserError(
+                f"the autoencoder's config has block_out_channels {self.block_out_channels}: it must have at least "
+                f"{_TEMPORAL_STAGES + 1} widths: the frames are halved {_TEMPORAL_STAGES} times, never behind the last"
+            )
 
     @property
     def spatial_compression_ratio(self) -> int:

@@ -7,8 +7,8 @@ from typing import Any
 from flax import traverse_util
 
 from sr_jax.backbones.cogvideox.vae_network import TEMPORAL_COMPRESSION_RATIO, Autoencoder, CogVideoXVAEConfig
+from sr_jax.conversion.fields import MOST_LAYERS, read_fields, require, shown
 from sr_jax.conversion.rules import TensorRule
-from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
 
 # What all released autoencoders have, and ours always; diffusers' defaults where a config does not say.
@@ -23,6 +23,11 @@ _FIXED = {
     "use_quant_conv": False,
     "use_post_quant_conv": False,
 }
+_BLOCK_TYPES = ("down_block_types", "up_block_types")
+# Of the type that diffusers computes in; and the name that the first release had for a size.
+_WITHOUT_EFFECT = ("force_upcast", "sample_size")
+_MOST_STAGES = 10
+_WHAT = "the autoencoder's config"
 _LAYOUTS = {1: "same", 4: "conv2d", 5: "conv3d"}
 _NAMES = {"kernel": "weight", "scale": "weight", "conv_y": "conv_y.conv", "conv_b": "conv_b.conv"}
 _RESAMPLERS = {"encoder": "downsamplers.0", "decoder": "upsamplers.0"}
@@ -34,12 +39,18 @@ def config_from_diffusers(config_json: Mapping[str, Any]) -> CogVideoXVAEConfig:
     Raises:
         UserError: If it asks for something that no released autoencoder has.
     """
-    given = {name: _as_tuple(value) for name, value in config_json.items()}
-    names = {field.name for field in dataclasses.fields(CogVideoXVAEConfig)}
-    config = CogVideoXVAEConfig(**{name: value for name, value in given.items() if name in names})
-    for name, value in (_FIXED | _block_types(config)).items():
-        if given.get(name, value) != value:
-            raise UserError(f"the autoencoder's config has {name} {given[name]!r}: only {value!r} is supported")
+    config = read_fields(
+        config_json, CogVideoXVAEConfig, what=_WHAT, fixed=_FIXED, without_effect=(*_WITHOUT_EFFECT, *_BLOCK_TYPES)
+    )
+    widths, groups = config.block_out_channels, config.norm_num_groups
+    require(len(widths) <= _MOST_STAGES, _WHAT, "block_out_channels", widths, f"at most {_MOST_STAGES} widths")
+    require(all(n % groups == 0 for n in widths), _WHAT, "norm_num_groups", groups, f"a divisor of each of {widths}")
+    layers = config.layers_per_block
+    require(layers <= MOST_LAYERS, _WHAT, "layers_per_block", layers, f"at most {MOST_LAYERS}")
+    for name, value in _block_types(config).items():
+        given = config_json.get(name, value)
+        same = isinstance(given, list | tuple) and tuple(given) == value
+        require(same, _WHAT, name, given, f"{shown(value)}: no other is supported")
     return config
 
 
@@ -65,12 +76,5 @@ def _source(path: tuple[str | int, ...]) -> str:
 
 
 def _block_types(config: CogVideoXVAEConfig) -> dict[str, tuple[str, ...]]:
-    stages = len(config.block_out_channels)
-    return {
-        "down_block_types": ("CogVideoXDownBlock3D",) * stages,
-        "up_block_types": ("CogVideoXUpBlock3D",) * stages,
-    }
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    classes = ("CogVideoXDownBlock3D", "CogVideoXUpBlock3D")
+    return {name: (kind,) * len(config.block_out_channels) for name, kind in zip(_BLOCK_TYPES, classes, strict=True)}

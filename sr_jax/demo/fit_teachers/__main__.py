@@ -15,7 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from sr_jax import command_line
-from sr_jax.demo.fit_teachers.fitting import fit_teachers
+from sr_jax.configs.teachers import KEYS
 from sr_jax.outputs import require_writable
 
 FLAGS = flags.FlagValues()
@@ -32,8 +32,11 @@ def main(args: flags.FlagValues) -> None:
         UserError: As `fit_teachers`, and at once when nothing can be written to `--output`.
     """
     require_writable(Path(args.output))
+    # Here and not above: it takes seconds, and wrong flags are told before.
+    from sr_jax.demo.fit_teachers.fitting import fit_teachers
+
     fit_teachers(args.config, Path(args.videos), Path(args.output))
 
 
 if __name__ == "__main__":
-    command_line.run(main, FLAGS, __doc__)
+    command_line.run(main, FLAGS, __doc__, keys_of=lambda config: KEYS)

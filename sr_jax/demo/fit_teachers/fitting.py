@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from sr_jax.backbones.codec import VideoCodec
+from sr_jax.configs.teachers import KEYS
+from sr_jax.declared.checking import check
 from sr_jax.demo.fit_teachers.codec import fit_linear_codec
 from sr_jax.demo.fit_teachers.faces import FitSchedule, face_examples, fit_detector, fit_recogniser
 from sr_jax.demo.fit_teachers.quality import codec_metrics, face_metrics
@@ -19,7 +21,6 @@ from sr_jax.demo.labelled_clips import LabelledClips, read_labelled_clips
 from sr_jax.demo.small_faces.detector import FaceDetectorConfig
 from sr_jax.demo.small_faces.teacher import DETECTOR_FILE, RECOGNISER_FILE, FaceRecogniserConfig, load_small_faces
 from sr_jax.demo.small_faces.weights import save_network
-from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
 from sr_jax.outputs import write_text
 from sr_jax.teachers.base import DepthTeacher
@@ -39,10 +40,10 @@ def fit_teachers(config: ml_collections.ConfigDict, videos: Path, output: Path) 
         The metrics, as written to `output/metrics.json`.
 
     Raises:
-        UserError: For an unknown `parts`, or videos that are missing, unlabelled or of unlike sizes.
+        UserError: For a config that is not as it is declared, or videos that are missing, unlabelled or of unlike
+            sizes.
     """
-    if config.parts not in ("all", "codec", "faces"):
-        raise UserError(f"config.parts must be all, codec or faces, not {config.parts!r}")
+    check(KEYS, config)
     start = time.monotonic()
     depth_teacher, colours = load_depth_teacher(config.depth), depth_colours(config.depth)
     train, test = (read_labelled_clips(videos / split) for split in ("train", "test"))

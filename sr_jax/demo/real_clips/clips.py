@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import av
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from sr_jax.demo.real_clips.footage import Action, Shot, Span
 from sr_jax.errors import UserError
+from sr_jax.media.decoding import open_video
 from sr_jax.media.video import write_video
 from sr_jax.outputs import write_text
 from sr_jax.teachers.base import Face, FaceDetector
 
-# Frames are decoded at this height or less: the widest crop still has more pixels than a clip.
-_MAX_HEIGHT = 480
+# Frames are decoded with so many lines or fewer: the widest crop still has more pixels than a clip.
+_MOST_LINES = 480
 # Side of the square around a talking head, as a multiple of the face's larger side: head and shoulders, then head.
 _HEAD_ZOOMS = (2.0, 1.45)
 # Side of the square around a body, as a multiple of its track's.
@@ -110,21 +110,14 @@ def clip_starts(span: Span | None, duration: float, least_gap: float, most: int)
 
 
 def read_footage(path: Path) -> Footage:
-    """Decodes a video, scaled down to 480 lines where it has more.
+    """Decodes a video, scaled down so that the shorter side has at most 480 pixels.
 
     Raises:
-        UserError: When the file is no video.
+        UserError: When the file is no video, or a damaged one.
     """
-    frames, seconds = [], []
-    try:
-        with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
-                scale = min(1.0, _MAX_HEIGHT / frame.height)
-                size = {"width": round(frame.width * scale), "height": round(frame.height * scale)}
-                frames.append(frame.to_ndarray(format="rgb24", interpolation="AREA", **size))
-                seconds.append(float(frame.time))
-    except av.FFmpegError as error:
-        raise UserError(f"cannot decode {path}: {error}") from error
+    with open_video(path) as video:
+        pictures = [(picture.small(_MOST_LINES), picture.seconds) for picture in video.pictures]
+    frames, seconds = zip(*pictures)
     return Footage(np.stack(frames), np.array(seconds))
 
 

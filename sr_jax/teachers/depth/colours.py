@@ -26,12 +26,13 @@ INFERNO = COLOUR_TABLES["inferno"]
 
 @dataclasses.dataclass(frozen=True)
 class DepthColours:
-    """How a clip's disparity becomes a colour video; the defaults are those of Video Depth Anything.
+    """How a clip's disparity becomes a colour video; the defaults are those of Video Depth Anything, but for outliers.
 
     Attributes:
         colour_map: A name of `COLOUR_TABLES`.
-        low_percentile: Which percentile of the clip's values becomes the first colour, as all values below it.
-        high_percentile: Which one becomes the last colour, as all values above it.
+        low_percentile: Which percentile of the clip's values becomes the first colour, as all values below it; 0 for
+            the smallest value that is no outlier (`range_without_outliers`).
+        high_percentile: Which one becomes the last colour, as all values above it; 100 for the largest likewise.
     """
 
     colour_map: str = "inferno"
@@ -56,8 +57,9 @@ class DepthColours:
     def normalise(self, disparity: Float[np.ndarray, "f h w"]) -> Float[np.ndarray, "f h w"]:
         """Maps a clip to [0, 1] by the percentiles of the whole clip; a constant clip becomes 0."""
         if (self.low_percentile, self.high_percentile) == (0, 100):
-            return normalise_disparity(disparity)
-        low, high = np.percentile(disparity, [self.low_percentile, self.high_percentile]).astype(disparity.dtype)
+            low, high = range_without_outliers(disparity)
+        else:
+            low, high = np.percentile(disparity, [self.low_percentile, self.high_percentile]).astype(disparity.dtype)
         return normalise_disparity(np.clip(disparity, low, high))
 
     def colour(self, normalised: Float[np.ndarray, "f h w"]) -> UInt8[np.ndarray, "f h w 3"]:
@@ -80,6 +82,23 @@ def read_disparity(path: Path) -> Float[np.ndarray, "f h w"]:
         UserError: If the file is missing, unreadable, has neither key, or holds impossible values.
     """
     return np.stack(list(depth_frames(path)))
+
+
+def range_without_outliers(disparity: Float[np.ndarray, "f h w"]) -> tuple[np.floating, np.floating]:
+    """The smallest and the largest value of a clip, but for a few pixels far away from all others.
+
+    All but the lowest and the highest thousandth of the pixels are looked at. An end of the range that lies further
+    from them than they span is an outlier, and they are the range on that side; any other end stays what it is.
+    """
+    count = disparity.size // 1000
+    ordered = np.partition(disparity, [0, count, disparity.size - 1 - count, disparity.size - 1], axis=None)
+    low, inner_low, inner_high, high = ordered[[0, count, -1 - count, -1]]
+    span = np.float64(inner_high) - np.float64(inner_low)
+    # Of a clip that is constant but for these pixels, they are all there is to see.
+    if span > 0:
+        low = inner_low if np.float64(inner_low) - low > span else low
+        high = inner_high if high - np.float64(inner_high) > span else high
+    return low, high
 
 
 def normalise_disparity(disparity: Float[np.ndarray, "f h w"]) -> Float[np.ndarray, "f h w"]:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sr_jax.backbones.codec import VideoCodec
+from sr_jax.errors import UserError
 from sr_jax.media.decoding import VideoInfo
 from sr_jax.media.video import to_unit_range
 from sr_jax.teachers.base import ClipBatch, DepthTeacher, FeatureTeacher, identify
@@ -57,9 +58,11 @@ class DepthFeatures(FeatureTeacher):
         return {slot: identify(self._teacher) | self._colours.describe()}
 
     def _disparity(self, clips: ClipBatch, row: int) -> Float[np.ndarray, "f h w"]:
-        if clips.beside is not None:
-            return self._colours.normalise(clips.beside[row])
-        return self._colours.normalise(self._teacher(clips.frames[row], clips.fps, clips.paths[row]))
+        beside = clips.beside is not None
+        disparity = clips.beside[row] if beside else self._teacher(clips.frames[row], clips.fps, clips.paths[row])
+        if not np.isfinite(disparity).all():
+            raise UserError(f"the depth of {clips.paths[row]} by {self.name} is not finite: its range cannot be told")
+        return self._colours.normalise(disparity)
 
 
 def _filled(rows: np.ndarray, count: int) -> np.ndarray:

@@ -14,25 +14,25 @@ from sr_jax.teachers.depth.files import KINDS, depth_frames, depth_path, find_de
 
 
 def load(section: Section) -> DepthTeacher:
-    """Loads `{"name": "precomputed", "kind": "disparity"}`; `kind` may be left out.
+    """Loads `{"name": "precomputed", "kind": "disparity"}`; `kind` may be left out where all files say it themselves.
 
     Raises:
         UserError: For any other kind.
     """
-    return PrecomputedDepth(section.get("kind", "disparity"))
+    return PrecomputedDepth(section.get("kind", ""))
 
 
 class PrecomputedDepth(DepthTeacher):
     """Reads the depth that lies beside a video; see `files`.
 
     Attributes:
-        kind: What grey pictures and videos hold, "disparity" or "depth".
+        kind: What files hold that do not say it themselves, "disparity" or "depth"; "" for not stated.
     """
 
     name = "precomputed"
     weight_hash = "none"
 
-    def __init__(self, kind: str = "disparity"):
+    def __init__(self, kind: str = ""):
         """Reads nothing yet.
 
         Args:
@@ -41,9 +41,10 @@ class PrecomputedDepth(DepthTeacher):
         Raises:
             UserError: For any other kind.
         """
-        if kind not in KINDS:
+        if kind not in ("", *KINDS):
             raise UserError(f"depth.kind is {kind!r}: it must be disparity or depth")
-        self.kind, self.settings = kind, {"kind": kind}
+        # Where it is not stated nothing depends on it; datasets from before it had to be say disparity.
+        self.kind, self.settings = kind, {"kind": kind or "disparity"}
 
     def __call__(self, frames: UInt8[np.ndarray, "f h w 3"], fps: float, path: Path) -> Float[np.ndarray, "f h w"]:
         """Returns the disparity of all frames of the video at `path`, as float32.

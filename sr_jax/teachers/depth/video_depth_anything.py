@@ -127,11 +127,17 @@ class VideoDepthAnythingTeacher(DepthTeacher):
             dtype: Compute type.
 
         Raises:
-            UserError: If the size is unknown, or the weights cannot be had or do not fit it.
+            UserError: If the size is unknown, or the weights cannot be had, do not fit it or are of a metric model.
         """
         if size not in RELEASED:
             raise UserError(f"no Video Depth Anything of size {size!r}: choose one of {', '.join(RELEASED)}")
         path = path or download_file(RELEASES[size].repository, RELEASES[size].file)
+        if path.name.lower().startswith("metric_"):
+            raise UserError(
+                f"{path} is called like the weights of a metric model, which give distances and not disparity: use "
+                f"{RELEASES[size].file}, or have its program write depth beside the videos (depth.name=precomputed, "
+                "depth.kind=depth)"
+            )
         try:
             params = params_from_state_dict(RELEASED[size], read_state_dict(path))
         except UserError as error:

@@ -29,6 +29,9 @@ def load(section: Section) -> FaceTeacher:
 def load_arcface(path: Path) -> AlignedFaceRecogniser:
     """Loads an iResNet of any depth, to run in JAX.
 
+    onnxruntime, which runs recognisers of other architectures (`onnx`), knows no TPU: the host would have to do 24
+    GFLOPs a face. On a CPU both take the same time (benchmarks/results/face_recognisers.json: 1.01 of onnxruntime's).
+
     Args:
         path: `arcface.onnx` (of Arc2Face, which the paper uses), `glintr100.onnx` (of insightface's antelopev2) or
             another file of this architecture.

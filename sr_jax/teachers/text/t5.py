@@ -1,6 +1,5 @@
 """The text teacher of the released CogVideoX models: T5 v1.1 XXL, from an imported model."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,18 @@ from jaxtyping import Float, Int
 
 from sr_jax.backbones.releases import open_component
 from sr_jax.conversion.imported import SOURCE_FOLDER, read_record
+from sr_jax.conversion.t5 import NAME, TOKENIZER, weight_hash
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
 from sr_jax.models.t5 import T5Encoder
 from sr_jax.parallel.batches import to_first_device
 from sr_jax.sections import Section, value, weights_path
-from sr_jax.teachers.base import TextTeacher, file_hash
+from sr_jax.teachers.base import TextTeacher
 
 TEXT_TOKENS = 226
 """Tokens of a prompt in every released CogVideoX model."""
 
-_TOKENIZER = SOURCE_FOLDER / "tokenizer"
+_TOKENIZER = SOURCE_FOLDER / TOKENIZER
 
 
 def load(section: Section) -> TextTeacher:
@@ -38,7 +38,7 @@ def load(section: Section) -> TextTeacher:
     return T5Text(weights_path(section), **{name: value(section, name) for name in names})
 
 
-class T5Text:
+class T5Text(TextTeacher):
     """Embeds captions as the CogVideoX pipelines do (diffusers: `CogVideoXPipeline._get_t5_prompt_embeds`).
 
     Captions are padded or cut to one length and embedded without an attention mask: the padding takes part, in the
@@ -49,7 +49,7 @@ class T5Text:
         weight_hash: Of the encoder's weights and the tokenizer's files.
     """
 
-    name = "t5"
+    name = NAME
 
     def __init__(self, folder: Path, *, num_tokens: int = TEXT_TOKENS, batch_size: int = 8, dtype: DTypeLike):
         """Loads tokenizer and encoder; no network. The encoder is on the first device.
@@ -74,7 +74,8 @@ class T5Text:
         encoder = Functional(lambda rngs: T5Encoder(config, rngs=rngs, dtype=dtype))
         self._params = to_first_device(jax.tree.map(lambda leaf: leaf.astype(dtype), params))
         self._encode = jax.jit(encoder.apply)
-        self.weight_hash = _hash(folder)
+        record = read_record(folder)
+        self.weight_hash = weight_hash(record.dtype, record.files_of("text_encoder"), folder / _TOKENIZER)
 
     def __call__(self, prompts: Sequence[str]) -> Float[np.ndarray, "n l d"]:
         """Returns float32 `[N, num_tokens, D]`; D is 4096 for XXL."""
@@ -82,6 +83,11 @@ class T5Text:
             self._embed(prompts[start : start + self._batch_size]) for start in range(0, len(prompts), self._batch_size)
         ]
         return np.concatenate(batches)
+
+    def cut(self, prompt: str) -> str:
+        """The end of a caption that has no tokens, as `TextTeacher`; the last token is the end of the text."""
+        tokens = self._tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
+        return self._tokenizer.decode(tokens[self._num_tokens - 1 :])
 
     def _embed(self, prompts: Sequence[str]) -> Float[np.ndarray, "n l d"]:
         # Filled up to one size, so that one shape is compiled.
@@ -105,13 +111,3 @@ def _load_tokenizer(folder: Path) -> Any:
         return T5TokenizerFast.from_pretrained(folder)
     except Exception as error:
         raise UserError(f"{folder} holds no T5 tokenizer that can be read ({error}): import it again") from error
-
-
-def _hash(folder: Path) -> str:
-    """Of the files that encoder and tokenizer come from, and of the type that the weights are kept in."""
-    record = read_record(folder)
-    prefix = f"{record.folders['text_encoder']}/"
-    weights = [f"{name} {digest}" for name, digest in record.sha256.items() if name.startswith(prefix)]
-    tokenizer = [f"{path.name} {file_hash(path)}" for path in (folder / _TOKENIZER).iterdir()]
-    text = "\n".join([record.dtype, *sorted(weights), *sorted(tokenizer)])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -172,9 +172,10 @@ def test_latents_that_do_not_fit_are_refused(config, size, channels, words):
     assert words in str(error.value)
 
 
-def test_a_longer_prompt_than_the_learned_table_has_places_for_is_refused():
-    module, longest = functional(I2V), I2V.max_text_seq_length
-    latents, text = jnp.zeros((1, *I2V.sample_size, 8)), jnp.zeros((1, longest + 1, I2V.text_embed_dim))
-    words = f"at most {longest} text tokens, not {longest + 1}: set text.num_tokens to no more"
+@pytest.mark.parametrize("more", [1, -1, -I2V.max_text_seq_length])
+def test_the_learned_table_takes_prompts_of_one_length_as_in_diffusers(more):
+    module, length = functional(I2V), I2V.max_text_seq_length
+    latents, text = jnp.zeros((1, *I2V.sample_size, 8)), jnp.zeros((1, length + more, I2V.text_embed_dim))
+    words = f"is for {length} text tokens, not {length + more}: set text.num_tokens to that"
     with pytest.raises(UserError, match=words):
         jax.eval_shape(module.apply, module.abstract_params(), latents, text, jnp.zeros((1,), jnp.int32))

@@ -69,7 +69,54 @@ def test_fields_left_out_have_diffusers_defaults(original):
     assert transformer.config_from_diffusers({}) == transformer.config_from_diffusers(defaults) == CogVideoXConfig()
 
 
-@pytest.mark.parametrize(("field", "value"), [("attention_bias", False), ("freq_shift", 1), ("num_experts", 8)])
-def test_what_is_not_computed_is_refused(field, value):
-    with pytest.raises(UserError, match=field):
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("attention_bias", False),
+        ("attention_bias", 1),
+        ("freq_shift", 1),
+        ("num_experts", 8),
+        ("in_channels", 33),
+        ("num_layers", "2"),
+        ("num_layers", None),
+        ("num_layers", 2.0),
+        ("num_layers", True),
+        ("num_layers", -1),
+        ("num_layers", 10**6),
+        ("num_attention_heads", [30]),
+        ("patch_bias", "false"),
+        ("patch_size_t", 0),
+        ("sample_height", 10**9),
+        ("norm_eps", float("nan")),
+        ("norm_eps", False),
+        ("ofs_embed_dim", {}),
+    ],
+)
+def test_what_is_not_computed_or_cannot_be_is_refused_in_one_line(field, value):
+    with pytest.raises(UserError, match=f"the transformer's config has {field}") as error:
         transformer.config_from_diffusers({field: value})
+    assert "\n" not in str(error.value) and len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"use_rotary_positional_embeddings": True, "attention_head_dim": 24},
+            "attention_head_dim 24: it must be a m",
+        ),
+        ({"num_attention_heads": 3, "attention_head_dim": 4}, "a width of 12: it must be a multiple of 16"),
+        ({"sample_height": 1}, "sample_height 1: it must be at least one patch of 2"),
+        # Before any memory is asked for.
+        ({"use_learned_positional_embeddings": True, "sample_frames": 10**6}, "a position table of 648"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_refused(fields, words):
+    with pytest.raises(UserError, match=words):
+        transformer.config_from_diffusers(fields)
+
+
+def test_what_says_nothing_of_the_numbers_is_passed_over_as_in_diffusers():
+    harmless = {"torch_dtype": "bfloat16", "quantization_config": {"bits": 8}, "_name_or_path": "x", "later": None}
+    theirs = transformer.config_to_diffusers(VARIANTS["5b_i2v"]) | harmless
+    assert transformer.config_from_diffusers(theirs) == VARIANTS["5b_i2v"]

@@ -206,3 +206,10 @@ def test_other_lengths_are_refused_and_the_next_ones_named(codecs, frames):
 def test_videos_that_do_not_fit_are_told(codecs, shape, message):
     with pytest.raises(UserError, match=message):
         codecs["small"].encode(jnp.zeros(shape))
+
+
+def test_what_the_decoder_does_not_make_is_told_and_no_memory_that_it_found(codecs, monkeypatch):
+    ours = codecs["small"]
+    monkeypatch.setattr(ours, "temporal_compression_ratio", 8)
+    with pytest.raises(ValueError, match=r"made 1728 of the 3264 values of a video \(1, 17, 8, 8, 3\)"):
+        ours.decode_to_host(np.zeros((1, 3, 2, 2, 4), np.float32))

@@ -88,8 +88,44 @@ def test_a_config_without_later_options_is_that_of_the_first_release():
         {"latents_mean": [0.0] * 16},
         {"temporal_compression_ratio": 8},
         {"down_block_types": ["CogVideoXDownBlock3D"] * 3},
+        {"down_block_types": "CogVideoXDownBlock3D"},
     ],
 )
 def test_what_no_released_autoencoder_has_is_told(option):
     with pytest.raises(UserError, match=f"the autoencoder's config has {next(iter(option))} .* is supported"):
         vae.config_from_diffusers(option)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        # Two stages: the frames would be halved once, and a decoded video have half of the frames that it should.
+        {"block_out_channels": [128, 256]},
+        {"block_out_channels": []},
+        {"block_out_channels": "128"},
+        {"block_out_channels": [128, 256, 256, 512.0]},
+        {"block_out_channels": [128, 250, 256, 512]},
+        {"block_out_channels": [32] * 11},
+        {"layers_per_block": 10**6},
+        {"norm_num_groups": 7},
+        {"scaling_factor": 0},
+        {"scaling_factor": float("inf")},
+        {"scaling_factor": "0.7"},
+        {"invert_scale_latents": 1},
+        {"num_codes": 8},
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(option):
+    with pytest.raises(UserError, match="the autoencoder's config has ") as error:
+        vae.config_from_diffusers(option)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 250
+
+
+def test_what_says_nothing_of_the_numbers_is_passed_over_as_in_diffusers():
+    harmless = {
+        "torch_dtype": "bfloat16",
+        "quantization_config": {"bits": 8},
+        "sample_size": 256,
+        "force_upcast": False,
+    }
+    assert vae.config_from_diffusers(vae.config_to_diffusers(RELEASED["5b"]) | harmless) == RELEASED["5b"]

@@ -76,7 +76,7 @@ def test_a_judge_has_another_face_teacher_and_the_same_codec(fitted, videos, tmp
 
 def test_bad_requests_write_nothing(videos, tmp_path):
     output = tmp_path / "output"
-    with pytest.raises(UserError, match="all, codec or faces, not 'voices'"):
+    with pytest.raises(UserError, match="parts is 'voices': it must be all, codec or faces"):
         fit_teachers(small_config(parts="voices"), videos, output)
     with pytest.raises(UserError, match=r"no \.mp4 files"):
         fit_teachers(small_config(), tmp_path, output)

@@ -10,6 +10,7 @@ from sr_jax.teachers.depth.colours import (
     colour_depth,
     invert_colour,
     normalise_disparity,
+    range_without_outliers,
 )
 
 
@@ -53,6 +54,37 @@ def test_percentiles_cut_what_is_far_out():
     np.testing.assert_allclose(got[0, 0], np.clip((np.arange(101) - 10) / 80, 0, 1), atol=1e-6)
     assert got.dtype == np.float32
     np.testing.assert_array_equal(PUBLISHED_COLOURS.normalise(disparity), normalise_disparity(disparity))
+
+
+def _clip():
+    """A ramp in [1, 3] that moves, as many pixels as a small clip has."""
+    return np.linspace(1, 3, 5 * 40 * 40, dtype=np.float32).reshape(5, 40, 40)
+
+
+@pytest.mark.parametrize("value", [-1e30, -40.0, -1.1, 5.1, 7.0, 1e6, 1e30])
+def test_one_pixel_does_not_decide_the_range(value):
+    expected = normalise_disparity(_clip())
+    spoiled = _clip()
+    spoiled[2, 10, 10] = value
+    normalised = PUBLISHED_COLOURS.normalise(spoiled)
+    assert normalised[2, 10, 10] == float(value > 2)
+    others = np.arange(spoiled.size) != np.ravel_multi_index((2, 10, 10), spoiled.shape)
+    # The range ends at the last thousandth instead.
+    np.testing.assert_allclose(normalised.ravel()[others], expected.ravel()[others], atol=2e-3)
+    assert len(np.unique(colour_depth(expected))) == len(np.unique(PUBLISHED_COLOURS.colour(normalised)))
+
+
+def test_what_is_near_and_small_but_not_far_out_keeps_its_place():
+    clip = _clip()
+    clip[2, 10, 10] = 4.9
+    assert range_without_outliers(clip) == (1, np.float32(4.9))
+    np.testing.assert_array_equal(PUBLISHED_COLOURS.normalise(clip), normalise_disparity(clip))
+    np.testing.assert_array_equal(PUBLISHED_COLOURS.normalise(_clip()), normalise_disparity(_clip()))
+    # A clip that is constant but for a pixel has nothing else to show.
+    constant = np.full((5, 40, 40), 2, np.float32)
+    constant[0, 0, 0] = 3
+    assert range_without_outliers(constant) == (2, 3)
+    assert not PUBLISHED_COLOURS.normalise(np.full((5, 40, 40), 2, np.float32)).any()
 
 
 def test_bad_colours_are_refused():

@@ -76,6 +76,52 @@ def test_a_depth_video_keeps_its_16_bits(clip):
     np.testing.assert_allclose(_read(clip), values, atol=2)
 
 
+def test_what_video_depth_anything_writes(clip):
+    # Its program: `np.savez_compressed(..., depths=depths)`, and `frame_00000.exr` with the channel Z.
+    array, folder = clip.with_name("a_depths.npz"), clip.with_name("a_depths_exr")
+    np.savez_compressed(array, depths=_DEPTH.astype(np.float16))
+    assert find_depth(clip) == array
+    np.testing.assert_allclose(_read(clip, "disparity"), _DEPTH, rtol=1e-3)
+    np.testing.assert_allclose(_read(clip, "depth"), 1 / _DEPTH, rtol=1e-3)
+    with pytest.raises(UserError, match=r"a_depths\.npz may hold disparity or depth, .*: set depth\.kind to disparity"):
+        _read(clip, "")
+    array.rename(clip.with_suffix(".depth.npz"))
+    np.testing.assert_allclose(_read(clip, "disparity"), _DEPTH, rtol=1e-3)
+    clip.with_suffix(".depth.npz").unlink()
+    folder.mkdir()
+    for number, picture in enumerate(_DEPTH):
+        _write_exr(folder / f"frame_{number:05d}.exr", Z=picture)
+    np.testing.assert_allclose(_read(clip, "disparity"), _DEPTH, rtol=1e-6)
+    np.testing.assert_allclose(_read(clip, "depth"), 1 / _DEPTH, rtol=1e-6)
+    with pytest.raises(UserError, match="a_depths_exr may hold disparity or depth"):
+        _read(clip, "")
+
+
+def test_the_kind_of_pictures_and_videos_must_be_stated(clip):
+    folder = clip.with_suffix(".depth")
+    folder.mkdir()
+    _write_exr(folder / "0.exr", Z=_DEPTH[0])
+    np.testing.assert_allclose(next(depth_frames(folder)), 1 / _DEPTH[0], rtol=1e-6)
+    for channel in ("exr", "png"):
+        (folder / "0.exr").unlink(missing_ok=True)
+        if channel == "exr":
+            _write_exr(folder / "0.exr", Y=_DEPTH[0])
+        else:
+            cv2.imwrite(str(folder / "0.png"), _FRAMES[0, ..., 0])
+        with pytest.raises(UserError, match="may hold disparity or depth, and does not say which"):
+            next(depth_frames(folder))
+    with pytest.raises(UserError, match="may hold disparity or depth, and does not say which"):
+        next(depth_frames(clip))
+
+
+def test_pictures_are_in_the_order_of_their_numbers(clip):
+    folder = clip.with_suffix(".depth")
+    folder.mkdir()
+    for number in (1, 2, 10):
+        cv2.imwrite(str(folder / f"frame_{number}.png"), np.full((16, 24), number, np.uint8))
+    assert _read(clip)[:, 0, 0].tolist() == [1, 2, 10]
+
+
 def test_length_and_size_are_checked_without_keeping_anything(clip):
     np.savez(clip.with_suffix(".depth.npz"), depth=_DEPTH[:2])
     info = scan_video(clip)
@@ -118,5 +164,7 @@ def test_bad_depth_is_named(clip):
 
 def test_names(tmp_path):
     assert find_depth(tmp_path / "a.mp4") is None
-    names = ("a.b.depth.npz", "a.depth.mkv", "a.depth", "depth.npz", "a.depth.txt")
-    assert [described_stem(tmp_path / name, ["depth"]) for name in names] == ["a.b", "a", "a", None, None]
+    names = ("a.b.depth.npz", "a.depth.mkv", "a.depth", "depth.npz", "a.depth.txt", "a.b_depths.npz", "a_depths_exr")
+    found = [described_stem(tmp_path / name, ["depth"]) for name in names]
+    assert found == ["a.b", "a", "a", None, None, "a.b", "a"]
+    assert described_stem(tmp_path / "a_depths.npz", ["heat"]) is None

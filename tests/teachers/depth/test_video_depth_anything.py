@@ -1,9 +1,12 @@
+import dataclasses
+import hashlib
 from pathlib import Path
 
 import huggingface_hub
 import numpy as np
 import pytest
 
+from sr_jax.conversion import hub
 from sr_jax.errors import UserError
 from sr_jax.teachers import registry
 from sr_jax.teachers.base import DepthTeacher
@@ -120,11 +123,20 @@ def test_the_registry_loads_a_file_of_the_named_size(tensors, tmp_path, monkeypa
         {"name": "video_depth_anything", "size": "small", "path": str(path), "input_size": 14}
     )
     assert teacher.name == "video_depth_anything_small_14"
-    # By its name on the hub, where no path is given.
-    asked = []
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *names: asked.append(names) or str(path))
+    # By its name on the hub, where no path is given: one commit of it, whose hash is known.
+    asked, names = [], ("depth-anything/Video-Depth-Anything-Small", "video_depth_anything_vits.pth")
+
+    def download(*names, revision):
+        asked.append((names, revision))
+        return str(path)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    with pytest.raises(UserError, match=r"has the SHA-256 .*, not 13379300b739"):
+        registry.load_depth_teacher({"name": "video_depth_anything", "size": "small", "path": ""})
+    pin = dataclasses.replace(hub.PINNED[names], sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    monkeypatch.setitem(hub.PINNED, names, pin)
     again = registry.load_depth_teacher({"name": "video_depth_anything", "size": "small", "path": ""})
-    assert asked == [("depth-anything/Video-Depth-Anything-Small", "video_depth_anything_vits.pth")]
+    assert asked == [(names, "256875362cff76724b920335dfb4b29dd611f66e")] * 2
     assert again.weight_hash == teacher.weight_hash
     assert again.name == "video_depth_anything_small_518"
 
@@ -137,6 +149,11 @@ def test_releases_have_their_published_names():
     }
 
 
+def test_every_release_is_pinned():
+    assert {(release.repository, release.file) for release in RELEASES.values()} == hub.PINNED.keys()
+    assert all((len(pin.commit), len(pin.sha256)) == (40, 64) for pin in hub.PINNED.values())
+
+
 def test_bad_settings_are_told(tensors, tmp_path, monkeypatch):
     section = {"name": "video_depth_anything", "path": str(tmp_path / "weights.safetensors")}
     with pytest.raises(UserError, match="no Video Depth Anything of size 'giant': choose one of small, base, large"):
@@ -147,7 +164,11 @@ def test_bad_settings_are_told(tensors, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="input_size is 30: use a multiple of 14"):
         VideoDepthAnythingTeacher(TINY, {}, name="tiny", weight_hash="", input_size=30)
 
-    def offline(*names):
+    metric = section | {"size": "small", "path": str(tmp_path / "metric_video_depth_anything_vits.pth")}
+    with pytest.raises(UserError, match=r"of a metric model, .* not disparity: use video_depth_anything_vits\.pth"):
+        registry.load_depth_teacher(metric)
+
+    def offline(*names, revision):
         raise OSError("no\nroute")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)

@@ -101,3 +101,15 @@ def test_bad_folders_are_told(original, tmp_path):
     shutil.rmtree(small / "source" / "tokenizer")
     with pytest.raises(UserError, match="no tokenizer in"):
         T5Text(small, dtype="float32")
+
+
+def test_what_is_cut_off_is_told(teacher):
+    words = ["a", "b", "c"] * TOKENS
+    long, short = " ".join(words), " ".join(words[: TOKENS // 4])
+    assert teacher.cut(short) == ""
+    lost = teacher.cut(long)
+    assert lost and long.endswith(lost)
+    # As much as is lost may be anything, and no more than that.
+    kept = long[: -len(lost)]
+    np.testing.assert_array_equal(teacher([f"{kept}c c c"]), teacher([long]))
+    assert np.abs(teacher([kept[: len(kept) // 2]]) - teacher([long])).max() > 1e-3

@@ -1,0 +1,1 @@
+"""Config keys and their declaration: type, range, default, meaning. Nothing here imports JAX."""

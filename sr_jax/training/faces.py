@@ -1,0 +1,33 @@
+"""Whether a dataset has faces for the losses that learn from them."""
+
+import logging
+from pathlib import Path
+
+import jax
+
+from sr_jax.data.builder import read_faces
+from sr_jax.data.faces import describe
+from sr_jax.errors import UserError
+from sr_jax.training.stages import Stage
+
+
+def require_faces(data_dir: Path | str, split: str, stage: Stage) -> None:
+    """Says how many clips have a face, and checks that a stage that learns from faces gets some.
+
+    Args:
+        data_dir: The dataset; one that was prepared before faces were counted is taken as it is.
+        split: What the stage trains on.
+        stage: The stage.
+
+    Raises:
+        UserError: When it reads faces, and no clip of the split has one.
+    """
+    counts = read_faces(data_dir)
+    if jax.process_index() == 0:
+        logging.info("faces: %s", describe(counts) or "not counted when this dataset was prepared")
+    if "face_mask" in stage.fields and split in counts and not counts[split].clips_with_face:
+        raise UserError(
+            f"none of the {counts[split].clips} clips in the split {split!r} of {data_dir} has a face, so identity "
+            "would be trained on nothing: prepare clips with faces, or leave identity out (train_modules=structure in "
+            "stage one, alignment.identity.weight=0 in stage two)"
+        )
