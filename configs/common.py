@@ -107,24 +107,20 @@ KEYS: dict[str, Any] = {
         "allow": Key("", "Keys, with commas between, that may differ from those that the run was started with."),
     },
     "log_every": Key(10, "Steps between two lines of the log.", minimum=1),
-    # The first checkpoint is saved after the first step.
-    "checkpoint_every": Key(500, "Steps between two checkpoints.", minimum=1),
+    "checkpoint_every": Key(500, "Steps between two checkpoints; the first is saved after the first step.", minimum=1),
     "checkpoint_minutes": Key(
-        0.0,
-        "Age of the newest checkpoint at which another is saved (of several processes, at a log line); 0: any age.",
-        minimum=0,
+        0.0, "Age of a checkpoint at which another is saved (of several processes, at a log line); 0: any.", minimum=0
     ),
-    "keep_checkpoints": Key(2, "How many of the newest checkpoints are kept.", minimum=1),
-    "keep_checkpoints_every": Key(0, "Those at the multiples of so many steps are kept too; 0: no others.", minimum=0),
+    "keep_checkpoints": Key(2, "Newest checkpoints that are kept.", minimum=1),
+    "keep_checkpoints_every": Key(
+        0, "Checkpoints at multiples of so many steps are kept too; 0: no others.", minimum=0
+    ),
     "max_skipped_steps": Key(
-        10,
-        "Steps in a row that may be skipped, because their loss or gradient is not finite; more end the run.",
-        minimum=0,
+        10, "Steps in a row that may be skipped, as their loss or gradient is not finite; more end the run.", minimum=0
     ),
-    # After these a process that does not move ends itself with exit code 76.
     "watchdog": {
-        "step_seconds": Key(900.0, "Longest time of a step; 0: any.", minimum=0),
-        "start_seconds": Key(7200.0, "Longest time of starting, compiling or saving; 0: any.", minimum=0),
+        "step_seconds": Key(900.0, "Seconds in a step after which the process ends itself; 0: never.", minimum=0),
+        "start_seconds": Key(7200.0, "The same for its start, and where it compiles or saves; 0: never.", minimum=0),
     },
 }
 """Of all stages. The defaults are those of full fine-tuning of a released model."""

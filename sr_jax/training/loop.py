@@ -56,7 +56,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
         DivergedError: When the loss or its gradient was not finite in more than `config.max_skipped_steps` steps in a
             row; one that is not is skipped.
     """
-    check(keys_of(config), config)
+    with processes.agreed():
+        check(keys_of(config), config)
     with Watchdog(**config.watchdog) as watchdog, processes.stop_requests() as stop:
         with processes.agreed():
             workdirs.check_config(config, workdir)
