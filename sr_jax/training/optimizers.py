@@ -43,8 +43,8 @@ def learning_rate_schedule(
     raise UserError(f"config.optimizer.schedule is {config.schedule!r}: choose constant or cosine")
 
 
-def make_optimizer(config: ml_collections.ConfigDict, num_train_steps: int) -> optax.GradientTransformation:
-    """AdamW, Adafactor or Muon, behind a clip of the gradients' global norm.
+def make_optimizer(config: ml_collections.ConfigDict, num_train_steps: int) -> optax.GradientTransformationExtraArgs:
+    """AdamW, Adafactor or Muon, behind a clip of the gradients' global norm, which `update` takes as `grad_norm`.
 
     Adafactor (Shazeer & Stern 2018) keeps of each matrix the row and column means of the squared gradients, and no
     momentum; the updates are scaled by the learning rate alone.
@@ -82,7 +82,23 @@ def make_optimizer(config: ml_collections.ConfigDict, num_train_steps: int) -> o
     else:
         raise UserError(f"config.optimizer.name is {config.name!r}: choose adamw, adafactor or muon")
     rule = precision.stored_in(rule, precision.storage_type("optimizer.state_dtype", config.state_dtype), seed=0)
-    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), rule, optax.stateless(_keep_buffers))
+    return optax.chain(_clip_by_grad_norm(config.max_grad_norm), rule, optax.stateless(_keep_buffers))
+
+
+def _clip_by_grad_norm(max_norm: float) -> optax.GradientTransformationExtraArgs:
+    """Optax's `clip_by_global_norm` of a norm that is known: on a mesh it costs exchanges, and the step computes it."""
+
+    def update(
+        updates: PyTree, state: optax.EmptyState, params: PyTree = None, *, grad_norm: jax.Array, **_: Any
+    ) -> tuple[PyTree, optax.EmptyState]:
+        del params
+
+        def clip(update: jax.Array) -> jax.Array:
+            return jax.lax.select(grad_norm < max_norm, update, update / grad_norm.astype(update.dtype) * max_norm)
+
+        return jax.tree.map(clip, updates), state
+
+    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
 
 
 def _keep_buffers(updates: PyTree, params: PyTree) -> PyTree:

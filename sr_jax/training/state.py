@@ -79,12 +79,13 @@ def make_train_step(
 
     Args:
         stage: The loss.
-        optimizer: The update rule.
+        optimizer: The update rule; it may take the gradients' global norm as `grad_norm`.
         ema_decay: Decay of the average once warmed up; at step n it is at most `(1 + n) / (10 + n)`.
         seed: Seed of the run.
         accumulate_steps: In how many parts the gradient of a batch is computed, one after the other. All of the
             batch's randomness is drawn before, so that it does not depend on this.
     """
+    optimizer = optax.with_extra_args_support(optimizer)
 
     def train_step(state: TrainState, frozen: Params, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
@@ -97,7 +98,7 @@ def make_train_step(
         good = jnp.isfinite(loss) & jnp.isfinite(norm)
 
         def trained() -> tuple[TrainState, Metrics]:
-            return _update(state, gradients, optimizer, ema_decay, key), metrics
+            return _update(state, gradients, norm, optimizer, ema_decay, key), metrics
 
         def skipped() -> tuple[TrainState, Metrics]:
             return state.replace(step=state.step + 1), jax.tree.map(jnp.zeros_like, metrics)
@@ -110,11 +111,16 @@ def make_train_step(
 
 
 def _update(
-    state: TrainState, gradients: Params, optimizer: optax.GradientTransformation, ema_decay: float, key: jax.Array
+    state: TrainState,
+    gradients: Params,
+    grad_norm: jax.Array,
+    optimizer: optax.GradientTransformationExtraArgs,
+    ema_decay: float,
+    key: jax.Array,
 ) -> TrainState:
     """The state after one update."""
     old_params, old_ema = precision.to_float32((state.params, state.ema_params))
-    updates, opt_state = optimizer.update(gradients, state.opt_state, old_params)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, old_params, grad_norm=grad_norm)
     params = optax.apply_updates(old_params, updates)
     decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
     # In this form the average of what does not change keeps its bits.

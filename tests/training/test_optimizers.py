@@ -34,7 +34,7 @@ def test_adamw_step_against_numpy(config):
     optimizer = make_optimizer(config, 10)
     params = {"w": jnp.asarray([3.0, -2.0])}
     gradients = {"w": jnp.asarray([30.0, 40.0])}
-    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params, grad_norm=optax.global_norm(gradients))
     clipped = np.array([30.0, 40.0]) / 50.0
     # After one step the bias-corrected moments are the gradient and its square.
     expected = -0.5 * (clipped / (np.abs(clipped) + config.eps) + 0.1 * np.array([3.0, -2.0]))
@@ -48,7 +48,7 @@ def test_muon_orthogonalises_the_blocks_matrices_only(config):
     kernel = jax.random.normal(key, (2, 8, 8))
     params = {"transformer_blocks": {"ff": {"kernel": kernel}, "norm1": {"kernel": kernel}}, "proj": {"kernel": kernel}}
     gradients = jax.tree.map(lambda x: x + 0.1, params)
-    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params, grad_norm=optax.global_norm(gradients))
     for update in updates["transformer_blocks"]["ff"]["kernel"]:
         # Newton-Schulz brings the singular values near 1, not exactly to it.
         singular = np.linalg.svd(update, compute_uv=False)

@@ -63,10 +63,12 @@ def _run(optimizer, steps):
     target = jax.random.normal(jax.random.key(0), (256, 192))
     params = {"w": jnp.zeros((256, 192))}
     state = optimizer.init(params)
+    optimizer = optax.with_extra_args_support(optimizer)
 
     @jax.jit
     def step(params, state):
-        updates, state = optimizer.update(jax.tree.map(lambda w: w - target, params), state, params)
+        gradients = jax.tree.map(lambda w: w - target, params)
+        updates, state = optimizer.update(gradients, state, params, grad_norm=optax.global_norm(gradients))
         return optax.apply_updates(params, updates), state
 
     for _ in range(steps):
