@@ -21,9 +21,8 @@ def our_config(**changes) -> ml_collections.ConfigDict:
     config.text.num_tokens = TOKENS
     config.clip.update(num_frames=FRAMES, height=HEIGHT, width=WIDTH)
     config.num_inference_steps = STEPS
-    # What theirs is, too; the tiny folders, as made by default, say "leading".
-    config.timestep_spacing = "trailing"
-    config.image_fit = "stretch"
+    # As theirs; the tiny folders, as made by default, say "leading".
+    config.update(timestep_spacing="trailing", image_fit="stretch")
     config.update(changes)
     return config
 

@@ -15,7 +15,7 @@ from hypothesis.strategies import SearchStrategy
 
 from sr_jax.errors import UserError
 
-PARTS = ("captions", "depth")
+PARTS = ("captions", "depth", "releases")
 """The modules of this folder that have `PROPERTIES`."""
 
 

@@ -8,7 +8,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, note
+from hypothesis import note
 from hypothesis import strategies as st
 
 from sr_jax.backbones.cogvideox import scheduler_config, transformer_weights, vae_network, vae_weights
@@ -19,6 +19,7 @@ from sr_jax.conversion.weight_files import open_weights
 from sr_jax.diffusion.v_prediction import ScheduleConfig
 from sr_jax.errors import UserError
 from sr_jax.models.t5 import T5Config
+from tests.fuzz.base import Property
 from tests.models.tiny_transformers import I2V, TINY
 
 _CONVERSIONS = {
@@ -26,6 +27,11 @@ _CONVERSIONS = {
     "vae": (vae_weights, list(vae_network.RELEASED.values())),
     "text_encoder": (t5, [T5Config()]),
     "scheduler": (scheduler_config, [ScheduleConfig(), ScheduleConfig(sampler="ddim", timestep_spacing="leading")]),
+}
+# As text, so that every example has its own.
+_RIGHT = {
+    part: [json.dumps(module.config_to_diffusers(config)) for config in configs]
+    for part, (module, configs) in _CONVERSIONS.items()
 }
 _JSON = st.recursive(
     st.none()
@@ -48,7 +54,7 @@ _NAMES = (
 )
 
 
-def one_line(error: UserError) -> None:
+def _one_line(error: UserError) -> None:
     """What a message must be."""
     message = str(error)
     note(message)
@@ -59,8 +65,7 @@ def one_line(error: UserError) -> None:
 def _configs(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     """A release's config of some part, with up to three fields changed, added or left out."""
     part = draw(st.sampled_from(sorted(_CONVERSIONS)))
-    module, released = _CONVERSIONS[part]
-    given = json.loads(json.dumps(module.config_to_diffusers(draw(st.sampled_from(released)))))
+    given = json.loads(draw(st.sampled_from(_RIGHT[part])))
     for _ in range(draw(st.integers(0, 3))):
         name = draw(st.sampled_from(sorted(given)) | st.text(max_size=6))
         if draw(st.integers(0, 5)) == 0:
@@ -70,14 +75,13 @@ def _configs(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     return part, given
 
 
-@given(_configs())
-def configs_are_refused_in_one_line_or_taken_as_they_are(drawn: tuple[str, dict[str, Any]]) -> None:
-    """A property; see `hypothesis.settings` for how many examples it is tried on."""
-    part, given = drawn
+def _configs_are_refused_or_taken_as_they_are(example: tuple[str, dict[str, Any]]) -> None:
+    """In one line, or field by field as they are given, in the range that is declared."""
+    part, given = example
     try:
         config = _CONVERSIONS[part][0].config_from_diffusers(given)
     except UserError as error:
-        return one_line(error)
+        return _one_line(error)
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -92,9 +96,9 @@ def configs_are_refused_in_one_line_or_taken_as_they_are(drawn: tuple[str, dict[
             assert isinstance(number, bool | str | None) or (number > 0 and number < 2**21 and math.isfinite(number))
 
 
-@given(st.dictionaries(st.text(max_size=4), _NAMES | _JSON, max_size=3) | _JSON, st.booleans())
-def weight_maps_stay_in_their_folder(weight_map: Any, whole: bool) -> None:
-    """A property: what an index names is one of the files beside it, or refused in one line."""
+def _weight_maps_stay_in_their_folder(example: tuple[Any, bool]) -> None:
+    """What an index names is one of the files beside it, or refused in one line."""
+    weight_map, whole = example
     header = build_header({}, {"format": "pt"})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "in"
@@ -106,7 +110,7 @@ def weight_maps_stay_in_their_folder(weight_map: Any, whole: bool) -> None:
         try:
             found = open_weights(folder, "model", {})
         except UserError as error:
-            return one_line(error)
+            return _one_line(error)
         assert set(found.headers) <= {"model.safetensors"} and not found.tensors
 
 
@@ -119,24 +123,30 @@ _ENTRIES = st.fixed_dictionaries(
 )
 
 
-@given(st.dictionaries(st.text(max_size=4), _ENTRIES | _JSON, max_size=3) | _JSON)
-def headers_of_weights_name_places_of_their_own(entries: Any) -> None:
-    """A property: tensors lie behind the header, apart from each other, or the header is refused in one line."""
+def _headers_name_places_of_their_own(entries: Any) -> None:
+    """Tensors lie behind the header, apart from each other, or the header is refused in one line."""
     text = json.dumps(entries).encode()
     header = len(text).to_bytes(8, "little") + text
     try:
         tensors = parse_header(header, Path("model.safetensors"))
     except UserError as error:
-        return one_line(error)
+        return _one_line(error)
     end = len(header)
     for tensor in tensors.values():
         assert tensor.offset >= end
         end = tensor.offset + tensor.nbytes
 
 
-PROPERTIES = (
-    configs_are_refused_in_one_line_or_taken_as_they_are,
-    weight_maps_stay_in_their_folder,
-    headers_of_weights_name_places_of_their_own,
-)
-"""All of them, for `benchmarks/fuzz_inputs.py`."""
+PROPERTIES = [
+    Property("configs are refused or taken as they are", _configs(), _configs_are_refused_or_taken_as_they_are),
+    Property(
+        "weight maps stay in their folder",
+        st.tuples(st.dictionaries(st.text(max_size=4), _NAMES | _JSON, max_size=3) | _JSON, st.booleans()),
+        _weight_maps_stay_in_their_folder,
+    ),
+    Property(
+        "headers name places of their own",
+        st.dictionaries(st.text(max_size=4), _ENTRIES | _JSON, max_size=3) | _JSON,
+        _headers_name_places_of_their_own,
+    ),
+]
