@@ -243,7 +243,7 @@ def read_provenance(data_dir: Path | str) -> Provenance:
 
 def metadata_hash(data_dir: Path | str) -> str:
     """A hash of what `dataset_folders` say beside their records: fields and empty prompt, but not who made them."""
-    metadata = [dict(_read_only_builder(folder).info.metadata) for folder in dataset_folders(data_dir)]
+    metadata = [dict(_info(folder).metadata) for folder in dataset_folders(data_dir)]
     kept = [{name: item.get(name) for name in (_AXES, _EMPTY_PROMPT)} for item in metadata]
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
