@@ -38,6 +38,9 @@ KEYS: dict[str, Any] = {
         "dir": Key("", "The dataset: a folder that `python -m sr_jax.prepare` wrote."),
         "split": Key("train", "Which of its splits."),
         "codec": Key("cogvideox_vae", "The codec that it must have been made with, by name; empty: any."),
+        "max_damaged": Key(
+            0.05, "Damaged records are skipped; a larger part of all stops the run.", minimum=0, maximum=1
+        ),
     },
     "init": {
         "transformer": Key("", "Where training starts: a workdir, or an import of released weights; empty: nowhere."),
@@ -101,6 +104,9 @@ KEYS: dict[str, Any] = {
     "profile": {
         "first_step": Key(5, "First step that is traced, for TensorBoard or Perfetto.", minimum=1),
         "num_steps": Key(0, "Steps that are traced into the workdir; 0: none.", minimum=0),
+    },
+    "resume": {
+        "allow": Key("", "Keys, with commas between, that may differ from those that the run was started with."),
     },
     "log_every": Key(10, "Steps between two lines of the log.", minimum=1),
     "checkpoint_every": Key(500, "Steps between two checkpoints.", minimum=1),

@@ -30,6 +30,16 @@ def exists(workdir: Path) -> bool:
         return bool(manager.all_steps())
 
 
+def all_steps(workdir: str | Path) -> list[int]:
+    """The steps of a workdir's complete checkpoints.
+
+    Raises:
+        UserError: When it holds no folder of checkpoints.
+    """
+    with _open(workdir) as manager:
+        return list(manager.all_steps())
+
+
 def read_meta(workdir: str | Path, *, step: int | None = None) -> dict[str, Any]:
     """What a checkpoint says about itself: `step`, `stage`, `config` (in today's terms), `provenance`.
 

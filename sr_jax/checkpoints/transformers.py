@@ -10,6 +10,7 @@ import ml_collections
 
 from sr_jax.backbones.base import get_backbone
 from sr_jax.checkpoints.networks import backbone_of
+from sr_jax.checkpoints.origins import locate_base
 from sr_jax.checkpoints.reading import open_params
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
@@ -17,7 +18,9 @@ from sr_jax.models.lora import LoraConfig, merge
 from sr_jax.parallel.lazy import on_host
 
 
-def load_transformer(workdir: str | Path, *, step: int | None = None) -> tuple[Params, dict[str, Any]]:
+def load_transformer(
+    workdir: str | Path, *, step: int | None = None, base: str | Path = ""
+) -> tuple[Params, dict[str, Any]]:
     """The averaged weights of a transformer as `LazyArray`, with the checkpoint's `meta`.
 
     Of a run that trained low-rank factors: the weights that it started from, with the factors merged into them.
@@ -25,13 +28,16 @@ def load_transformer(workdir: str | Path, *, step: int | None = None) -> tuple[P
     Args:
         workdir: Workdir of a base or stage two run, or an import of released weights.
         step: Which checkpoint; the newest when None.
+        base: Where the weights are that low-rank factors adapt; empty: see `origins.locate_base`.
 
     Raises:
-        UserError: When it holds no (such) transformer, or the weights that its factors adapt are no longer there.
+        UserError: When it holds no (such) transformer, or the weights that its factors adapt are not found.
     """
     params, meta = open_params(workdir, step=step)
     if "lora" in params:
-        return _merged(workdir, params["lora"], meta), meta
+        return _merged(workdir, params["lora"], meta, base), meta
+    if base:
+        raise UserError(f"{workdir} holds a whole transformer, which adapts no other one: leave out --base")
     if "transformer" not in params:
         raise UserError(f"{workdir} is a {meta['stage']} run, which generates nothing: name a base or stage two run")
     return params["transformer"], meta
@@ -76,13 +82,14 @@ def trained_lora(workdir: str | Path) -> tuple[Params, LoraConfig, dict[str, Any
     return on_host(params["lora"]), _lora_config(meta), meta
 
 
-def _merged(workdir: str | Path, lora: Params, meta: dict[str, Any]) -> Params:
+def _merged(workdir: str | Path, lora: Params, meta: dict[str, Any], base: str | Path) -> Params:
     config = ml_collections.ConfigDict(meta["config"])
+    config.init.transformer, step = locate_base(workdir, meta, base)
     try:
-        base = fitted_transformer(config, step=meta["frozen_steps"]["transformer"])
+        weights = fitted_transformer(config, step=step)
     except UserError as error:
         raise UserError(f"{workdir} adapts the transformer in {config.init.transformer}: {error}") from error
-    return merge(base, on_host(lora), _lora_config(meta))
+    return merge(weights, on_host(lora), _lora_config(meta))
 
 
 def _lora_config(meta: dict[str, Any]) -> LoraConfig:

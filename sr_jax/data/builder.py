@@ -9,21 +9,25 @@ lies in `added/001/clip_records/1.0.0` beside its first records, and so on; noth
 import base64
 import contextlib
 import dataclasses
+import hashlib
 import io
 import itertools
+import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from google.protobuf import json_format
 from jaxtyping import Float
 
 from sr_jax.data.faces import FaceCount
 from sr_jax.data.fields import CORE_FIELDS
-from sr_jax.data.joined import joined
+from sr_jax.data.joined import Joined, joined
+from sr_jax.data.record_files import Records
 from sr_jax.data.records import STRING_FIELDS, Provenance, RecordSpec
 from sr_jax.errors import UserError
 
@@ -197,9 +201,7 @@ def open_dataset(data_dir: Path | str, split: str, fields: Iterable[str] | None 
     return open_sizes(data_dir, split, fields)[folders[0]]
 
 
-def open_sizes(
-    data_dir: Path | str, split: str, fields: Iterable[str] | None = None
-) -> dict[Path, Sequence[dict[str, Any]]]:
+def open_sizes(data_dir: Path | str, split: str, fields: Iterable[str] | None = None) -> dict[Path, Records | Joined]:
     """The records of a split, as `open_dataset` gives them, of each of `dataset_folders` that has any.
 
     Raises:
@@ -212,7 +214,7 @@ def open_sizes(
         folder: [builder for builder in builders if split in builder.info.splits] for folder, builders in parts.items()
     }
     sources = {
-        folder: joined([_Records(folder, builder, split, fields) for builder in builders])
+        folder: joined([Records(folder, builder, split, fields) for builder in builders])
         for folder, builders in with_split.items()
         if builders
     }
@@ -220,35 +222,6 @@ def open_sizes(
         known = sorted({name for builders in parts.values() for builder in builders for name in builder.info.splits})
         raise UserError(f"the dataset in {data_dir} has no split {split!r}: it has {known}")
     return sources
-
-
-class _Records(Sequence):
-    """The records of one split of a folder, of which some entries are read.
-
-    TFDS can leave out entries of records only with TensorFlow, so it gives their bytes, and only what is wanted is
-    decoded of them.
-    """
-
-    def __init__(self, folder: Path, builder: Any, split: str, fields: Iterable[str] | None):
-        features = builder.info.features
-        wanted = list(features if fields is None else fields)
-        for name in wanted:
-            if name not in features:
-                raise UserError(
-                    f"the records in {folder} have no field {name!r}: prepare the videos again with the teacher that "
-                    "writes it (config.features of configs/prepare.py)"
-                )
-        self._features = tfds.features.FeaturesDict({name: features[name] for name in wanted})
-        self._bytes = builder.as_data_source(split=split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
-
-    def __len__(self) -> int:
-        return len(self._bytes)
-
-    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
-        return self._features.deserialize_example_np(self._bytes[index])
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[index] for index in range(len(self)))
 
 
 def read_provenance(data_dir: Path | str) -> Provenance:
@@ -266,6 +239,13 @@ def read_provenance(data_dir: Path | str) -> Provenance:
         if item.differences(made[0]):
             raise UserError(f"{folder} and {folders[0]} were not made together: {item.differences(made[0])[0]}")
     return dataclasses.replace(made[0], clip={**made[0].clip, "sizes": sizes})
+
+
+def metadata_hash(data_dir: Path | str) -> str:
+    """A hash of what `dataset_folders` say beside their records: fields and empty prompt, but not who made them."""
+    metadata = [dict(_info(folder).metadata) for folder in dataset_folders(data_dir)]
+    kept = [{name: item.get(name) for name in (_AXES, _EMPTY_PROMPT)} for item in metadata]
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def count_clips(data_dir: Path | str, split: str) -> list[int]:
@@ -329,4 +309,13 @@ def _info(folder: Path | str) -> tfds.core.DatasetInfo:
 
 
 def _read_only_builder(folder: Path) -> Any:
-    return tfds.builder_from_directory(_builder_dir(folder))
+    try:
+        builder = tfds.builder_from_directory(_builder_dir(folder))
+        missing = builder.info.metadata is None or _PROVENANCE not in builder.info.metadata
+    except (OSError, ValueError, TypeError, json_format.Error) as error:
+        raise UserError(
+            f"the dataset in {folder} cannot be read ({type(error).__name__}: {error}): copy or prepare it again"
+        ) from error
+    if missing:
+        raise UserError(f"the metadata of the dataset in {folder} do not say what made it: copy or prepare it again")
+    return builder

@@ -34,3 +34,7 @@ class Joined(Sequence):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return itertools.chain.from_iterable(self.parts)
+
+    def files(self) -> list[Any]:
+        """The record files behind the parts, in order; of parts that have them (`record_files.Records`)."""
+        return [file for part in self.parts for file in part.files()]

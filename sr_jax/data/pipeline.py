@@ -1,5 +1,6 @@
 """From a dataset on disk to batches: Grain, shuffled, split over processes and exactly resumable."""
 
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,81 @@ from numpy.typing import DTypeLike
 
 from sr_jax.data import builder
 from sr_jax.data.fields import CORE_FIELDS
+from sr_jax.data.positions import Position
 from sr_jax.data.records import STRING_FIELDS
+from sr_jax.data.skipping import WithoutDamaged, require_few
 from sr_jax.errors import UserError
+
+
+class TrainBatches(Iterator[dict[str, np.ndarray]]):
+    """An endless iterator over global batches, or over some rows of each.
+
+    Each item maps the fields to arrays `[len(rows), ...]`. The order is a new shuffle in each epoch and depends on the
+    seed only. An epoch's end may fall inside a batch, so every clip is seen equally often. Of a folder that holds clips
+    of several sizes, each batch has one size, and sizes come as often as they have clips; a size that has fewer clips
+    than a batch is left out. A damaged record is skipped (`skipping.WithoutDamaged`).
+
+    The batches behind a position are the same whoever reads which rows of them, on any number of processes.
+
+    Attributes:
+        sources: The records of every size.
+        folders: Those of the sizes that are trained on.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[Path, WithoutDamaged],
+        read: "_Arrays",
+        *,
+        batch_size: int,
+        seed: int,
+        rows: Sequence[int],
+        options: grain.ReadOptions,
+        max_damaged: float,
+    ):
+        """Begins at the first batch; the arguments are those of `train_batches`."""
+        self.sources = list(sources.values())
+        self._clips = [len(source) for source in self.sources]
+        self.folders = [folder for folder, source in sources.items() if len(source) >= batch_size]
+        self._read, self._seed, self._rows, self._options = read, seed, rows, options
+        self._batch_size, self._max_damaged = batch_size, max_damaged
+        self.seek(0)
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        return next(self._iterator)
+
+    def seek(self, step: int, since: Position | None = None) -> Position:
+        """Goes on behind the batches of `step` steps.
+
+        Args:
+            step: Number of batches read so far.
+            since: Where batches of the last size began; None: at the start of the data, with the batches of today.
+
+        Returns:
+            Where the batches of today's size began.
+        """
+        since = since or Position(0, self._batch_size, [0] * len(self.sources))
+        if since.batch_size != self._batch_size:
+            since = Position(step, self._batch_size, since.clips_read(step, self._clips))
+        sizes, weights = [], []
+        for source, first in zip(self.sources, since.clips, strict=True):
+            if len(source) >= self._batch_size:
+                shuffled = grain.MapDataset.source(source).seed(self._seed).shuffle().repeat().map(self._read)
+                batches = _Batches(shuffled, self._batch_size, self._rows, first)
+                sizes.append(grain.MapDataset.source(batches))
+                weights.append(len(source))
+        dataset = sizes[0] if len(sizes) == 1 else grain.MapDataset.mix(sizes, weights=weights)
+        self._iterator = iter(dataset.to_iter_dataset(self._options))
+        self._iterator.set_state({"next_index": step - since.step})
+        return since
+
+    def require_few_damaged(self) -> None:
+        """Checks that not too many of the records that were read so far are damaged.
+
+        Raises:
+            UserError: When they are more than `max_damaged` of all.
+        """
+        require_few(self.sources, self._max_damaged)
 
 
 def train_batches(
@@ -24,60 +98,66 @@ def train_batches(
     rows: Sequence[int] | None = None,
     num_threads: int = 2,
     prefetch: int = 4,
-) -> grain.DatasetIterator:
-    """An endless iterator over global batches, or over some rows of each.
-
-    Each item maps `fields` to float16 arrays `[len(rows), ...]`, as they are stored. The order is a new shuffle in each
-    epoch and depends on `seed` only. An epoch's end may fall inside a batch, so every clip is seen equally often. Of a
-    folder that holds clips of several sizes, each batch has one size, and sizes come as often as they have clips.
-
-    The k-th batch is the same whoever reads which rows of it, and the whole position of the iterator is k:
-    `set_state({"next_index": k})` continues behind k batches, on any number of processes.
+    max_damaged: float = 0.0,
+) -> TrainBatches:
+    """The batches of a split, from the first on.
 
     Args:
         data_dir: Folder that `prepare` wrote.
         split: Which split to read.
-        fields: What to read of the records, and nothing else. None: `CORE_FIELDS`, as float32.
+        fields: What to read of the records, and nothing else, in float16, as they are stored. None: `CORE_FIELDS`, as
+            float32.
         batch_size: Clips in a global batch, over all processes.
         seed: Seed of the shuffles.
         rows: The rows of each global batch to read, from 0; all of them when None.
         num_threads: Threads that read batches.
         prefetch: How many batches are read ahead.
+        max_damaged: What part of the records may be damaged, 0 to 1.
 
     Raises:
-        UserError: When there is no such dataset, split or field, or it has fewer clips than one batch.
+        UserError: When there is no such dataset, split or field, no size has as many clips as a batch, or too many
+            files are damaged.
     """
     if batch_size < 1:
         raise UserError(f"batch size {batch_size} is not positive")
-    rows = range(batch_size) if rows is None else rows
     read = _Arrays(CORE_FIELDS if fields is None else fields, np.float32 if fields is None else np.float16)
-    sizes, clips = [], []
-    for folder, source in builder.open_sizes(data_dir, split, read.fields).items():
-        if len(source) < batch_size:
-            raise UserError(
-                f"split {split!r} of {folder} has {len(source)} clips, fewer than one batch of {batch_size}"
-            )
-        shuffled = grain.MapDataset.source(source).seed(seed).shuffle().repeat().map(read)
-        sizes.append(grain.MapDataset.source(_Batches(shuffled, batch_size, rows)))
-        clips.append(len(source))
-    dataset = sizes[0] if len(sizes) == 1 else grain.MapDataset.mix(sizes, weights=clips)
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
-    return iter(dataset.to_iter_dataset(options))
+    records = builder.open_sizes(data_dir, split, read.fields)
+    too_few = [
+        f"split {split!r} of {folder} has {len(source)} clips, fewer than one batch of {batch_size}"
+        for folder, source in records.items()
+        if len(source) < batch_size
+    ]
+    if len(too_few) == len(records):
+        raise UserError("; ".join(too_few))
+    for line in too_few:
+        logging.warning("%s: they are left out", line)
+    batches = TrainBatches(
+        {folder: WithoutDamaged(source) for folder, source in records.items()},
+        read,
+        batch_size=batch_size,
+        seed=seed,
+        rows=range(batch_size) if rows is None else rows,
+        options=grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch),
+        max_damaged=max_damaged,
+    )
+    batches.require_few_damaged()
+    return batches
 
 
 class _Batches:
-    """Random access to some rows of consecutive batches of `clips`."""
+    """Random access to some rows of consecutive batches of `clips`, of which `first` were read before the first."""
 
-    def __init__(self, clips: grain.MapDataset, batch_size: int, rows: Sequence[int]):
+    def __init__(self, clips: grain.MapDataset, batch_size: int, rows: Sequence[int], first: int):
         self._clips = clips
         self._batch_size = batch_size
         self._rows = rows
+        self._first = first
 
     def __len__(self) -> int:
-        return len(self._clips) // self._batch_size
+        return (len(self._clips) - self._first) // self._batch_size
 
     def __getitem__(self, number: int) -> dict[str, np.ndarray]:
-        chosen = [self._clips[number * self._batch_size + row] for row in self._rows]
+        chosen = [self._clips[self._first + number * self._batch_size + row] for row in self._rows]
         return {name: np.stack([clip[name] for clip in chosen]) for name in chosen[0]}
 
 

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import ml_collections
 from flax import traverse_util
 
-from sr_jax.checkpoints.reading import read_meta
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
 from sr_jax.models.precision import storage_type
@@ -43,18 +42,17 @@ def build_stage(config: ml_collections.ConfigDict, instead: Mapping[str, Any] | 
     return with_lora(stage, config) if config.lora.rank else stage
 
 
-def load_frozen(stage: Stage) -> Params:
+def load_frozen(stage: Stage, steps: Mapping[str, int] | None = None) -> Params:
     """What the stage's loss reads and never changes, as arrays of any kind; `{}` when that is nothing.
+
+    Args:
+        stage: The stage.
+        steps: Which checkpoint of its workdir each part is that comes from one; the newest where nothing is said.
 
     Raises:
         UserError: When a workdir or the dataset lacks what the stage needs.
     """
-    return {name: frozen.read() for name, frozen in stage.frozen.items()}
-
-
-def frozen_steps(stage: Stage) -> dict[str, int]:
-    """Which checkpoint of its workdir each part of `stage.frozen` is that comes from one."""
-    return {name: read_meta(frozen.source)["step"] for name, frozen in stage.frozen.items() if frozen.source}
+    return {name: frozen.read((steps or {}).get(name)) for name, frozen in stage.frozen.items()}
 
 
 def initial_params(stage: Stage, loaded: Params, key: jax.Array) -> Params:

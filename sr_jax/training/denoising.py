@@ -168,7 +168,7 @@ def build_denoising(config: ml_collections.ConfigDict, instead: Mapping[str, Any
             frozen[part] = Frozen(network.abstract, functools.partial(_read_module, workdir, part), workdir)
     if config.text_dropout:
         shape = jax.ShapeDtypeStruct(backbone.text_shape, jnp.float32)
-        frozen["empty_prompt"] = Frozen(shape, lambda: read_empty_prompt(config.data.dir))
+        frozen["empty_prompt"] = Frozen(shape, lambda _: read_empty_prompt(config.data.dir))
 
     def start() -> Params:
         return {"transformer": fitted_transformer(config)} if config.init.transformer else {}
@@ -228,8 +228,8 @@ def _module_config(name: str, section: Mapping[str, Any], instead: Mapping[str, 
     return instead
 
 
-def _read_module(workdir: str, name: str) -> Params:
-    return open_params(workdir)[0][name]
+def _read_module(workdir: str, name: str, step: int | None) -> Params:
+    return open_params(workdir, step=step)[0][name]
 
 
 def _projector(objective: str, part: str) -> str:

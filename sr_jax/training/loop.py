@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import grain
 import jax
 import ml_collections
 from clu import parameter_overview
@@ -26,7 +25,7 @@ from sr_jax.parallel import mesh as meshes
 from sr_jax.parallel import processes
 from sr_jax.parallel.batches import local_rows, place, to_global
 from sr_jax.parallel.table import sharding_table
-from sr_jax.training import builders, workdirs
+from sr_jax.training import builders, origins, workdirs
 from sr_jax.training.checkpoints import Checkpoints
 from sr_jax.training.faces import require_faces
 from sr_jax.training.logs import MetricLog
@@ -71,10 +70,11 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
         saved.save(0, state, meta, force=True)
     else:
         state = saved.restore(program.state)
+        since = origins.position(read_meta(workdir, step=int(state.step)), meta["origins"], config.batch_size)
+        meta["data_position"] = dataclasses.asdict(data.seek(int(state.step), since))
     # What was loaded is in the state now.
     del inputs
     first_step, last_step = int(state.step), config.num_train_steps
-    data.set_state({"next_index": first_step})
 
     if jax.process_index() == 0:
         _describe(program)
@@ -92,6 +92,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
             log.advance()
             last = stop.reached(step) or step == last_step
             if last or step % config.log_every == 0:
+                with processes.agreed():
+                    data.require_few_damaged()
                 log.write(step, window.close(step))
             elif saved.is_due(step):
                 # What has diverged would take the place of checkpoints from which a run can go on.
@@ -143,11 +145,11 @@ def _in_types_of(abstract: Params, params: Params) -> Params:
     return jax.tree.map(lambda described, x: x.astype(described.dtype), abstract, params)
 
 
-def make_data(config: ml_collections.ConfigDict, mesh: Mesh, stage: Stage) -> grain.DatasetIterator:
+def make_data(config: ml_collections.ConfigDict, mesh: Mesh, stage: Stage) -> pipeline.TrainBatches:
     """This process's rows of the batches, with the fields that the stage reads.
 
     Raises:
-        UserError: When the global batch cannot be split over the mesh's batch axes.
+        UserError: When the global batch cannot be split over the mesh's batch axes, and as `pipeline.train_batches`.
     """
     meshes.check_batch_size(config.batch_size, mesh, config.accumulate_steps)
     return pipeline.train_batches(
@@ -157,6 +159,7 @@ def make_data(config: ml_collections.ConfigDict, mesh: Mesh, stage: Stage) -> gr
         seed=config.seed,
         rows=local_rows(config.batch_size, mesh),
         fields=tuple(stage.fields),
+        max_damaged=config.data.max_damaged,
     )
 
 
@@ -182,9 +185,8 @@ def checked_provenance(config: ml_collections.ConfigDict, workdir: Path, stage: 
             f"config.data.codec asks for {config.data.codec!r}: prepare the videos with that codec"
         )
     sources = [frozen.source for frozen in stage.frozen.values() if frozen.source]
-    sources += filter(None, [config.init.transformer])
-    if exists(workdir):
-        sources.append(workdir)
+    # A run that goes on needs what it started from no more.
+    sources += [workdir] if exists(workdir) else filter(None, [config.init.transformer])
     for source in sources:
         meta = read_meta(source)
         if meta["stage"] == "import":
@@ -218,7 +220,7 @@ class _Inputs:
     """
 
     program: Program
-    data: grain.DatasetIterator
+    data: pipeline.TrainBatches
     frozen: Params
     loaded: Params
     meta: dict[str, Any]
@@ -230,46 +232,28 @@ def _checked_inputs(config: ml_collections.ConfigDict, workdir: Path, devices: S
     provenance = checked_provenance(config, workdir, stage)
     require_faces(config.data.dir, config.data.split, stage)
     data = make_data(config, mesh, stage)
-    num_clips = builder.count_clips(config.data.dir, config.data.split)
-    frozen_steps = builders.frozen_steps(stage)
-    resumes = exists(workdir)
-    if resumes:
-        _require_same_sources(workdir, frozen_steps, num_clips)
+    started = read_meta(workdir) if exists(workdir) else None
+    known = origins.read_origins(config, workdir, stage, data, started)
     meta = {
         "stage": config.stage,
         "config": json.loads(config.to_json()),
         "provenance": json.loads(provenance.to_json()),
         "schedule": pairs.trained_schedule(config),
-        "frozen_steps": frozen_steps,
-        "num_clips": num_clips,
+        "data_position": dataclasses.asdict(data.seek(0)),
+        **known,
     }
     program = build_program(config, mesh, stage)
-    _require_fitting_records(config, program)
+    _require_fitting_records(config, program, data.folders)
     # Read here, so that weights that are damaged or gone are told before anything is written.
-    frozen = place(_in_types_of(program.frozen, builders.load_frozen(stage)), shardings(program.frozen))
-    loaded = {} if resumes else _on_mesh(program, stage.start())
+    frozen = _in_types_of(program.frozen, builders.load_frozen(stage, known["frozen_steps"]))
+    frozen = place(frozen, shardings(program.frozen))
+    loaded = {} if started else _on_mesh(program, stage.start())
     return _Inputs(program, data, frozen, loaded, meta)
 
 
-def _require_same_sources(workdir: Path, frozen_steps: dict[str, int], num_clips: list[int]) -> None:
-    started = read_meta(workdir)
-    for name, step in frozen_steps.items():
-        if step != started["frozen_steps"][name]:
-            raise UserError(
-                f"{workdir} was started with the frozen {name} at step {started['frozen_steps'][name]}, now that is at "
-                f"step {step}: use another --workdir"
-            )
-    # The order of the clips, and so which come next, depends on how many there are.
-    if num_clips != started["num_clips"]:
-        raise UserError(
-            f"{workdir} was started on {sum(started['num_clips'])} clips, now config.data.dir has {sum(num_clips)}: "
-            "use another --workdir"
-        )
-
-
-def _require_fitting_records(config: ml_collections.ConfigDict, program: Program) -> None:
-    """Traces the step for every size of clip that the dataset has: what does not fit is told before anything runs."""
-    for folder in builder.open_sizes(config.data.dir, config.data.split):
+def _require_fitting_records(config: ml_collections.ConfigDict, program: Program, folders: Sequence[Path]) -> None:
+    """Traces the step for every size of clip that is trained on: what does not fit is told before anything runs."""
+    for folder in folders:
         spec = builder.read_spec(folder)
         batch = abstract_batch(spec, program.stage, config.batch_size, program.mesh)
         frozen = program.frozen

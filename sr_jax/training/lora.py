@@ -78,13 +78,13 @@ def with_lora(stage: Denoising, config: ml_collections.ConfigDict) -> LoraStage:
         raise UserError(f"config.lora.rank is {lora.rank}: 0 trains the whole model, 1 or more that much of it")
     adapted = AdaptedFunctional(stage.transformer, LoraConfig(lora.rank, lora.alpha, tuple(lora.targets)))
 
-    def read() -> Params:
+    def read(step: int | None) -> Params:
         if not config.init.transformer:
             raise UserError(
                 f"config.init.transformer is empty: with config.lora.rank={lora.rank}, name the workdir of a trained "
                 "transformer, or an import of released weights"
             )
-        return fitted_transformer(config)
+        return fitted_transformer(config, step=step)
 
     base = Frozen(adapted.frozen, read, config.init.transformer)
     return LoraStage(adapted, dataclasses.replace(stage, transformer=adapted), base)

@@ -25,12 +25,12 @@ class Frozen:
 
     Attributes:
         abstract: `Functional.abstract` of a network, or a `jax.ShapeDtypeStruct`.
-        read: Reads it, as arrays of any kind (`parallel.lazy`).
+        read: Reads it, as arrays of any kind (`parallel.lazy`), from the checkpoint of a step; the newest when None.
         source: Workdir that it comes from, which a run must not find changed; empty where it is a part of the dataset.
     """
 
     abstract: Any
-    read: Callable[[], Any]
+    read: Callable[[int | None], Any]
     source: str = ""
 
     @property

@@ -177,7 +177,7 @@ def test_a_run_starts_from_an_adapted_transformer(lora_run, tiny):
 
 
 def test_factors_fit_the_checkpoint_that_they_were_trained_on(lora_run, tiny, stage_two, one_device, tmp_path):
-    """The base run goes on: what was trained on its older checkpoint neither samples nor resumes with the newer one."""
+    """The base run goes on: what was trained on its older checkpoint samples and resumes with that as long as it is."""
     base = tmp_path / "base"
     train(tiny("base", num_train_steps=2), base, one_device)
     config = without_alignment(stage_two, num_train_steps=2)
@@ -186,11 +186,18 @@ def test_factors_fit_the_checkpoint_that_they_were_trained_on(lora_run, tiny, st
     merged = on_host(load_transformer(tmp_path / "run")[0])
     train(tiny("base", num_train_steps=4), base, one_device)
     assert_same_bits(on_host(load_transformer(tmp_path / "run")[0]), merged)
-    config.num_train_steps = 4
-    with pytest.raises(UserError, match=r"frozen transformer at step 2, now .* step 4"):
-        train(config, tmp_path / "run", one_device)
+    config.num_train_steps = 3
+    train(config, tmp_path / "run", one_device)
+    factors = load_params(tmp_path / "run")[0]["lora"]
+    assert_same_bits(
+        on_host(load_transformer(tmp_path / "run")[0]),
+        on_host(merge(load_params(base, step=2)[0]["transformer"], factors, CONFIG)),
+    )
     train(tiny("base", num_train_steps=8), base, one_device)
-    with pytest.raises(UserError, match=r"adapts the transformer in .* no checkpoint at step 2"):
+    config.num_train_steps = 4
+    with pytest.raises(UserError, match=r"a frozen transformer that is none of the checkpoints in .*base: name the"):
+        train(config, tmp_path / "run", one_device)
+    with pytest.raises(UserError, match=r"run adapts the transformer that was in .*base at step 2, which is not in"):
         load_transformer(tmp_path / "run")
 
 
