@@ -59,6 +59,11 @@ LORA = flags.FlagValues()
 flags.DEFINE_string("checkpoint", None, "Workdir that trained a LoRA.", flag_values=LORA, required=True)
 flags.DEFINE_string("output", None, "Folder to write; must not exist.", flag_values=LORA, required=True)
 
+MERGE = flags.FlagValues()
+flags.DEFINE_string("checkpoint", None, "Workdir that trained a LoRA.", flag_values=MERGE, required=True)
+flags.DEFINE_string("output", None, "Folder to write; must not exist.", flag_values=MERGE, required=True)
+flags.DEFINE_string("base", "", "What it adapts, where that was moved and is not found.", flag_values=MERGE)
+
 
 def run_import(args: flags.FlagValues) -> None:
     """Imports what the flags name.
@@ -130,7 +135,7 @@ def run_merge(args: flags.FlagValues) -> None:
         UserError: If the checkpoint has none, what it adapts is not there, or the output exists.
     """
     trained_lora(args.checkpoint)
-    lora.save_merged(*load_transformer(args.checkpoint), Path(args.output))
+    lora.save_merged(*load_transformer(args.checkpoint, base=args.base), Path(args.output))
 
 
 @contextlib.contextmanager
@@ -153,7 +158,7 @@ def choose(argv: Sequence[str]) -> tuple[Callable[[flags.FlagValues], None], fla
         "import": (run_import, IMPORT),
         "export": (run_export, EXPORT),
         "lora": (run_lora, LORA),
-        "merge": (run_merge, LORA),
+        "merge": (run_merge, MERGE),
     }
     if len(argv) > 1 and argv[1] in commands:
         return *commands[argv[1]], [argv[0], *argv[2:]]

@@ -34,6 +34,7 @@ config_flags.DEFINE_config_file("config", None, f"How to sample; {CONFIG} when n
 flags.DEFINE_string(
     "checkpoint", None, "Workdir of a base or stage two run, or an import.", flag_values=FLAGS, required=True
 )
+flags.DEFINE_string("base", "", "What a LoRA run adapts, where that was moved and is not found.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "The mp4 file (one clip) or folder to write.", flag_values=FLAGS, required=True)
 flags.DEFINE_string("image", None, "First frame of one clip: a PNG or JPEG file.", flag_values=FLAGS)
 flags.DEFINE_string("prompt", None, "What happens in the one clip.", flag_values=FLAGS)
@@ -63,13 +64,13 @@ def main(args: flags.FlagValues) -> None:
         image = read_image(Path(args.image))
         require_writable(output.parent)
         config.batch_size = 1
-        generate_one(load_generator(checkpoint, config), image, args.prompt, output)
+        generate_one(load_generator(checkpoint, config, base=args.base), image, args.prompt, output)
     else:
         data = Path(args.data)
         # Only to tell of a wrong name before the model is loaded.
         open_dataset(data, args.split)
         require_writable(output)
-        generator = load_generator(checkpoint, config, data)
+        generator = load_generator(checkpoint, config, data, base=args.base)
         generate_split(generator, data, args.split, output, limit=args.limit)
 
 

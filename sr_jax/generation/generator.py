@@ -104,7 +104,9 @@ class Generator:
             )
 
 
-def load_generator(checkpoint: Path, config: ml_collections.ConfigDict, data_dir: Path | None = None) -> Generator:
+def load_generator(
+    checkpoint: Path, config: ml_collections.ConfigDict, data_dir: Path | None = None, *, base: str = ""
+) -> Generator:
     """Loads the newest checkpoint of a training run, or an import of released weights.
 
     Args:
@@ -112,6 +114,7 @@ def load_generator(checkpoint: Path, config: ml_collections.ConfigDict, data_dir
         config: Of `configs/sample.py`.
         data_dir: A dataset whose clips' size is to be generated, where `config.clip` names none; None: the size that
             the checkpoint was trained on, and of several the released one or else the first.
+        base: Where the weights are that a LoRA run adapts; empty: see `origins.locate_base`.
 
     Raises:
         UserError: When the checkpoint holds no transformer for image to video, or was trained on latents of another
@@ -122,7 +125,7 @@ def load_generator(checkpoint: Path, config: ml_collections.ConfigDict, data_dir
     _check(config, checkpoint)
     settings = sampling_settings(config)
     data = None if data_dir is None else read_provenance(data_dir)
-    params, meta = load_transformer(checkpoint)
+    params, meta = load_transformer(checkpoint, base=base)
     trained = meta["config"] | {"schedule": sampling_schedule(checkpoint, meta, config.timestep_spacing)}
     provenance = None if meta["stage"] == "import" else Provenance.from_json(json.dumps(meta["provenance"]))
     codec, backbone = load_codec(_with_path(config.codec, checkpoint)), backbone_of(trained)

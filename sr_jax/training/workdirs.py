@@ -94,19 +94,24 @@ def _config_before(workdir: Path) -> dict[str, Any] | None:
     """The config that a workdir was started, or last resumed, with; None for a new one."""
     path = workdir / _CONFIG_FILE
     if path.exists():
-        try:
-            return upgraded(json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            advice = (
-                "remove it, and what the newest checkpoint says is taken" if exists(workdir) else "remove the folder"
-            )
-            raise UserError(f"{path} cannot be read ({error}): {advice}") from error
+        return upgraded(_read_config(path, workdir))
     if exists(workdir):
         return read_meta(workdir)["config"]
     # A run that was killed while it wrote its config has written nothing else.
     if workdir.is_dir() and not all(is_leftover(found) for found in workdir.iterdir()):
         raise UserError(f"{workdir} is not empty and no training run: name a new or empty folder as --workdir")
     return None
+
+
+def _read_config(path: Path, workdir: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text())
+        if not isinstance(config, dict) or "stage" not in config:
+            raise ValueError("it holds no config of a run")
+    except (OSError, ValueError) as error:
+        advice = "it, and what the newest checkpoint says is taken" if exists(workdir) else "the folder"
+        raise UserError(f"{path} cannot be read ({error}): remove {advice}") from error
+    return config
 
 
 def _places_are_known(workdir: Path) -> bool:
@@ -127,7 +132,7 @@ def _changes(then: Mapping[str, Any], today: Mapping[str, Any], places_are_known
 
 def _added(then: Mapping[str, Any], today: Mapping[str, Any]) -> str:
     """The keys, with their values, that the version then did not have."""
-    new = [name for name in today if _is_new(name, then) and not _is_free(name)]
+    new = [name for name in sorted(today) if _is_new(name, then) and not _is_free(name)]
     return ", ".join(f"config.{name}={today[name]!r}" for name in new)
 
 

@@ -108,6 +108,7 @@ def _checkpoint(monkeypatch, *, params=None, clip=None, schedule=None, stage="st
             "model": {"in_channels": 384, "out_channels": 192},
             "dtype": "float32",
             "schedule": schedule or {},
+            "init": {"transformer": "w0"},
             "alignment": {"structure": {"weight": 0.01, "module": "w1"}},
             "lora": {"rank": 2, "alpha": 4.0, "targets": ["layer"]},
         },
