@@ -38,9 +38,7 @@ KEYS: dict[str, Any] = {
         "dir": Key("", "The dataset: a folder that `python -m sr_jax.prepare` wrote."),
         "split": Key("train", "Which of its splits."),
         "codec": Key("cogvideox_vae", "The codec that it must have been made with, by name; empty: any."),
-        "max_damaged": Key(
-            0.05, "Damaged records are skipped; a larger part of all stops the run.", minimum=0, maximum=1
-        ),
+        "max_damaged": Key(0.05, "Damaged records are skipped; a larger part stops the run.", minimum=0, maximum=1),
     },
     "init": {
         "transformer": Key("", "Where training starts: a workdir, or an import of released weights; empty: nowhere."),
