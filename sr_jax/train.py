@@ -1,10 +1,15 @@
-r"""Trains one stage; the same command again resumes it.
+r"""Trains one stage; the same command again resumes it, also when workdir, data or other workdirs were moved.
 
   python -m sr_jax.train --config configs/base.py:tiny      --workdir W0 --config.data.dir=DATA
   python -m sr_jax.train --config configs/stage_one.py:tiny --workdir W1 --config.data.dir=DATA \
       --config.init.transformer=W0
   python -m sr_jax.train --config configs/stage_two.py:tiny --workdir W2 --config.data.dir=DATA \
       --config.init.transformer=W0 --config.alignment.structure.module=W1 --config.alignment.identity.module=W1
+
+To go on with another batch size, learning rate, schedule or number of steps, name the keys that change; optimizer, step
+and place in the data are kept:
+
+  ... --config.batch_size=16 --config.resume.allow=batch_size
 
 Any config value can be set as --config.name=value. On several machines start it once on each, with the same flags: TPU
 pods and Slurm steps are recognised, elsewhere --coordinator, --num_processes and --process_id say who is who (or
