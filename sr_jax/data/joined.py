@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, SupportsIndex
 
 
-def joined(parts: Sequence[Sequence[dict[str, Any]]]) -> Sequence[dict[str, Any]]:
-    """The records of all parts, one part behind the other; a single part is itself."""
+def joined(parts: Sequence[Any]) -> Any:
+    """The records of all parts (sequences of them), one part behind the other; a single part is itself."""
     return parts[0] if len(parts) == 1 else Joined(parts)
 
 
@@ -19,7 +19,7 @@ class Joined(Sequence):
         parts: The parts.
     """
 
-    def __init__(self, parts: Sequence[Sequence[dict[str, Any]]]):
+    def __init__(self, parts: Sequence[Any]):
         self.parts = parts
         self._ends = list(itertools.accumulate(map(len, parts)))
 
