@@ -168,6 +168,7 @@ def test_provenance_names_everything():
         "name": "mean",
         "weight_hash": "m0",
         "scaling_factor": 0.5,
+        "image_condition_factor": 1.0,
         "temporal_compression_ratio": 4,
         "spatial_compression_ratio": 4,
         "latent_channels": 3,
