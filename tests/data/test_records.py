@@ -79,3 +79,11 @@ def test_software_version_is_no_difference():
     made = provenance()
     other = Provenance(made.codec, made.teachers, made.clip, software_version="9.9")
     assert made.differences(other) == []
+
+
+def test_what_an_older_version_did_not_write_down_is_no_difference():
+    old, new = provenance(), provenance(image_condition_factor=2.0)
+    assert old.differences(new) == new.differences(old) == []
+    assert new.differences(provenance(image_condition_factor=1.0)) == [
+        "codec.image_condition_factor: dataset has 2.0, expected 1.0"
+    ]
