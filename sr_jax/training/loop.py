@@ -200,7 +200,8 @@ def checked_provenance(config: ml_collections.ConfigDict, workdir: Path, stage: 
             raise UserError(
                 f"the dataset in {config.data.dir} does not fit the checkpoint in {source}: {differences[0]}"
             )
-    pairs.require_schedule(config)
+    if not exists(workdir) or Path(config.init.transformer).is_dir():
+        pairs.require_schedule(config)
     for frozen in stage.frozen.values():
         if frozen.source:
             pairs.require_schedule_of_module(config, frozen.source)
@@ -238,7 +239,7 @@ def _checked_inputs(config: ml_collections.ConfigDict, workdir: Path, devices: S
         "stage": config.stage,
         "config": json.loads(config.to_json()),
         "provenance": json.loads(provenance.to_json()),
-        "schedule": pairs.trained_schedule(config),
+        "schedule": (started or {}).get("schedule") or pairs.trained_schedule(config),
         "data_position": dataclasses.asdict(data.seek(0)),
         **known,
     }

@@ -24,7 +24,7 @@ _CONFIG_FILE = "config.json"
 
 _FREE = (
     "log_every", "checkpoint_every", "keep_checkpoints", "profile", "remat", "accumulate_steps", "mesh", "sharding",
-    "data.max_damaged", "resume",
+    "data.max_damaged", "init.may_differ", "resume",
 )  # fmt: skip
 """Config fields, or sections of them, that change nothing of what a run computes."""
 
