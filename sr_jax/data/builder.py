@@ -15,7 +15,7 @@ import itertools
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +181,7 @@ def dataset_folders(data_dir: Path | str) -> list[Path]:
     return folders
 
 
-def open_dataset(data_dir: Path | str, split: str, fields: Iterable[str] | None = None) -> Sequence[dict[str, Any]]:
+def open_dataset(data_dir: Path | str, split: str, fields: Iterable[str] | None = None) -> Records | Joined:
     """Random access to the records of a split, as stored: float16 arrays, text as bytes.
 
     The result can be pickled, so Grain's workers may share it.

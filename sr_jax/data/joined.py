@@ -6,11 +6,11 @@ import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, SupportsIndex
 
-from sr_jax.data.record_files import RecordFile, Records
+from sr_jax.data.record_files import RecordFile
 
 
-def joined(parts: Sequence[Records]) -> "Records | Joined":
-    """The records of all parts, one part behind the other; a single part is itself."""
+def joined(parts: Sequence[Any]) -> Any:
+    """The records of all parts (sequences of them), one part behind the other; a single part is itself."""
     return parts[0] if len(parts) == 1 else Joined(parts)
 
 
@@ -21,7 +21,7 @@ class Joined(Sequence):
         parts: The parts.
     """
 
-    def __init__(self, parts: Sequence[Records]):
+    def __init__(self, parts: Sequence[Any]):
         self.parts = parts
         self._ends = list(itertools.accumulate(map(len, parts)))
 

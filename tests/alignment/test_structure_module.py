@@ -65,16 +65,19 @@ def test_impossible_pruning_is_refused(n_from, n_to):
 
 @pytest.mark.parametrize("config", [ROPE_1_5, I2V])
 def test_a_pruned_copy_computes_what_the_transformer_with_those_blocks_computes(config):
-    # Not pruned in depth, and with zero image latents, the copy is the transformer at timestep 0 without text.
+    # Not pruned in depth, and with zero image latents, the copy is the transformer at timestep 0: without text or, where
+    # a learned table has places for it, with the empty prompt.
     config = dataclasses.replace(config, num_layers=LAYERS)
     pretrained = random_params(transformer(config))
-    target = structure(dataclasses.replace(config, in_channels=4, num_layers=LAYERS))
+    copied, with_text = dataclasses.replace(config, in_channels=4), config.use_learned_positional_embeddings
+    target = Functional(lambda rngs: StructureModule(CogVideoX(copied), rngs=rngs, with_text=with_text))
     params = on_host(started(random_params(target, seed=1), pretrained, LAYERS, LAYERS))
     size = I2V.sample_size if config.use_learned_positional_embeddings else (2, 6, 10)
     latents = jax.random.normal(jax.random.key(0), (2, *size, 4))
     padded = jnp.pad(latents, [(0, 0)] * 4 + [(0, config.in_channels - 4)])
-    no_text, zeros = jnp.zeros((2, 0, config.text_embed_dim)), jnp.zeros((2,), jnp.int32)
-    expected = jax.jit(transformer(config).apply)(pretrained, padded, no_text, zeros)
+    text = params["empty_prompt"] if with_text else jnp.zeros((0, config.text_embed_dim))
+    text, zeros = jnp.broadcast_to(text, (2, *text.shape)), jnp.zeros((2,), jnp.int32)
+    expected = jax.jit(transformer(config).apply)(pretrained, padded, text, zeros)
     got = jax.jit(target.apply)(params, latents)
     assert got.shape == latents.shape
     np.testing.assert_allclose(got, expected, atol=1e-5 * float(jnp.abs(expected).max()))

@@ -12,7 +12,7 @@ from sr_jax.checkpoints.transformers import load_transformer
 from sr_jax.data.pipeline import train_batches
 from sr_jax.errors import UserError
 from sr_jax.parallel.lazy import on_host
-from sr_jax.training import loop
+from sr_jax.training import steps
 from sr_jax.training.loop import train
 from tests.conversion.test_convert import run
 from tests.data import damage
@@ -37,13 +37,13 @@ def half_done(tiny, one_device, tmp_path_factory):
 
 def _seen(monkeypatch):
     """What runs read from now on: the numbers of the clips of each batch."""
-    batches, real = [], loop.to_global
+    batches, real = [], steps.to_global
 
     def to_global(batch, *args):
         batches.append(batch["latent_mean"][:, 0, 0, 0, 0].astype(int).tolist())
         return real(batch, *args)
 
-    monkeypatch.setattr(loop, "to_global", to_global)
+    monkeypatch.setattr(steps, "to_global", to_global)
     return batches
 
 
