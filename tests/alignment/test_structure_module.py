@@ -65,8 +65,8 @@ def test_impossible_pruning_is_refused(n_from, n_to):
 
 @pytest.mark.parametrize("config", [ROPE_1_5, I2V])
 def test_a_pruned_copy_computes_what_the_transformer_with_those_blocks_computes(config):
-    # Not pruned in depth, and with zero image latents, the copy is the transformer at timestep 0: without text or, where
-    # a learned table has places for it, with the empty prompt.
+    # Not pruned in depth, and with zero image latents, the copy is the transformer at timestep 0: without text, or with
+    # the empty prompt where a learned table has places for it.
     config = dataclasses.replace(config, num_layers=LAYERS)
     pretrained = random_params(transformer(config))
     copied, with_text = dataclasses.replace(config, in_channels=4), config.use_learned_positional_embeddings
