@@ -20,4 +20,5 @@ case "${1:-}" in
     .venv/bin/ruff format --check --quiet .
     ;;
 esac
-exec .venv/bin/python -m pytest --quiet -n 2 --durations=15 "$@"
+# Tests of a file stay together, as far as both processes have work: what they share is made once.
+exec .venv/bin/python -m pytest --quiet -n 2 --dist worksteal --durations=15 "$@"

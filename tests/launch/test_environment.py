@@ -86,7 +86,7 @@ def test_a_gpu_node_gets_the_packages_of_its_driver(sandbox, options, extra):
 @pytest.mark.parametrize("parity_first", [False, True])
 def test_tests_need_no_pytorch_and_what_compares_with_it_adds_it(sandbox, parity_first):
     sandbox.stand_in("ruff", sandbox.folder / ".venv/bin")
-    pytest_call = ["python", "-m", "pytest", "--quiet", "-n", "2", "--durations=15"]
+    pytest_call = ["python", "-m", "pytest", "--quiet", "-n", "2", "--dist", "worksteal", "--durations=15"]
     for parity in (parity_first, not parity_first):
         before = len(sandbox.calls())
         options = [*(["--parity"] if parity else []), "-k", "a test"]
