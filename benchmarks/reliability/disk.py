@@ -56,7 +56,8 @@ def _full_disk(folder: Path, data: Path, cache: Path, whole: str) -> dict[str, A
         if not mounted:
             return {"skipped": "a tmpfs cannot be mounted here", "holds": True}
         workdir, ballast = folder / "small" / "run", folder / "small" / "ballast"
-        with runs.Run(workdir, data, cache) as run:
+        # What it says is written elsewhere: on a disk that is full it could say nothing.
+        with runs.Run(workdir, data, cache, said=folder) as run:
             run.wait_for_step(9)
             before = runs.checkpoint_steps(workdir)
             with ballast.open("wb") as file, contextlib.suppress(OSError):
