@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -166,7 +167,7 @@ def arguments(doc: str, **more: Any) -> argparse.Namespace:
         **more: Further flags and their defaults.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scratch", type=Path, default=Path("/tmp/sr_jax_reliability"))
+    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "sr_jax_reliability")
     parser.add_argument("--output", type=Path, default=RESULTS)
     for name, default in more.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
