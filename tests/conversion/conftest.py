@@ -7,6 +7,7 @@ import pytest
 from sr_jax.backbones.releases import import_pipeline
 from sr_jax.conversion.importing import Source
 from tests.conversion.folders import save_pipeline
+from tests.data.synthetic import write_synthetic_dataset
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +22,10 @@ def imported(tmp_path_factory, pipeline) -> Path:
     folder = tmp_path_factory.mktemp("imported") / "ours"
     import_pipeline(Source(pipeline, "theirs"), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory, imported) -> Path:
+    """A dataset that was made with its autoencoder and text encoder."""
+    size = {"frames": 9, "height": 32, "width": 48, "latent_channels": 4, "text_shape": (5, 10)}
+    return write_synthetic_dataset(tmp_path_factory.mktemp("data"), clips=4, model=imported, **size)

@@ -20,7 +20,6 @@ from sr_jax.training import builders
 from sr_jax.training.loop import train
 from tests.comparison import relative_error
 from tests.conversion.folders import VARIANTS, contents, stored_tensors, their_tensors
-from tests.data.synthetic import write_synthetic_dataset
 from tests.models.tiny_transformers import Predictor, random_inputs
 from tests.training.helpers import load_params
 
@@ -68,12 +67,6 @@ def test_a_folder_of_diffusers_is_to_be_imported_first(tmp_path, pipeline):
     (tmp_path / "config.json").write_text('{"stage": "base"}')
     with pytest.raises(UserError, match="holds no checkpoints: name the workdir of a training run, or a model that"):
         run("export", "--checkpoint", tmp_path, "--output", tmp_path / "back")
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory, imported):
-    size = {"frames": 9, "height": 32, "width": 48, "latent_channels": 4, "text_shape": (5, 10)}
-    return write_synthetic_dataset(tmp_path_factory.mktemp("data"), clips=4, model=imported, **size)
 
 
 @pytest.fixture

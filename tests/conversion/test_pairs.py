@@ -23,15 +23,9 @@ from sr_jax.teachers.text.t5 import T5Text
 from sr_jax.training import builders, loop
 from tests.conversion.folders import contents
 from tests.conversion.test_convert import run
-from tests.data.synthetic import provenance_for, write_synthetic_dataset
+from tests.data.synthetic import provenance_for
 
 VAE, TEXT = "codec.weight_hash", "teachers.text.weight_hash"
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory, imported):
-    size = {"frames": 9, "height": 32, "width": 48, "latent_channels": 4, "text_shape": (5, 10)}
-    return write_synthetic_dataset(tmp_path_factory.mktemp("data"), clips=4, model=imported, **size)
 
 
 @pytest.fixture
