@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 from absl import flags
@@ -48,9 +49,11 @@ def run(
     # Anew, because Orbax has set logging up for warnings alone where a command imports it at once.
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     # Orbax and Grain tell of normal operation through absl, some of it as warnings; Orbax of a save that fails too, in
-    # many tracebacks, of which training makes one line.
+    # many tracebacks, of which training makes one line; so does asyncio of the writes of such a save.
     absl_logging.set_verbosity(absl_logging.FATAL)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     logging.getLogger("jax").setLevel(logging.WARNING)
+    sys.unraisablehook = _without_closed_loops(sys.unraisablehook)
     try:
         if any(argument in ("--help", "-h") for argument in sys.argv[1:]):
             print(f"{doc.strip()}\n\nFlags:\n{flag_values.get_help()}{_help_of_keys(flag_values, config, keys_of)}")
@@ -98,6 +101,22 @@ def parse(
         raise UserError(f"unexpected argument {rest[1]!r}: every option starts with --, see --help")
     if found is not None and keys_of is not None:
         check(keys_of(flag_values[_CONFIG].value), flag_values[_CONFIG].value)
+
+
+def _without_closed_loops(tell: Callable[[Any], object]) -> Callable[[Any], None]:
+    """What tells of exceptions that nobody can catch, but for one kind.
+
+    When one write of a checkpoint fails, Orbax closes its event loop. The writes that are still under way then fail to
+    tell that loop of their end, each with a traceback from a thread of TensorStore. That the save failed is told once,
+    by what began it.
+    """
+
+    def tell_others(unraisable: Any) -> None:
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+            tell(unraisable)
+
+    return tell_others
 
 
 def _help_of_keys(flag_values: flags.FlagValues, config: str | None, keys_of: KeysOf | None) -> str:

@@ -276,3 +276,22 @@ def test_help(command, capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert f"python -m sr_jax.{command}" in shown
     assert "\n  --" in shown
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(RuntimeError("Event loop is closed"), 0), (RuntimeError("another"), 1), (OSError("disk"), 1)]
+)
+def test_run_passes_over_writes_that_end_behind_a_failed_save_and_nothing_else(flag_values, monkeypatch, error, told):
+    class Dying:
+        def __del__(self):
+            raise error
+
+    def main(args):
+        del args
+        Dying()
+
+    heard = []
+    monkeypatch.setattr(sys, "unraisablehook", heard.append)
+    monkeypatch.setattr(sys, "argv", ["program", "--output=x"])
+    command_line.run(main, flag_values, "Does things.")
+    assert len(heard) == told

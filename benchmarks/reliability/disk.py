@@ -28,7 +28,8 @@ def main() -> None:
     runs.train(calm, data, cache)
     whole = runs.fingerprint(calm)
     parts = {
-        "full_disk": _full_disk(folder, data, cache, whole),
+        "full_disk": _full_disk(folder, data, cache, whole, console_on_it=False),
+        "full_disk_and_console": _full_disk(folder, data, cache, whole, console_on_it=True),
         "truncated_newest": _damaged(folder / "truncated", calm, data, cache, whole, _truncate),
         "deleted_opt_state": _damaged(folder / "deleted", calm, data, cache, whole, _delete_opt_state),
         "read_only_folder": _read_only(folder, data, cache),
@@ -50,20 +51,24 @@ def _small_disk(folder: Path, megabytes: int, *options: str) -> Iterator[bool]:
             subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def _full_disk(folder: Path, data: Path, cache: Path, whole: str) -> dict[str, Any]:
+def _full_disk(folder: Path, data: Path, cache: Path, whole: str, *, console_on_it: bool) -> dict[str, Any]:
     """The disk fills up during the run, and is empty again before its end."""
-    with _small_disk(folder / "small", 16) as mounted:
+    small = folder / ("small_with_console" if console_on_it else "small")
+    with _small_disk(small, 16) as mounted:
         if not mounted:
             return {"skipped": "a tmpfs cannot be mounted here", "holds": True}
-        workdir, ballast = folder / "small" / "run", folder / "small" / "ballast"
-        # What it says is written elsewhere: on a disk that is full it could say nothing.
-        with runs.Run(workdir, data, cache, said=folder) as run:
+        workdir, ballast = small / "run", small / "ballast"
+        with runs.Run(workdir, data, cache, said=small if console_on_it else folder) as run:
             run.wait_for_step(9)
             before = runs.checkpoint_steps(workdir)
             with ballast.open("wb") as file, contextlib.suppress(OSError):
                 while file.write(bytes(1 << 16)):
                     file.flush()
-            run.wait_until(lambda: "could not be saved" in run.stderr()[0])
+            # Nothing that it says can be read from a disk that is full.
+            full_until = time.monotonic() + 2.0
+            run.wait_until(
+                lambda: time.monotonic() > full_until if console_on_it else "could not be saved" in run.stderr()[0]
+            )
             during = runs.checkpoint_steps(workdir)
             ballast.unlink()
             codes, said = run.finish(), run.stderr()[0]

@@ -19,6 +19,8 @@ from typing import Any
 from benchmarks.reliability import runs
 
 _KINDS = ("start", "step", "save")
+_MOST_STEPS = 4
+"""Steps between a start and its kill, but for those that are done while the kill is on its way."""
 
 
 def main() -> None:
@@ -26,8 +28,8 @@ def main() -> None:
     args = runs.arguments(__doc__, kills=100, seed=0)
     scratch, data = args.scratch / "kills", runs.make_data(args.scratch / "data")
     cache = args.scratch / "cache"
-    # As long as there is something left to do after the last kill; each kill has two steps on average.
-    steps = {"num_train_steps": 40 + 2 * args.kills}
+    # There is something left to do after the last kill.
+    steps = {"num_train_steps": 40 + (_MOST_STEPS + 2) * args.kills}
     calm, killed, log = scratch / "calm", scratch / "killed", scratch / "kills.jsonl"
     runs.train(calm, data, cache, **steps)
     done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
@@ -63,9 +65,11 @@ def _kill(
     with runs.Run(workdir, data, cache, **steps) as run:
         before = run.step()
         if kind == "start":
-            time.sleep(rng.uniform(0.5, 15.0))
+            deadline = time.monotonic() + rng.uniform(0.5, 15.0)
+            # A fast machine would be done before the last kill.
+            run.wait_until(lambda: time.monotonic() > deadline or run.step() > before + _MOST_STEPS)
         elif kind == "step":
-            run.wait_for_step(min(before + rng.randint(1, 4), steps["num_train_steps"] - 1))
+            run.wait_for_step(min(before + rng.randint(1, _MOST_STEPS), steps["num_train_steps"] - 1))
             time.sleep(rng.uniform(0.0, 0.2))
         else:
             run.wait_for_step(before + 1)

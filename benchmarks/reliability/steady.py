@@ -3,7 +3,7 @@
   python -m benchmarks.reliability.steady [--steps 2000]
 
 Writes results/reliability/steady.json. Memory is what the process holds at steps 200, 400, ... after a warm-up; the
-workdir is that of a run that is stopped and started again five times. The cost of saving is that of a run of the
+checkpoints are those of a run that is killed and stopped in turn, five times each. The cost of saving is that of a run of the
 config's own tiny model that saves every 50 steps, against one that does not, in turn, by the medians of their steps.
 """
 
@@ -65,18 +65,20 @@ def _resident_bytes(pid: int) -> int:
     raise RuntimeError(f"process {pid} says nothing of its memory")
 
 
-def _restarts(workdir: Path, data: Path, cache: Path) -> dict[str, Any]:
+def _restarts(folder: Path, data: Path, cache: Path) -> dict[str, Any]:
+    """A run that is killed and started again, over and over; measured where it was told to stop, and has ended well."""
     kept, sizes = [], []
-    for restart in range(_RESTARTS):
-        with runs.Run(workdir, data, cache, num_train_steps=10_000, keep_checkpoints=_KEEP) as run:
-            run.wait_for_step(run.step() + 10)
-            run.signal(signal.SIGTERM if restart % 2 else signal.SIGKILL)
-            run.finish()
-        kept.append(runs.checkpoint_steps(workdir))
-        sizes.append(sum(path.stat().st_size for path in (workdir / "checkpoints").rglob("*") if path.is_file()))
-    runs_kept = max(map(len, kept))
-    # A kill may leave one checkpoint half written and one half removed, until the next start.
-    return {"checkpoints": kept, "bytes": sizes, "holds": runs_kept <= _KEEP + 1 and max(sizes) <= 2.5 * min(sizes)}
+    for _ in range(_RESTARTS):
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            with runs.Run(folder, data, cache, num_train_steps=10_000, keep_checkpoints=_KEEP) as run:
+                run.wait_for_step(run.step() + 10)
+                run.signal(number)
+                run.finish()
+        kept.append(runs.checkpoint_steps(folder))
+        sizes.append(sum(path.stat().st_size for path in (folder / "checkpoints").rglob("*") if path.is_file()))
+    grown = max(sizes) / sizes[0] - 1
+    holds = max(map(len, kept)) <= _KEEP and grown <= 0.01
+    return {"checkpoints": kept, "bytes": sizes, "growth": grown, "holds": holds}
 
 
 def _cost(folder: Path, data: Path, cache: Path, turns: int) -> dict[str, Any]:

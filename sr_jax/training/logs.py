@@ -1,6 +1,7 @@
 """Where metrics go: the console with a progress bar, a JSONL file, TensorBoard.
 
 No file that cannot be written (a full disk, a bucket that is away) ends a run: what it lacks is written once it can be.
+Nor does a console that is such a file.
 """
 
 import contextlib
@@ -48,7 +49,8 @@ class MetricLog:
 
     def advance(self) -> None:
         """Moves the progress bar one step."""
-        self._bar.update()
+        with contextlib.suppress(OSError):
+            self._bar.update()
 
     def write(self, step: int, values: dict[str, float | int]) -> None:
         """Writes the metrics of the steps since the last call.
@@ -65,7 +67,7 @@ class MetricLog:
         with self._telling_of_failures(step):
             self._board.add(step, values)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if "/t" not in name)
-        self._bar.write(f"step {step}  {shown}")
+        self._say(f"step {step}  {shown}")
 
     def skip(self, step: int, clips: Sequence[str]) -> None:
         """Writes down a step that was skipped, and the clips of its batch."""
@@ -73,20 +75,28 @@ class MetricLog:
             return
         with self._telling_of_failures(step):
             self._skipped.add({"step": step, "clips": list(clips)})
-        self._bar.write(f"step {step} is skipped: its loss or gradient is not finite; its clips: {', '.join(clips)}")
+        self._say(f"step {step} is skipped: its loss or gradient is not finite; its clips: {', '.join(clips)}")
 
     def close(self) -> None:
-        """Closes everything."""
-        self._bar.close()
+        """Closes everything, and writes what could not be written before if that can be now."""
+        with contextlib.suppress(OSError):
+            self._bar.close()
         if self._enabled:
+            for lines in (self._metrics, self._skipped):
+                with contextlib.suppress(OSError):
+                    lines.write_waiting()
             self._board.close()
+
+    def _say(self, line: str) -> None:
+        with contextlib.suppress(OSError):
+            self._bar.write(line)
 
     @contextlib.contextmanager
     def _telling_of_failures(self, step: int) -> Any:
         try:
             yield
         except OSError as error:
-            self._bar.write(f"step {step}  a log cannot be written ({error}): what it lacks is kept until it can")
+            self._say(f"step {step}  a log cannot be written ({error}): what it lacks is kept until it can")
 
 
 class _Lines:
@@ -111,6 +121,12 @@ class _Lines:
     def add(self, line: dict[str, Any]) -> None:
         """Appends a line, and those that could not be before; raises `OSError`, and keeps them, when it cannot."""
         self._waiting += _text(line).encode()
+        self.write_waiting()
+
+    def write_waiting(self) -> None:
+        """Writes what could not be written before; raises `OSError`, and keeps it, when it cannot."""
+        if not self._waiting:
+            return
         with self._path.open("ab", buffering=0) as file:
             end = file.tell()
             try:
@@ -146,13 +162,19 @@ class _Board:
         self._write(event_pb2.Event(step=step, summary=summary_pb2.Summary(value=named)))
 
     def close(self) -> None:
-        """Closes the file."""
+        """Writes what waits, if it can, and closes the file."""
+        with contextlib.suppress(OSError):
+            if self._waiting:
+                self._write_waiting()
         if self._writer is not None:
             self._writer.close()
 
     def _write(self, event: event_pb2.Event) -> None:
         event.wall_time = time.time()
         self._waiting.append(event)
+        self._write_waiting()
+
+    def _write_waiting(self) -> None:
         # After a failure a file may end in half an event, behind which nothing is read.
         writer, self._writer = self._writer or self._open(), None
         for waiting in self._waiting:

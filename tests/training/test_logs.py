@@ -1,10 +1,13 @@
 """The metric log after a kill."""
 
+import errno
+import io
 import os
 import struct
 from unittest import mock
 
 import pytest
+from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
 from sr_jax.checkpoints.logs import METRICS_FILE, read_metrics
@@ -70,3 +73,43 @@ def test_other_processes_write_nothing(tmp_path):
     log.close()
     assert not (tmp_path / "run").exists()
     assert read_metrics(tmp_path / "run") == []
+
+
+def test_a_console_that_cannot_be_written_ends_nothing(tmp_path, monkeypatch):
+    class Disk(io.StringIO):
+        full = False
+
+        def write(self, text):
+            if self.full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(text)
+
+    console = Disk()
+    monkeypatch.setattr("sys.stdout", console)
+    monkeypatch.setattr("sys.stderr", console)
+    log = _log(tmp_path, 0)
+    console.full = True
+    log.write(1, {"loss": 1.0})
+    log.skip(2, ["a"])
+    log.advance()
+    console.full = False
+    log.write(2, {"loss": 2.0})
+    console.full = True
+    log.close()
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2]
+    assert "step 2  loss 2" in console.getvalue()
+    assert "step 1" not in console.getvalue()
+
+
+def test_lines_that_could_not_be_written_are_written_when_the_log_is_closed(tmp_path, monkeypatch):
+    log = _log(tmp_path, 0)
+    log.write(1, {"loss": 1.0})
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", mock.Mock(side_effect=OSError))
+        full.setattr(EventsWriter, "flush", mock.Mock(side_effect=OSError))
+        log.write(2, {"loss": 2.0})
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1]
+    log.close()
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2]
+    events = [event for path in sorted((tmp_path / "tensorboard").iterdir()) for event in _events(path)]
+    assert [event.step for event in events if event.HasField("summary")][-1] == 2
