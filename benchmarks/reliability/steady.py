@@ -3,8 +3,9 @@
   python -m benchmarks.reliability.steady [--steps 2000]
 
 Writes results/reliability/steady.json. Memory is what the process holds at steps 200, 400, ... after a warm-up; the
-checkpoints are those of a run that is killed and stopped in turn, five times each. The cost of saving is that of a run of the
-config's own tiny model that saves every 50 steps, against one that does not, in turn, by the medians of their steps.
+checkpoints are those of a run that is killed and stopped in turn, five times each. The cost of saving is that of a run
+of the config's own tiny model that saves every 50 steps, against one that does not, in turn, by the medians of their
+steps.
 """
 
 import signal
