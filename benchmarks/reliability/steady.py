@@ -68,18 +68,23 @@ def _resident_bytes(pid: int) -> int:
 
 def _restarts(folder: Path, data: Path, cache: Path) -> dict[str, Any]:
     """A run that is killed and started again, over and over; measured where it was told to stop, and has ended well."""
-    kept, sizes = [], []
+    kept, sizes, besides = [], [], []
     for _ in range(_RESTARTS):
         for number in (signal.SIGKILL, signal.SIGTERM):
             with runs.Run(folder, data, cache, num_train_steps=10_000, keep_checkpoints=_KEEP) as run:
                 run.wait_for_step(run.step() + 10)
                 run.signal(number)
                 run.finish()
-        kept.append(runs.checkpoint_steps(folder))
-        sizes.append(sum(path.stat().st_size for path in (folder / "checkpoints").rglob("*") if path.is_file()))
-    grown = max(sizes) / sizes[0] - 1
-    holds = max(map(len, kept)) <= _KEEP and grown <= 0.01
-    return {"checkpoints": kept, "bytes": sizes, "growth": grown, "holds": holds}
+        steps = runs.checkpoint_steps(folder)
+        kept.append(steps)
+        sizes.append([_bytes(folder / "checkpoints" / str(step)) for step in steps])
+        besides.append(_bytes(folder / "checkpoints") - sum(sizes[-1]))
+    holds = max(map(len, kept)) <= _KEEP and not any(besides)
+    return {"checkpoints": kept, "bytes": sizes, "bytes_besides": besides, "holds": holds}
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _cost(folder: Path, data: Path, cache: Path, turns: int) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The values of a release's config, checked before anything is built of them."""
 
 import dataclasses
-import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -36,7 +35,7 @@ def read_fields(
 ) -> Config:
     """A dataclass from the JSON object of a release.
 
-    Whole numbers and the members of lists must be 1 to `LARGEST`, numbers finite and above 0.
+    Whole numbers and the members of lists must be 1 to `LARGEST`, other numbers above 0 and no larger.
 
     Args:
         given: The JSON object. Names that begin with "_" are diffusers' own.
@@ -100,7 +99,7 @@ def _read(value: Any, hint: Any, start: str) -> Any:
         raise UserError(f"{start}: it must be a whole number, 1 to {LARGEST}")
     if wanted is float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not _is_positive(value):
-            raise UserError(f"{start}: it must be a number above 0")
+            raise UserError(f"{start}: it must be a number above 0, at most {LARGEST}")
         return float(value)
     if wanted is str and not isinstance(value, str):
         raise UserError(f"{start}: it must be a word")
@@ -114,7 +113,7 @@ def _is_size(value: Any) -> bool:
 def _is_positive(value: float | int) -> bool:
     # Whole numbers of JSON can be too large for a float.
     try:
-        return math.isfinite(value) and float(value) > 0
+        return 0 < float(value) <= LARGEST
     except OverflowError:
         return False
 

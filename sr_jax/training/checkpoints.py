@@ -23,6 +23,9 @@ from sr_jax.training.state import TrainState
 
 # What is taken from a complete checkpoint's name is removed from here: a kill leaves no half of one under that name.
 _REMOVED = "removed"
+# Of several processes one that cannot write makes the others wait so long, and as much later than another may one be
+# done with its share.
+_SECONDS_TO_MEET = 600
 _LAST_TRIES = 3
 _SECONDS_BETWEEN_TRIES = 5.0
 
@@ -158,7 +161,10 @@ class Checkpoints:
 
     def _open(self) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=self._policy, cleanup_tmp_directories=True, todelete_subdir=_REMOVED
+            preservation_policy=self._policy,
+            cleanup_tmp_directories=True,
+            todelete_subdir=_REMOVED,
+            async_options=ocp.options.AsyncOptions(timeout_secs=_SECONDS_TO_MEET),
         )
         return ocp.CheckpointManager(self._folder, options=options)
 

@@ -15,7 +15,7 @@ from hypothesis.strategies import SearchStrategy
 
 from sr_jax.errors import UserError
 
-PARTS = ("captions", "depth", "releases")
+PARTS = ("captions", "depth", "releases", "command_line")
 """The modules of this folder that have `PROPERTIES`."""
 
 

@@ -7,7 +7,6 @@ from unittest import mock
 
 import ml_collections
 from absl import flags
-from hypothesis import example, given, note
 from hypothesis import strategies as st
 from ml_collections import config_flags
 
@@ -15,7 +14,7 @@ from sr_jax import command_line
 from sr_jax.configs import evaluate, prepare, sample, teachers, training
 from sr_jax.declared.checking import entries
 from sr_jax.declared.keys import Key
-from sr_jax.errors import UserError
+from tests.fuzz.base import Property, refusal
 
 _KEYS_OF = {
     "base.py:tiny": training.keys_of,
@@ -95,23 +94,17 @@ def _is_right(key: Key, value: Any) -> bool:
     return not (below or over) or any(value == other for other in key.besides)
 
 
-@given(_arguments())
-@example(["--config=configs/base.py:tiny0", "--config"])
-def command_lines_are_refused_in_one_line_or_right(arguments: list[str]) -> None:
-    """A property; see `hypothesis.settings` for how many examples it is tried on."""
+def _is_refused_in_one_line_or_right(arguments: list[str]) -> None:
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, "Any.", flag_values=values)
     name = arguments[0].partition("configs/")[2]
     keys_of = _KEYS_OF.get(name, training.keys_of)
     # ml_collections looks for what is set in a config here.
     with mock.patch.object(sys, "argv", ["program", *arguments]):
-        try:
-            command_line.parse(values, sys.argv, keys_of=keys_of)
-        except UserError as error:
-            message = command_line.one_line(error)
-            note(message)
-            assert message and "Traceback" not in message
-            return
+        message = refusal(lambda: command_line.parse(values, sys.argv, keys_of=keys_of))
+    if message is not None:
+        assert "Traceback" not in message
+        return
     wrong = [
         (path, value)
         for path, key, value in entries(keys_of(values.config), values.config)
@@ -120,4 +113,12 @@ def command_lines_are_refused_in_one_line_or_right(arguments: list[str]) -> None
     assert wrong == []
 
 
-PROPERTIES = (command_lines_are_refused_in_one_line_or_right,)
+_FLAG_BEHIND_NO_CONFIG = ["--config=configs/base.py:tiny0", "--config"]
+
+PROPERTIES = [
+    Property(
+        "command lines are refused in one line or right",
+        _arguments() | st.just(_FLAG_BEHIND_NO_CONFIG),
+        _is_refused_in_one_line_or_right,
+    )
+]
