@@ -94,8 +94,9 @@ def parse(
         if found is not None:
             _require_keys(found, argv)
         rest = flag_values(_located(argv))
-    # ml_collections reports a wrong type or a missing file with these built-in exceptions while flags are parsed.
-    except (flags.Error, TypeError, ValueError, OSError) as error:
+    # ml_collections reports a wrong type, a missing file, or a key of a section that was emptied by a flag before, with
+    # these built-in exceptions while flags are parsed.
+    except (flags.Error, TypeError, ValueError, OSError, KeyError) as error:
         raise UserError(f"{one_line(error)} (see --help)") from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}: every option starts with --, see --help")

@@ -113,12 +113,16 @@ def _is_refused_in_one_line_or_right(arguments: list[str]) -> None:
     assert wrong == []
 
 
-_FLAG_BEHIND_NO_CONFIG = ["--config=configs/base.py:tiny0", "--config"]
+_FOUND = [
+    ["--config=configs/base.py:tiny0", "--config"],
+    ["--config=configs/evaluate.py:people", "--config.codec={}", "--config.codec.name=None"],
+]
+"""What once gave a traceback."""
 
 PROPERTIES = [
     Property(
         "command lines are refused in one line or right",
-        _arguments() | st.just(_FLAG_BEHIND_NO_CONFIG),
+        _arguments() | st.sampled_from(_FOUND),
         _is_refused_in_one_line_or_right,
     )
 ]
