@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from sr_jax.diffusion.process import Process
 from sr_jax.errors import UserError
@@ -40,11 +40,13 @@ class RunningSimilarity:
             by hundreds of steps.)
         measured: Of how many batches.
         off: Whether it has come to the threshold; it stays so, whatever the similarity does.
+
+    Scalars; the same class holds their shapes and shardings.
     """
 
-    similarity: Float[Array, ""]
-    measured: Int[Array, ""]
-    off: Bool[Array, ""]
+    similarity: PyTree
+    measured: PyTree
+    off: PyTree
 
     @classmethod
     def start(cls) -> "RunningSimilarity":
