@@ -8,6 +8,10 @@ With released weights `W0` is their import (`python -m sr_jax.convert import`), 
 
   ... --config.alignment.structure.weight=0 --config.alignment.identity.weight=0
 
+Weights may change over time (`docs/alignment.md`):
+
+  ... --config.alignment.structure.warmup_steps=200 --config.alignment.structure.off_after=2000
+
 Either trains low-rank factors of the transformer alone with a rank (see `python -m sr_jax.convert --help` for their
 export):
 
@@ -19,8 +23,33 @@ import ml_collections
 from sr_jax.configs.common import DENOISING_KEYS, KEYS, get_stage_config
 from sr_jax.declared.keys import Each, Key, Part
 
+# Of sr_jax/alignment/weights.py.
+_SCHEDULE = {
+    "warmup_steps": Key(0, "Steps in which the weight rises from 0.", minimum=0),
+    "hold_steps": Key(0, "Steps at the full weight behind them, before it decays.", minimum=0),
+    "decay": Key("none", "How the weight falls then.", choices=("none", "linear", "cosine")),
+    "decay_steps": Key(0, "Steps in which it falls.", minimum=0),
+    "final_share": Key(0.0, "What is left of it then, as a share of the full weight.", minimum=0, maximum=1),
+    "off_after": Key(0, "Steps after which the weight is 0, whatever else is said; 0: it never is.", minimum=0),
+    "off_when_similar": Key(
+        0.0,
+        "Running mean of the similarity, of objectives that measure one, at which the weight is 0 for good; 0: never.",
+        minimum=0,
+        maximum=1,
+    ),
+    "least_noise": Key(0.0, "Least share of noise of the times at which it counts.", minimum=0, maximum=1),
+    "largest_noise": Key(1.0, "The largest; 0 is the clean clip's time, 1 that of pure noise.", minimum=0, maximum=1),
+    "noise_weighting": Key(
+        "none",
+        "What it is multiplied with in between: 1 - share of noise, or the signal's share of the variance.",
+        choices=("none", "linear", "signal"),
+    ),
+}
 _OBJECTIVE = Part(
-    always={"weight": Key(1.0, "What its loss counts: lambda_S and lambda_ID of the paper; 0: nothing.", minimum=0)},
+    always={
+        "weight": Key(1.0, "What its loss counts: lambda_S and lambda_ID of the paper; 0: nothing.", minimum=0),
+        **_SCHEDULE,
+    },
     keys={
         "module": Key("", "The workdir of the stage one that trained the module."),
         "objective": Key("", "A file of sr_jax/alignment, or package.module:build; the section's name when left out."),
@@ -35,7 +64,10 @@ STAGE_TWO_KEYS = (
         # Your own: {"mine": {"objective": "package.module:build", "weight": 0.5}}.
         "alignment": Each(
             _OBJECTIVE,
-            {"structure": {"weight": 0.01, "module": ""}, "identity": {"weight": 1.0, "module": ""}},
+            {
+                name: {"weight": weight, "module": "", **{key: declared.default for key, declared in _SCHEDULE.items()}}
+                for name, weight in (("structure", 0.01), ("identity", 1.0))
+            },
         )
     }
 )

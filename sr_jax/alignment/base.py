@@ -48,11 +48,13 @@ class Term(NamedTuple):
         value: Of each sample; 0 where it does not count.
         counted: Which samples the log's average is over; in the loss one that is not counted is a 0 among the others.
         output: Anything that objectives `after` this one read.
+        similarity: Of student and teacher in each sample, -1 to 1, for objectives that measure one.
     """
 
     value: Float[Array, " b"]
     counted: Bool[Array, " b"]
     output: Any = None
+    similarity: Float[Array, " b"] | None = None
 
 
 @runtime_checkable

@@ -1,7 +1,8 @@
 """What a checkpoint says about itself, and its parameters; none is read before it is placed or saved.
 
-Layout: `<workdir>/checkpoints/<step>/{params,ema_params,opt_state,meta}`. `meta` is JSON: step, stage, config and the
-provenance of the dataset, so that a checkpoint says by itself what it is. Nothing depends on the mesh or the number of
+Layout: `<workdir>/checkpoints/<step>/{params,ema_params,opt_state,meta}`, and `running` where the stage carries more
+than these from step to step. `meta` is JSON: step, stage, config and the provenance of the dataset, so that a
+checkpoint says by itself what it is. Nothing depends on the mesh or the number of
 processes.
 """
 

@@ -19,7 +19,7 @@ class Memory:
 
     Attributes:
         params: What is trained.
-        optimizer: The optimizer's state.
+        optimizer: The optimizer's state, and the few numbers that the stage carries.
         average: The moving average of the parameters.
         frozen: What the loss reads and never changes.
         batch: The records of one step.
@@ -105,7 +105,7 @@ def _bytes(number: str, unit: str) -> int:
 def _arguments(state: TrainState, frozen: Any, batch: dict[str, Any]) -> dict[str, int]:
     parts = {
         "params": state.params,
-        "optimizer": state.opt_state,
+        "optimizer": (state.opt_state, state.running),
         "average": state.ema_params,
         "frozen": frozen,
         "batch": batch,

@@ -22,7 +22,7 @@ from sr_jax.diffusion.process import Process
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
 from sr_jax.training.stages import Frozen, Work, sample_posterior, total_and_metrics
-from sr_jax.training.state import Batch, Drawn, Metrics
+from sr_jax.training.state import Batch, Drawn, Metrics, Progress, Running
 
 MODULES = ("structure", "identity")
 """What `train_modules` names: both, or one of them."""
@@ -52,6 +52,7 @@ class AlignmentModules:
     start: Callable[[], Params]
 
     frozen: ClassVar[Mapping[str, Frozen]] = {}
+    running: ClassVar[Running] = {}
 
     @property
     def fields(self) -> dict[str, str]:
@@ -59,7 +60,7 @@ class AlignmentModules:
         fields = {"latent_mean": "t h w c", "latent_std": "t h w c", "depth_latent": "t h w c"}
         return fields | (_FACES if "identity" in self.modules else {})
 
-    def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Drawn:
+    def draw(self, frozen: Params, batch: Batch, key: jax.Array, progress: Progress) -> Drawn:
         """Latents, and for the noisy variant of `f_S` their times and noise."""
         posterior_key, noise_key, time_key = jax.random.split(key, 3)
         latents = sample_posterior(batch["latent_mean"], batch["latent_std"], posterior_key)
@@ -77,13 +78,17 @@ class AlignmentModules:
             inputs = latents if times is None else self.process.add_noise(latents, drawn["noise"], times)
             depth_latents = self.modules["structure"].apply(params["structure"], inputs, times)
             value = structure_loss(depth_latents, drawn["depth_latent"])
-            terms["structure"] = (1.0, Term(value, jnp.ones(value.shape, bool)))
+            terms["structure"] = (jnp.ones(value.shape), Term(value, jnp.ones(value.shape, bool)))
         if "identity" in self.modules:
             condition = drawn["depth_latent"] if self.identity.use_depth else None
             embeddings = self.modules["identity"].apply(params["identity"], latents, condition)
             value = identity_loss(embeddings, drawn["face_embedding"], drawn["face_mask"])
-            terms["identity"] = (1.0, Term(value, jnp.any(drawn["face_mask"] > 0, axis=-1)))
+            terms["identity"] = (jnp.ones(value.shape), Term(value, jnp.any(drawn["face_mask"] > 0, axis=-1)))
         return total_and_metrics(terms, self.process, times)
+
+    def advance(self, running: Running, metrics: Metrics) -> Running:
+        """Nothing is carried on."""
+        return running
 
     def work(self, size: tuple[int, int, int], text_length: int) -> Work:
         """Forward and backward pass of the modules that are trained; captions are not read."""

@@ -85,15 +85,14 @@ class Checkpoints:
         self._cleaner.join()
         if not self._is_finite(state):
             raise DivergedError(f"training has diverged: not all numbers in its state are finite after step {step}")
-        items = ocp.args.Composite(
-            params=_save(state.params),
-            ema_params=_save(state.ema_params),
-            opt_state=_save(state.opt_state),
-            meta=ocp.args.JsonSave(meta | {"step": step}),
-        )
+        items = {"params": state.params, "ema_params": state.ema_params, "opt_state": state.opt_state}
+        # Orbax saves no tree without leaves.
+        items |= {"running": state.running} if state.running else {}
+        saved = {name: _save(tree) for name, tree in items.items()}
+        args = ocp.args.Composite(**saved, meta=ocp.args.JsonSave(meta | {"step": step}))
         self._due, self._saving, self._saved_at = False, step, time.monotonic()
         try:
-            self._manager.save(step, args=items, force=True)
+            self._manager.save(step, args=args, force=True)
         # Whatever keeps one checkpoint from being saved must not end training.
         except Exception as error:
             self._settle(step, error)

@@ -10,26 +10,18 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from sr_jax.alignment.base import Context, Objective, Term, View, build_objective
+from sr_jax.alignment.base import Term, View
 from sr_jax.backbones.base import Backbone, Inputs, noisy_first_frame, pad_frames, padded_size
 from sr_jax.checkpoints.networks import backbone_of, transformer_network
-from sr_jax.checkpoints.reading import open_params, read_meta
+from sr_jax.checkpoints.reading import open_params
 from sr_jax.checkpoints.transformers import fitted_transformer
 from sr_jax.data.builder import read_empty_prompt
 from sr_jax.diffusion.denoising_loss import denoising_loss
 from sr_jax.diffusion.process import Process
-from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
+from sr_jax.training.objectives import Objectives, build_objectives
 from sr_jax.training.stages import Frozen, Work, drop, sample_posterior, total_and_metrics
-from sr_jax.training.state import Batch, Drawn, Metrics
-
-
-@dataclasses.dataclass(frozen=True)
-class Weighted:
-    """An objective and its weight; with a weight of 0 it is there for what another one reads of it."""
-
-    weight: float
-    objective: Objective
+from sr_jax.training.state import Batch, Drawn, Metrics, Progress, Running
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +32,7 @@ class Denoising:
         backbone: Of the transformer.
         transformer: The network.
         process: What it learns to predict.
-        objectives: By name, each behind those whose outputs it reads; without any the step is compiled without them.
+        objectives: The alignment objectives; without any the step is compiled without them.
         frozen: The objectives' frozen networks, and with text dropout the `empty_prompt` `[L, D]`.
         image_dropout: Probability that a sample's image condition is zeroed.
         text_dropout: Probability that a sample's caption becomes the empty one (the unconditional side of guidance).
@@ -50,7 +42,7 @@ class Denoising:
     backbone: Backbone
     transformer: Functional
     process: Process
-    objectives: Mapping[str, Weighted]
+    objectives: Objectives
     frozen: Mapping[str, Frozen]
     image_dropout: float
     text_dropout: float
@@ -59,11 +51,7 @@ class Denoising:
     @property
     def modules(self) -> dict[str, Functional]:
         """The transformer, and what the objectives train beside it."""
-        return {"transformer": self.transformer} | {
-            _projector(name, part): module
-            for name, weighted in self.objectives.items()
-            for part, module in weighted.objective.trained.items()
-        }
+        return {"transformer": self.transformer} | self.objectives.modules
 
     @property
     def fields(self) -> dict[str, str]:
@@ -71,14 +59,15 @@ class Denoising:
         fields = {"latent_mean": "t h w c", "latent_std": "t h w c", "text_embedding": "l d"}
         if self.backbone.takes_image:
             fields["image_latents"] = "k 1 h w c"
-        return fields | self._aligned_fields
+        return fields | self.objectives.fields
 
     @property
-    def _aligned_fields(self) -> dict[str, str]:
-        return {name: axes for item in self.objectives.values() for name, axes in item.objective.fields.items()}
+    def running(self) -> Running:
+        """That of the objectives."""
+        return self.objectives.running
 
-    def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Drawn:
-        """Latents, times, noise, condition and dropouts; noise is of whole patches."""
+    def draw(self, frozen: Params, batch: Batch, key: jax.Array, progress: Progress) -> Drawn:
+        """Latents, times, noise, condition and dropouts, and the objectives' weights; noise is of whole patches."""
         keys = iter(jax.random.split(key, 6))
         latents = sample_posterior(batch["latent_mean"], batch["latent_std"], next(keys))
         padded = jax.eval_shape(lambda x: pad_frames(x, self.backbone.patch[0]), latents).shape
@@ -96,7 +85,8 @@ class Denoising:
             "noise": noise,
             "text": text,
             "condition": {name: drop(x, self.image_dropout, dropout_key) for name, x in condition.items()},
-            "records": {name: batch[name] for name in self._aligned_fields},
+            "records": {name: batch[name] for name in self.objectives.fields},
+            "aligned": self.objectives.draw(len(latents), progress),
         }
 
     def loss(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[jax.Array, Metrics]:
@@ -106,17 +96,23 @@ class Denoising:
         noisy = self.process.add_noise(latents, noise, times)
         network = functools.partial(self.transformer.apply, params["transformer"])
         inputs = Inputs(noisy, times, drawn["text"], drawn["condition"])
-        prediction, hidden = self.backbone.predict(network, inputs, self._taps)
+        prediction, hidden = self.backbone.predict(network, inputs, self.objectives.taps)
         target, given = self.process.target(latents, noise, times), self.backbone.given_frames
         value = denoising_loss(prediction[:, given:], target[:, given:])
-        terms = {"denoising": (1.0, Term(value, jnp.ones(value.shape, bool)))}
-        if self.objectives:
+        terms = {"denoising": (jnp.ones(value.shape), Term(value, jnp.ones(value.shape, bool)))}
+        if self.objectives.weighted:
             clean = self.process.predict_clean(noisy, prediction, times)
             clean = jnp.concatenate([latents[:, :given], clean[:, given:]], axis=1) if given else clean
             # Without the frames that were added in front.
             clean, noisy, noise = (x[:, -num_frames:] for x in (clean, noisy, noise))
-            terms |= self._aligned(params, frozen, View(clean, noisy, times, noise, hidden, drawn["records"]))
-        return total_and_metrics(terms, self.process, times)
+            view = View(clean, noisy, times, noise, hidden, drawn["records"])
+            terms |= self.objectives.terms(params, frozen, view, drawn["aligned"])
+        total, metrics = total_and_metrics(terms, self.process, times)
+        return total, metrics | self.objectives.metrics(drawn["aligned"])
+
+    def advance(self, running: Running, metrics: Metrics) -> Running:
+        """That of the objectives."""
+        return self.objectives.advance(running, metrics)
 
     def work(self, size: tuple[int, int, int], text_length: int, *, trains_transformer: bool = True) -> Work:
         """The transformer's forward and backward pass, and what the objectives add.
@@ -128,24 +124,8 @@ class Denoising:
         """
         padded = padded_size(size, self.backbone.patch)
         flops = self.backbone.flops(padded, text_length)
-        aligning = sum(weighted.objective.flops(size) for weighted in self.objectives.values())
         tokens = math.prod(self.backbone.tokens(padded)) + text_length
-        return Work((flops.training if trains_transformer else flops.through) + aligning, tokens)
-
-    @property
-    def _taps(self) -> tuple[int, ...]:
-        return tuple(sorted({tap for weighted in self.objectives.values() for tap in weighted.objective.taps}))
-
-    def _aligned(self, params: Params, frozen: Params, view: View) -> dict[str, tuple[float, Term]]:
-        terms, outputs = {}, {}
-        for name, weighted in self.objectives.items():
-            objective = weighted.objective
-            trained = {part: params[_projector(name, part)] for part in objective.trained}
-            term = objective(trained, frozen, view, {other: outputs[other] for other in objective.after})
-            outputs[name] = term.output
-            if weighted.weight:
-                terms[name] = (weighted.weight, term)
-        return terms
+        return Work((flops.training if trains_transformer else flops.through) + self.objectives.flops(size), tokens)
 
 
 def build_denoising(config: ml_collections.ConfigDict, instead: Mapping[str, Any] | None = None) -> Denoising:
@@ -160,9 +140,10 @@ def build_denoising(config: ml_collections.ConfigDict, instead: Mapping[str, Any
     """
     fields = config.to_dict()
     backbone = backbone_of(fields)
-    objectives = _build_objectives(fields, backbone, instead)
+    process = backbone.process(fields["schedule"])
+    objectives = build_objectives(fields, backbone, process, instead)
     frozen = {}
-    for name, weighted in objectives.items():
+    for name, weighted in objectives.weighted.items():
         workdir = fields["alignment"][name].get("module", "")
         for part, network in weighted.objective.frozen.items():
             frozen[part] = Frozen(network.abstract, functools.partial(_read_module, workdir, part), workdir)
@@ -176,7 +157,7 @@ def build_denoising(config: ml_collections.ConfigDict, instead: Mapping[str, Any
     return Denoising(
         backbone=backbone,
         transformer=transformer_network(backbone, dtype=config.dtype, remat=config.remat),
-        process=backbone.process(fields["schedule"]),
+        process=process,
         objectives=objectives,
         frozen=frozen,
         image_dropout=config.image_dropout,
@@ -185,53 +166,5 @@ def build_denoising(config: ml_collections.ConfigDict, instead: Mapping[str, Any
     )
 
 
-def _build_objectives(
-    fields: Mapping[str, Any], backbone: Backbone, instead: Mapping[str, Any] | None
-) -> dict[str, Weighted]:
-    sections, built = fields.get("alignment", {}), {}
-
-    def add(name: str, needed_by: str) -> None:
-        if name in built:
-            return
-        if name not in sections:
-            raise UserError(f"config.alignment.{needed_by} reads what {name} gives, which config.alignment lacks")
-        section = sections[name]
-        context = Context(backbone, fields["dtype"], fields["remat"], _module_config(name, section, instead))
-        objective = build_objective(name, section, context)
-        for other in objective.after:
-            add(other, name)
-        built[name] = Weighted(section["weight"], objective)
-
-    for name, section in sections.items():
-        if section["weight"]:
-            add(name, name)
-    return built
-
-
-def _module_config(name: str, section: Mapping[str, Any], instead: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """Config of the run whose networks an objective reads; `{}` for one that reads none."""
-    if "module" not in section:
-        return {}
-    if section["module"]:
-        config = read_meta(section["module"])["config"]
-        if name not in config.get("train_modules", ()):
-            raise UserError(
-                f"config.alignment.{name}.module={section['module']} holds no {name} module: name the workdir of a "
-                "stage one that trained one"
-            )
-        return config
-    if instead is None:
-        raise UserError(
-            f"config.alignment.{name}.module is empty: name the workdir of a finished stage one, or set the weights of "
-            "config.alignment to 0 for plain fine-tuning"
-        )
-    return instead
-
-
 def _read_module(workdir: str, name: str, step: int | None) -> Params:
     return open_params(workdir, step=step)[0][name]
-
-
-def _projector(objective: str, part: str) -> str:
-    """The name of a trained network among all parameters."""
-    return f"{objective}_{part}"

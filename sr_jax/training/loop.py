@@ -100,7 +100,8 @@ def make_state(program: Program, loaded: Params, seed: int) -> TrainState:
 
     def create(loaded: Params) -> TrainState:
         params = builders.initial_params(program.stage, loaded, jax.random.key(seed))
-        return TrainState.create(_in_types_of(program.state.params, params), program.optimizer)
+        params = _in_types_of(program.state.params, params)
+        return TrainState.create(params, program.optimizer, program.stage.running)
 
     return jax.jit(create, out_shardings=shardings(program.state))(loaded)
 

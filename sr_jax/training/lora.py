@@ -11,7 +11,7 @@ from sr_jax.models.functional import Functional, Params
 from sr_jax.models.lora import AdaptedFunctional, LoraConfig, join
 from sr_jax.training.denoising import Denoising
 from sr_jax.training.stages import Frozen, Work
-from sr_jax.training.state import Batch, Drawn, Metrics
+from sr_jax.training.state import Batch, Drawn, Metrics, Progress, Running
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,18 +46,27 @@ class LoraStage:
         """The stage's own."""
         return self.stage.fields
 
+    @property
+    def running(self) -> Running:
+        """The stage's own."""
+        return self.stage.running
+
     def start(self) -> Params:
         """All starts fresh."""
         return {}
 
-    def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Drawn:
+    def draw(self, frozen: Params, batch: Batch, key: jax.Array, progress: Progress) -> Drawn:
         """The stage's own."""
-        return self.stage.draw(frozen, batch, key)
+        return self.stage.draw(frozen, batch, key, progress)
 
     def loss(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[jax.Array, Metrics]:
         """The stage's loss with the factors `params["lora"]` beside the weights `frozen["transformer"]`."""
         transformer = join(frozen["transformer"], params["lora"])
         return self.stage.loss(params | {"transformer": transformer}, frozen, drawn)
+
+    def advance(self, running: Running, metrics: Metrics) -> Running:
+        """The stage's own."""
+        return self.stage.advance(running, metrics)
 
     def work(self, size: tuple[int, int, int], text_length: int) -> Work:
         """The stage's, without gradients of the transformer's own weights.

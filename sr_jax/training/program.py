@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
@@ -116,18 +117,24 @@ def _abstract_state(
     params = {name: _abstract_params(module.abstract, mesh, rules, dtype) for name, module in stage.modules.items()}
     opt_state = jax.eval_shape(optimizer.init, jax.eval_shape(precision.to_float32, params))
     return TrainState(
-        step=jax.ShapeDtypeStruct((), jnp.int32, sharding=meshes.replicated(mesh)),
+        step=_everywhere(np.int32(0), mesh),
         params=params,
         opt_state=_place(opt_state, sharding.like(params, opt_state, mesh)),
         ema_params=params,
+        running=_everywhere(stage.running, mesh),
     )
+
+
+def _everywhere(tree: Any, mesh: Mesh) -> Any:
+    where = meshes.replicated(mesh)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), tree)
 
 
 def _abstract_frozen(stage: Stage, mesh: Mesh, rules: sharding.ShardingRules, dtype: jnp.dtype) -> Params:
     def described(frozen: Frozen) -> Any:
         if frozen.is_network:
             return _abstract_params(frozen.abstract, mesh, rules, dtype)
-        return _place(frozen.abstract, meshes.replicated(mesh))
+        return _everywhere(frozen.abstract, mesh)
 
     return {name: described(frozen) for name, frozen in stage.frozen.items()}
 

@@ -51,18 +51,17 @@ def restore(workdir: Path, abstract: TrainState) -> TrainState | None:
 
 
 def _restore(manager: ocp.CheckpointManager, step: int, abstract: TrainState) -> TrainState:
-    items = ocp.args.Composite(
-        params=ocp.args.StandardRestore(abstract.params),
-        ema_params=ocp.args.StandardRestore(abstract.ema_params),
-        opt_state=ocp.args.StandardRestore(abstract.opt_state),
-        meta=ocp.args.JsonRestore(),
-    )
-    restored = manager.restore(step, args=items)
+    items = {"params": abstract.params, "ema_params": abstract.ema_params, "opt_state": abstract.opt_state}
+    # Where a stage carries nothing, checkpoints have none, as all had before there were stages that do.
+    items |= {"running": abstract.running} if abstract.running else {}
+    wanted = {name: ocp.args.StandardRestore(tree) for name, tree in items.items()}
+    restored = manager.restore(step, args=ocp.args.Composite(**wanted, meta=ocp.args.JsonRestore()))
     return TrainState(
         step=jax.device_put(np.int32(step), abstract.step.sharding),
         params=restored.params,
         opt_state=restored.opt_state,
         ema_params=restored.ema_params,
+        running=restored.running if abstract.running else {},
     )
 
 

@@ -1,7 +1,8 @@
 """What a stage is to the trainer, and what stages share.
 
-A stage is its networks and two pure functions: `draw(frozen, batch, key) -> drawn` makes every random choice,
-`loss(params, frozen, drawn) -> (loss, metrics)` none. The trainer (`loop.py`) knows nothing else about it. The stages
+A stage is its networks and pure functions: `draw(frozen, batch, key, progress) -> drawn` makes every random choice,
+`loss(params, frozen, drawn) -> (loss, metrics)` none, and `advance(running, metrics) -> running` carries on what else
+changes from step to step. The trainer (`loop.py`) knows nothing else about it. The stages
 are in `denoising.py` (base run and stage two) and `alignment_modules.py` (stage one).
 """
 
@@ -16,7 +17,7 @@ from jaxtyping import Array, Float, Shaped
 from sr_jax.alignment.base import Term
 from sr_jax.diffusion.process import Process
 from sr_jax.models.functional import Functional, Params
-from sr_jax.training.state import Loss, Metrics, average
+from sr_jax.training.state import Loss, Metrics, Running, average
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +61,13 @@ class Stage(Loss, Protocol):
         modules: The trained networks; `params` is a dict with the same keys.
         frozen: What `draw` and `loss` read besides, by the same keys as their argument `frozen`.
         fields: The fields of records that it reads, with their axes (`data.fields`).
+        running: What it carries from step to step besides, as it is at the start.
     """
 
     modules: Mapping[str, Functional]
     frozen: Mapping[str, Frozen]
     fields: Mapping[str, str]
+    running: Running
 
     def start(self) -> Params:
         """The parameters that do not start fresh, as arrays of any kind: a part of the tree of all parameters.
@@ -98,21 +101,30 @@ def drop(
     return jnp.where(keep.reshape(-1, *[1] * (values.ndim - 1)), values, instead)
 
 
-def total_and_metrics(
-    terms: Mapping[str, tuple[float, Term]], process: Process, times: Shaped[Array, " b"] | None
-) -> tuple[jax.Array, Metrics]:
-    """The weighted sum of the terms' batch means, and every term as a metric, overall and by range of times.
+def similarity_metric(name: str) -> str:
+    """The metric of the similarity that an objective measures."""
+    return f"similarity/{name}"
 
-    In the total a sample that is not counted is a 0 among the others; the metric averages over those that are.
+
+def total_and_metrics(
+    terms: Mapping[str, tuple[Float[Array, " b"], Term]], process: Process, times: Shaped[Array, " b"] | None
+) -> tuple[jax.Array, Metrics]:
+    """The sum of the batch means of weighted terms, and every term as a metric, overall and by range of times.
+
+    In the total a sample that is not counted, or whose weight is 0, is a 0 among the others, whatever its value; the
+    metrics of terms are without weights, and average over the samples that are counted. A similarity averages over
+    those of them that have a weight.
 
     Args:
-        terms: Weight and term by name.
+        terms: Weight of each sample and term by name.
         process: Its ranges of times.
         times: Of each sample; None when the stage adds no noise, and then there are no ranges.
     """
-    total = sum(weight * jnp.mean(term.value) for weight, term in terms.values())
+    total = sum(jnp.mean(jnp.where(weight > 0, weight * term.value, 0.0)) for weight, term in terms.values())
     metrics = {"loss": average(total[None])}
-    for name, (_, term) in terms.items():
+    for name, (weight, term) in terms.items():
+        if term.similarity is not None:
+            metrics[similarity_metric(name)] = average(term.similarity, term.counted & (weight > 0))
         metrics[f"loss/{name}"] = average(term.value, term.counted)
         for label, (low, high) in process.bins().items() if times is not None else ():
             inside = term.counted & (times >= low) & (times < high)

@@ -1,7 +1,7 @@
 """The training state and the pure train step."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -25,17 +25,36 @@ Batch = dict[str, jax.Array]
 Drawn = dict[str, Any]
 """What a step draws from a batch: arrays `[B, ...]`, by names that may be nested."""
 
+Running = dict[str, Any]
+"""Small arrays that a stage carries from step to step beside what is trained, such as a running similarity."""
+
+
+class Progress(NamedTuple):
+    """How far a run has come, for what changes on its way.
+
+    Attributes:
+        step: Number of batches taken before, int32 scalar.
+        running: What the stage carries.
+    """
+
+    step: jax.Array
+    running: Running
+
 
 @runtime_checkable
 class Loss(Protocol):
     """What of a stage (`stages.Stage`) a step needs."""
 
-    def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Drawn:
+    def draw(self, frozen: Params, batch: Batch, key: jax.Array, progress: Progress) -> Drawn:
         """A batch of records with all randomness drawn; every array is `[B, ...]`, so that it can be taken in parts."""
         ...
 
     def loss(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[jax.Array, Metrics]:
         """The scalar loss of what `draw` returned, or of some of its samples, and its metrics."""
+        ...
+
+    def advance(self, running: Running, metrics: Metrics) -> Running:
+        """What the stage carries after a step, by the metrics of the whole batch; skipped steps leave it alone."""
         ...
 
 
@@ -48,6 +67,7 @@ class TrainState:
         params: What is trained.
         opt_state: The optimizer's state.
         ema_params: Exponential moving average of `params`; what sampling uses.
+        running: What the stage carries from step to step besides; `{}` for most.
 
     The same class holds the shapes and the shardings of these, so its fields are trees of anything.
     """
@@ -56,13 +76,17 @@ class TrainState:
     params: PyTree
     opt_state: PyTree
     ema_params: PyTree
+    running: PyTree = struct.field(default_factory=dict)
 
     @classmethod
-    def create(cls, params: Params, optimizer: optax.GradientTransformation) -> "TrainState":
+    def create(
+        cls, params: Params, optimizer: optax.GradientTransformation, running: Running | None = None
+    ) -> "TrainState":
         """The state before the first update; the average starts at `params`."""
         # A copy, because the step donates the state and a buffer can be donated once only.
         ema_params = jax.tree.map(jnp.copy, params)
-        return cls(jnp.zeros((), jnp.int32), params, optimizer.init(precision.to_float32(params)), ema_params)
+        opt_state = optimizer.init(precision.to_float32(params))
+        return cls(jnp.zeros((), jnp.int32), params, opt_state, ema_params, jax.tree.map(jnp.asarray, running or {}))
 
 
 def make_train_step(
@@ -91,14 +115,15 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         # Records are stored, sent and held in float16.
         batch = jax.tree.map(lambda x: x.astype(jnp.float32), batch)
-        drawn = stage.draw(frozen, batch, key)
+        drawn = stage.draw(frozen, batch, key, Progress(state.step, state.running))
         loss, gradients, metrics = _gradients(stage, state.params, frozen, drawn, accumulate_steps)
         norm = optax.global_norm(gradients)
         metrics["grad_norm"] = average(norm[None])
         good = jnp.isfinite(loss) & jnp.isfinite(norm)
 
         def trained() -> tuple[TrainState, Metrics]:
-            return _update(state, gradients, norm, optimizer, ema_decay, key), metrics
+            running = stage.advance(state.running, metrics)
+            return _update(state, gradients, norm, optimizer, ema_decay, key).replace(running=running), metrics
 
         def skipped() -> tuple[TrainState, Metrics]:
             return state.replace(step=state.step + 1), jax.tree.map(jnp.zeros_like, metrics)
@@ -118,7 +143,7 @@ def _update(
     ema_decay: float,
     key: jax.Array,
 ) -> TrainState:
-    """The state after one update."""
+    """The state after one update of what is trained."""
     old_params, old_ema = precision.to_float32((state.params, state.ema_params))
     updates, opt_state = optimizer.update(gradients, state.opt_state, old_params, grad_norm=grad_norm)
     params = optax.apply_updates(old_params, updates)
@@ -128,7 +153,7 @@ def _update(
     params_key, ema_key = jax.random.split(jax.random.fold_in(key, 1))
     params = precision.store(params, state.params, params_key)
     ema_params = precision.store(ema_params, state.ema_params, ema_key)
-    return TrainState(state.step + 1, params, opt_state, ema_params)
+    return TrainState(state.step + 1, params, opt_state, ema_params, state.running)
 
 
 def _gradients(

@@ -1,10 +1,12 @@
 """Trees of arrays: loaded and compared."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from sr_jax.checkpoints.reading import open_params
 from sr_jax.parallel.lazy import on_host
+from sr_jax.training.state import Progress
 
 PLAIN = {"alignment.structure.weight": 0.0, "alignment.identity.weight": 0.0}
 """What makes a stage two plain fine-tuning."""
@@ -17,8 +19,9 @@ def load_params(workdir, **which):
 
 
 def batch_loss(stage):
-    """`(params, frozen, batch, key) -> (loss, metrics)`: draws, and then the loss."""
-    return lambda params, frozen, batch, key: stage.loss(params, frozen, stage.draw(frozen, batch, key))
+    """`(params, frozen, batch, key) -> (loss, metrics)`: draws, and then the loss, of the first step."""
+    first = Progress(jnp.int32(0), stage.running)
+    return lambda params, frozen, batch, key: stage.loss(params, frozen, stage.draw(frozen, batch, key, first))
 
 
 def assert_same_bits(left, right):

@@ -11,12 +11,14 @@ from sr_jax.alignment.identity import Identity
 from sr_jax.alignment.identity_module import IdentityConfig
 from sr_jax.alignment.structure import Structure
 from sr_jax.alignment.structure_module import StructureModule, with_empty_prompt
+from sr_jax.alignment.weights import WeightSchedule
 from sr_jax.backbones.base import pad_frames
 from sr_jax.backbones.cogvideox.backbone import CogVideoX
 from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
-from sr_jax.training.denoising import Denoising, Weighted
+from sr_jax.training.denoising import Denoising
+from sr_jax.training.objectives import Objectives, Weighted
 from tests.models.tiny_transformers import ROPE, ROPE_1_5, Predictor
 from tests.training.helpers import batch_loss
 from tests.training.watched import Watched, WatchedTransformer
@@ -57,11 +59,13 @@ def run(batch):
         structure, identity = Watched(2, 2, CHANNELS), Watched(7)
         channels = {"in_channels": (1 + image_to_video) * CHANNELS, "out_channels": CHANNELS}
         backbone = CogVideoX(dataclasses.replace(ROPE, patch_size_t=temporal_patch, **channels))
+        weight = WeightSchedule(1.0)
         objectives = {
-            "structure": Weighted(1.0, Structure(structure, backbone, False, "noisy")),
-            "identity": Weighted(1.0, Identity(identity, IdentityConfig(use_depth=False))),
+            "structure": Weighted(weight, Structure(structure, backbone, False, "noisy")),
+            "identity": Weighted(weight, Identity(identity, IdentityConfig(use_depth=False))),
         }
-        stage = Denoising(backbone, transformer, Clean(), objectives, {}, 0.0, 0.0, dict)
+        process = Clean()
+        stage = Denoising(backbone, transformer, process, Objectives(objectives, process), {}, 0.0, 0.0, dict)
         batch_loss(stage)({"transformer": {}}, {"structure": {}, "identity": {}}, batch, jax.random.key(1))
         return transformer.inputs, structure.inputs, identity.inputs
 

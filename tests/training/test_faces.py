@@ -15,6 +15,7 @@ from sr_jax.errors import UserError
 from sr_jax.training.builders import build_stage
 from sr_jax.training.faces import require_faces
 from sr_jax.training.loop import train
+from sr_jax.training.state import Progress
 from tests.data.synthetic import write_synthetic_dataset
 
 
@@ -51,7 +52,7 @@ def test_stage_one_without_identity_reads_no_faces(faceless, tiny):
     require_faces(faceless, "train", stage)
     read = next(train_batches(faceless, fields=stage.fields, batch_size=2, seed=0))
     batch = {name: jnp.asarray(value) for name, value in read.items()}
-    assert set(stage.draw({}, batch, jax.random.key(0))) == {"latents", "depth_latent"}
+    assert set(stage.draw({}, batch, jax.random.key(0), Progress(0, {}))) == {"latents", "depth_latent"}
 
 
 def test_a_dataset_of_before_faces_were_counted_is_taken_as_it_is(faceless, tiny, monkeypatch, caplog):

@@ -63,8 +63,11 @@ def test_muon_orthogonalises_the_blocks_matrices_only(config):
 class _Linear:
     """A stage whose loss is `w x`."""
 
-    def draw(self, frozen, batch, key):
+    def draw(self, frozen, batch, key, progress):
         return batch
+
+    def advance(self, running, metrics):
+        return running
 
     def loss(self, params, frozen, drawn):
         return jnp.sum(params["w"] * drawn["x"]), {}

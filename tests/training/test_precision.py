@@ -40,8 +40,11 @@ def test_what_is_stored_in_float32_keeps_its_bits():
 class _Pull:
     """A stage whose loss pulls `w` up with a constant gradient of -1."""
 
-    def draw(self, frozen, batch, key):
+    def draw(self, frozen, batch, key, progress):
         return batch
+
+    def advance(self, running, metrics):
+        return running
 
     def loss(self, params, frozen, drawn):
         return -jnp.sum(params["w"].astype(jnp.float32)), {}

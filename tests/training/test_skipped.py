@@ -23,8 +23,11 @@ from tests.training.helpers import assert_same_bits, load_params
 class _Power:
     """A loss whose value and gradient the batch makes finite or not: `mean(x * |w| ** p)`."""
 
-    def draw(self, frozen, batch, key):
+    def draw(self, frozen, batch, key, progress):
         return batch
+
+    def advance(self, running, metrics):
+        return running
 
     def loss(self, params, frozen, drawn):
         values = drawn["x"] * jnp.abs(params["w"]) ** drawn["p"]

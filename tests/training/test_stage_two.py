@@ -117,7 +117,7 @@ def test_without_weights_the_frozen_modules_are_not_there(stage_two):
     config = stage_two(**PLAIN)
     config.alignment.structure.module = config.alignment.identity.module = ""
     assert builders.load_frozen(builders.build_stage(config)).keys() == {"empty_prompt"}
-    assert not builders.build_stage(config).objectives
+    assert not builders.build_stage(config).objectives.weighted
 
 
 @pytest.fixture(scope="module")

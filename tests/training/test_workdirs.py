@@ -91,6 +91,19 @@ def test_an_objective_that_was_not_there_is_no_key_of_a_later_version(tiny, begu
         check_config(tiny("stage_two"), begun)
 
 
+def test_weights_that_say_nothing_of_time_are_constant(tiny, begun, caplog):
+    def older(values):
+        values["alignment"] = {
+            name: {key: section[key] for key in ("weight", "module")} for name, section in values["alignment"].items()
+        }
+
+    _stored(begun, older)
+    check_config(tiny("stage_two"), begun)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    with pytest.raises(UserError, match=r"config\.alignment\.identity\.off_after=0, now it is 3: use another"):
+        check_config(tiny("stage_two", **{"alignment.identity.off_after": 3}), begun)
+
+
 def test_sizes_left_out_are_their_defaults(tiny, begun):
     config = tiny("stage_two")
     assert "use_learned_positional_embeddings" not in config.model
