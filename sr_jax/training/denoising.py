@@ -16,10 +16,11 @@ from sr_jax.checkpoints.networks import backbone_of, transformer_network
 from sr_jax.checkpoints.reading import open_params, read_meta
 from sr_jax.checkpoints.transformers import fitted_transformer
 from sr_jax.data.builder import read_empty_prompt
-from sr_jax.diffusion.denoising_loss import denoising_loss
 from sr_jax.diffusion.process import Process
+from sr_jax.diffusion.time_density import TimeDensity
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
+from sr_jax.training.denoising_terms import DenoisingTerms
 from sr_jax.training.stages import Frozen, Work, drop, sample_posterior, total_and_metrics
 from sr_jax.training.state import Batch, Drawn, Metrics
 
@@ -45,6 +46,8 @@ class Denoising:
         image_dropout: Probability that a sample's image condition is zeroed.
         text_dropout: Probability that a sample's caption becomes the empty one (the unconditional side of guidance).
         start: Reads the parameters that do not start fresh.
+        density: Of the times.
+        denoising: `L_t`.
     """
 
     backbone: Backbone
@@ -55,6 +58,8 @@ class Denoising:
     image_dropout: float
     text_dropout: float
     start: Callable[[], Params]
+    density: TimeDensity = dataclasses.field(default_factory=TimeDensity)
+    denoising: DenoisingTerms = dataclasses.field(default_factory=DenoisingTerms)
 
     @property
     def modules(self) -> dict[str, Functional]:
@@ -71,18 +76,20 @@ class Denoising:
         fields = {"latent_mean": "t h w c", "latent_std": "t h w c", "text_embedding": "l d"}
         if self.backbone.takes_image:
             fields["image_latents"] = "k 1 h w c"
-        return fields | self._aligned_fields
+        return fields | self._supervising_fields
 
     @property
-    def _aligned_fields(self) -> dict[str, str]:
-        return {name: axes for item in self.objectives.values() for name, axes in item.objective.fields.items()}
+    def _supervising_fields(self) -> dict[str, str]:
+        """What losses read and the transformer does not."""
+        aligned = (weighted.objective.fields for weighted in self.objectives.values())
+        return {name: axes for fields in (self.denoising.fields, *aligned) for name, axes in fields.items()}
 
     def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Drawn:
         """Latents, times, noise, condition and dropouts; noise is of whole patches."""
         keys = iter(jax.random.split(key, 6))
         latents = sample_posterior(batch["latent_mean"], batch["latent_std"], next(keys))
         padded = jax.eval_shape(lambda x: pad_frames(x, self.backbone.patch[0]), latents).shape
-        times = self.process.sample_times(len(latents), next(keys))
+        times = self.process.times_at(self.density.sample(len(latents), next(keys)))
         noise = jax.random.normal(next(keys), padded)
         image_key, dropout_key = next(keys), next(keys)
         image = noisy_first_frame(batch["image_latents"], image_key) if self.backbone.takes_image else None
@@ -96,7 +103,7 @@ class Denoising:
             "noise": noise,
             "text": text,
             "condition": {name: drop(x, self.image_dropout, dropout_key) for name, x in condition.items()},
-            "records": {name: batch[name] for name in self._aligned_fields},
+            "records": {name: batch[name] for name in self._supervising_fields},
         }
 
     def loss(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[jax.Array, Metrics]:
@@ -108,8 +115,9 @@ class Denoising:
         inputs = Inputs(noisy, times, drawn["text"], drawn["condition"])
         prediction, hidden = self.backbone.predict(network, inputs, self._taps)
         target, given = self.process.target(latents, noise, times), self.backbone.given_frames
-        value = denoising_loss(prediction[:, given:], target[:, given:])
-        terms = {"denoising": (1.0, Term(value, jnp.ones(value.shape, bool)))}
+        terms = self.denoising(
+            prediction, target, times, drawn["records"], process=self.process, backbone=self.backbone
+        )
         if self.objectives:
             clean = self.process.predict_clean(noisy, prediction, times)
             clean = jnp.concatenate([latents[:, :given], clean[:, given:]], axis=1) if given else clean
@@ -160,7 +168,8 @@ def build_denoising(config: ml_collections.ConfigDict, instead: Mapping[str, Any
     """
     fields = config.to_dict()
     backbone = backbone_of(fields)
-    objectives = _build_objectives(fields, backbone, instead)
+    process = backbone.process(fields["schedule"])
+    objectives = _build_objectives(fields, backbone, process, instead)
     frozen = {}
     for name, weighted in objectives.items():
         workdir = fields["alignment"][name].get("module", "")
@@ -176,17 +185,19 @@ def build_denoising(config: ml_collections.ConfigDict, instead: Mapping[str, Any
     return Denoising(
         backbone=backbone,
         transformer=transformer_network(backbone, dtype=config.dtype, remat=config.remat),
-        process=backbone.process(fields["schedule"]),
+        process=process,
         objectives=objectives,
         frozen=frozen,
         image_dropout=config.image_dropout,
         text_dropout=config.text_dropout,
         start=start,
+        density=TimeDensity(**fields["times"]),
+        denoising=DenoisingTerms.of(fields["denoising"]),
     )
 
 
 def _build_objectives(
-    fields: Mapping[str, Any], backbone: Backbone, instead: Mapping[str, Any] | None
+    fields: Mapping[str, Any], backbone: Backbone, process: Process, instead: Mapping[str, Any] | None
 ) -> dict[str, Weighted]:
     sections, built = fields.get("alignment", {}), {}
 
@@ -196,7 +207,7 @@ def _build_objectives(
         if name not in sections:
             raise UserError(f"config.alignment.{needed_by} reads what {name} gives, which config.alignment lacks")
         section = sections[name]
-        context = Context(backbone, fields["dtype"], fields["remat"], _module_config(name, section, instead))
+        context = Context(backbone, fields["dtype"], fields["remat"], _module_config(name, section, instead), process)
         objective = build_objective(name, section, context)
         for other in objective.after:
             add(other, name)

@@ -99,18 +99,19 @@ def drop(
 
 
 def total_and_metrics(
-    terms: Mapping[str, tuple[float, Term]], process: Process, times: Shaped[Array, " b"] | None
+    terms: Mapping[str, tuple[float | Float[Array, " b"], Term]], process: Process, times: Shaped[Array, " b"] | None
 ) -> tuple[jax.Array, Metrics]:
-    """The weighted sum of the terms' batch means, and every term as a metric, overall and by range of times.
+    """The sum of the weighted terms' batch means, and every term as a metric, overall and by range of times.
 
-    In the total a sample that is not counted is a 0 among the others; the metric averages over those that are.
+    In the total a sample that is not counted is a 0 among the others; the metric averages over those that are, and
+    knows no weights.
 
     Args:
-        terms: Weight and term by name.
+        terms: Weight, of all samples or of each, and term by name.
         process: Its ranges of times.
         times: Of each sample; None when the stage adds no noise, and then there are no ranges.
     """
-    total = sum(weight * jnp.mean(term.value) for weight, term in terms.values())
+    total = sum(jnp.mean(weight * term.value) for weight, term in terms.values())
     metrics = {"loss": average(total[None])}
     for name, (_, term) in terms.items():
         metrics[f"loss/{name}"] = average(term.value, term.counted)

@@ -27,8 +27,8 @@ CHANNELS = 3
 class Clean(VPrediction):
     """Every timestep is 0."""
 
-    def sample_times(self, batch_size, key):
-        return jnp.zeros(batch_size, jnp.int32)
+    def times_at(self, shares):
+        return jnp.zeros(len(shares), jnp.int32)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def run(batch):
         channels = {"in_channels": (1 + image_to_video) * CHANNELS, "out_channels": CHANNELS}
         backbone = CogVideoX(dataclasses.replace(ROPE, patch_size_t=temporal_patch, **channels))
         objectives = {
-            "structure": Weighted(1.0, Structure(structure, backbone, False, "noisy")),
+            "structure": Weighted(1.0, Structure(structure, backbone, False, "noisy", Clean())),
             "identity": Weighted(1.0, Identity(identity, IdentityConfig(use_depth=False))),
         }
         stage = Denoising(backbone, transformer, Clean(), objectives, {}, 0.0, 0.0, dict)
