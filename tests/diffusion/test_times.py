@@ -94,7 +94,7 @@ def test_by_default_each_is_uniform_and_the_batch_is_spread_evenly(batch_size: i
 
 def test_whole_timesteps_reach_from_the_least_to_the_largest_and_no_further():
     ends = jnp.asarray([0.0, 1 - 2**-24], jnp.float32)
-    for least, largest in [(0, 1000), (251, 253), (502, 511), (875, 1000), (0, 417), (999, 1000), (506, 1000)]:
+    for least, largest in [(0, 1000), (251, 253), (502, 511), (875, 1000), (875, 877), (0, 397)]:
         shares = TimeDensity(least=least / 1000, largest=largest / 1000).quantile(ends)
         np.testing.assert_array_equal(VPrediction().times_at(shares), [least, largest - 1])
 
