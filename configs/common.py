@@ -34,6 +34,16 @@ KEYS: dict[str, Any] = {
         named_by="backbone",
         names=("cogvideox",),
     ),
+    # Shares of noise lie between the clean time (0) and that of pure noise (1).
+    "times": {
+        "density": Key("uniform", "How often which share of noise is trained.", choices=("uniform", "logit_normal")),
+        "mean": Key(0.0, "Of logit_normal, on the logit of the share; above 0 there is more noise."),
+        "std": Key(1.0, "Of logit_normal, on the logit of the share.", above=0),
+        "shift": Key(1.0, "A share x becomes s x / (1 + (s - 1) x); above 1 there is more noise.", above=0),
+        "stratified": Key(True, "Whether the shares of a batch are spread evenly over the density."),
+        "least": Key(0.0, "Shares of noise are at least this.", minimum=0, maximum=1),
+        "largest": Key(1.0, "Shares of noise are less than this.", minimum=0, maximum=1),
+    },
     "data": {
         "dir": Key("", "The dataset: a folder that `python -m sr_jax.prepare` wrote."),
         "split": Key("train", "Which of its splits."),
@@ -128,6 +138,14 @@ KEYS: dict[str, Any] = {
 DENOISING_KEYS: dict[str, Any] = {
     "image_dropout": Key(0.05, "Share of clips that are trained without their image.", minimum=0, maximum=1),
     "text_dropout": Key(0.1, "Share of clips that are trained without their caption.", minimum=0, maximum=1),
+    "denoising": {
+        "min_snr_gamma": Key(
+            0.0, "Gamma of min-SNR weighting, 5 in its paper; 0: all noise counts the same.", minimum=0
+        ),
+        # Other weights than 1 need a dataset with face boxes.
+        "face_weight": Key(1.0, "What latent pixels inside the face's box count, beside outside_weight.", minimum=0),
+        "outside_weight": Key(1.0, "What all others count; 0: clips without a face count for nothing.", minimum=0),
+    },
 }
 """Of the stages that train the transformer."""
 

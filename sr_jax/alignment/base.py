@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Shaped
 
 from sr_jax import registry
 from sr_jax.backbones.base import Backbone
+from sr_jax.diffusion.process import Process
 from sr_jax.models.functional import Functional, Params
 
 
@@ -100,12 +101,14 @@ class Context:
         dtype: Compute type of networks.
         remat: What their backward pass keeps, one of `remat.POLICIES`.
         module: Config of the stage one run that the section's `module` names, whose networks are `frozen`.
+        process: What the transformer learns to predict.
     """
 
     backbone: Backbone
     dtype: str
     remat: str
     module: Mapping[str, Any]
+    process: Process
 
 
 def build_objective(name: str, section: Mapping[str, Any], context: Context) -> Objective:

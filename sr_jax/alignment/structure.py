@@ -10,11 +10,12 @@ from jaxtyping import Array, Float
 from sr_jax.alignment.base import Context, Term, View
 from sr_jax.alignment.structure_module import StructureModule, structure_flops
 from sr_jax.backbones.base import Backbone, get_backbone
+from sr_jax.diffusion.process import Process
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
 
 INPUTS = ("clean", "noisy")
-"""What `f_S` reads: the clean latent (the paper's choice), or the noisy one and its time (its ablation)."""
+"""What `f_S` reads: clean latents (the paper's choice), or noisy ones and their times (its ablation)."""
 TEXTS = ("none", "empty_prompt")
 """What `f_S` gets as text."""
 
@@ -34,19 +35,26 @@ def structure_loss(depth_latents: Float[Array, "b t h w c"], target: Float[Array
 
 @dataclasses.dataclass(frozen=True)
 class Structure:
-    """`lambda_S` is its weight: 0.01 in the paper. Its output is the predicted depth latent `f_S(z0_hat)`.
+    """`lambda_S` is its weight: 0.01 in the paper. Its output is the predicted depth latent.
+
+    The noisy variant gives `f_S`, which was trained on noisy latents, what the transformer predicts brought back to the
+    noise of the step: `zt_hat = add_noise(z0_hat, eps, t)`, with the noise that was drawn. `zt` itself depends on no
+    prediction; nor does that prediction with its own noise, `add_noise(z0_hat, eps_hat, t)`, which is `zt` again. The
+    gradient is that of the clean variant times what `zt` holds of `z0`: none for pure noise.
 
     Attributes:
         module: `f_S`.
         backbone: What `f_S` is a network of.
         with_text: Whether `f_S` reads the empty prompt.
         reads: One of `INPUTS`.
+        process: Of the transformer; the noisy variant's noise.
     """
 
     module: Functional
     backbone: Backbone
     with_text: bool
     reads: str
+    process: Process
 
     fields: ClassVar[Mapping[str, str]] = {"depth_latent": "t h w c"}
     taps = after = ()
@@ -58,8 +66,10 @@ class Structure:
         return {"structure": self.module}
 
     def __call__(self, params: Params, frozen: Params, view: View, outputs: Mapping[str, Any]) -> Term:
-        """`mean((f_S(z0_hat) - d0)^2)`."""
-        inputs = (view.noisy, view.times) if self.reads == "noisy" else (view.clean,)
+        """`mean((f_S(z0_hat) - d0)^2)`, or `mean((f_S(zt_hat, t) - d0)^2)`."""
+        inputs = (view.clean,)
+        if self.reads == "noisy":
+            inputs = (self.process.add_noise(view.clean, view.noise, view.times), view.times)
         depth_latents = self.module.apply(frozen["structure"], *inputs)
         value = structure_loss(depth_latents, view.batch["depth_latent"])
         return Term(value, jnp.ones(value.shape, bool), depth_latents)
@@ -75,7 +85,7 @@ def build(section: Mapping[str, Any], context: Context) -> Structure:
     backbone = get_backbone(trained["backbone"], trained["structure"])
     text = trained["structure_text"]
     module = structure_network(backbone, text, dtype=context.dtype, remat=context.remat)
-    return Structure(module, backbone, text == "empty_prompt", trained["structure_input"])
+    return Structure(module, backbone, text == "empty_prompt", trained["structure_input"], context.process)
 
 
 def structure_network(backbone: Backbone, text: str, *, dtype: str = "float32", remat: str = "none") -> Functional:

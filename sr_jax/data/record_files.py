@@ -15,6 +15,7 @@ from typing import Any, SupportsIndex
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
+from sr_jax.data.fields import FACE_BOXES
 from sr_jax.errors import UserError
 
 # The end of a file: 64 KiB that say where its index is, behind the index and what fits of the last records.
@@ -59,9 +60,10 @@ class Records(Sequence):
         wanted = list(features if fields is None else fields)
         for name in wanted:
             if name not in features:
+                writer = "the teacher that writes it (config.features of configs/prepare.py)"
+                with_what = "config.face_boxes=True" if name in FACE_BOXES else writer
                 raise UserError(
-                    f"the records in {folder} have no field {name!r}: prepare the videos again with the teacher that "
-                    "writes it (config.features of configs/prepare.py)"
+                    f"the records in {folder} have no field {name!r}: prepare the videos again with {with_what}"
                 )
         self._features = tfds.features.FeaturesDict({name: features[name] for name in wanted})
         self._bytes = builder.as_data_source(split=split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-import jax
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
@@ -47,8 +46,15 @@ class Process(Protocol):
     constants: Mapping[str, Any]
     """What noise and targets of training depend on, by name: a network goes with the constants it was trained with."""
 
-    def sample_times(self, batch_size: int, key: jax.Array) -> Shaped[Array, "{batch_size}"]:
-        """The times of a batch of training."""
+    def times_at(self, shares: Float[Array, " b"]) -> Shaped[Array, " b"]:
+        """The times at shares of noise in `[0, 1)`: parts of the way from `clean_time` to `noise_time`."""
+        ...
+
+    def snr(self, times: Shaped[Array, " b"]) -> Float[Array, " b"]:
+        """Signal-to-noise ratio: the square of what `zt` holds of `z0` over that of the noise.
+
+        0 for pure noise, infinite for latents without any; float32.
+        """
         ...
 
     def add_noise(

@@ -8,7 +8,6 @@ float32; a result is float32 even where a latent is bfloat16.
 import dataclasses
 import itertools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -80,18 +79,17 @@ class VPrediction:
         self.alphas_cumprod = alphas
         self._signal = np.sqrt(alphas).astype(np.float32)
         self._noise = np.sqrt(1 - alphas).astype(np.float32)
+        self._snr = (alphas / (1 - alphas)).astype(np.float32)
 
-    def sample_times(self, batch_size: int, key: jax.Array) -> Int[Array, "{batch_size}"]:
-        """Draws uniform timesteps that are spread evenly over the batch.
-
-        Each one is uniform on `0 .. num_train_timesteps - 1`, as in the CogVideoX trainers. One random shift of an even
-        grid gives the batch's mean loss less variance than independent draws do (Kingma et al. 2021, Variational
-        Diffusion Models, appendix I.1).
-        """
+    def times_at(self, shares: Float[Array, "b"]) -> Int[Array, "b"]:
+        """Whole timesteps, `floor(share * num_train_timesteps)`: uniform shares give each one as often."""
         number = self.config.num_train_timesteps
-        grid = (jax.random.uniform(key) + jnp.arange(batch_size) / batch_size) % 1.0
         # The product can round up to the number of timesteps.
-        return jnp.minimum((grid * number).astype(jnp.int32), number - 1)
+        return jnp.minimum((shares * number).astype(jnp.int32), number - 1)
+
+    def snr(self, timesteps: Int[Array, "b"]) -> Float[Array, "b"]:
+        """Signal-to-noise ratio `a / (1 - a)`; 0 at the last timestep where that is pure noise."""
+        return _at(self._snr, timesteps)
 
     def bins(self) -> dict[str, tuple[int, int]]:
         """Even ranges of timesteps."""
@@ -140,12 +138,7 @@ class VPrediction:
 
     def _scales(self, timesteps: Int[Array, "b"], ndim: int) -> tuple[Array, Array]:
         shape = (-1, *[1] * (ndim - 1))
-
-        def take(table: np.ndarray) -> Array:
-            # NaN, which does not pass unnoticed, for a timestep that this schedule lacks: by itself JAX takes the last.
-            return jnp.asarray(table).at[timesteps].get(mode="fill", fill_value=jnp.nan).reshape(shape)
-
-        return take(self._signal), take(self._noise)
+        return _at(self._signal, timesteps).reshape(shape), _at(self._noise, timesteps).reshape(shape)
 
 
 def spaced_timesteps(spacing: str, num_train_timesteps: int, num_inference_steps: int) -> Int[np.ndarray, "n"]:
@@ -207,6 +200,14 @@ def dpm_steps(alphas_cumprod: Float[np.ndarray, " timesteps"], timesteps: Int[np
 
 
 _SAMPLERS = {"ddim": ddim_steps, "dpm": dpm_steps}
+
+
+def _at(table: Float[np.ndarray, " timesteps"], timesteps: Int[Array, "b"]) -> Float[Array, "b"]:
+    """What a table has for timesteps.
+
+    NaN, which does not pass unnoticed, for one that this schedule lacks: by itself JAX takes the last.
+    """
+    return jnp.asarray(table).at[timesteps].get(mode="fill", fill_value=jnp.nan)
 
 
 def _alphas(alphas_cumprod: np.ndarray, timesteps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

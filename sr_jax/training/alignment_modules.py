@@ -19,6 +19,7 @@ from sr_jax.checkpoints.networks import backbone_of, structure_backbone_of
 from sr_jax.checkpoints.transformers import load_transformer
 from sr_jax.data.builder import read_empty_prompt
 from sr_jax.diffusion.process import Process
+from sr_jax.diffusion.time_density import TimeDensity
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
 from sr_jax.training.stages import Frozen, Work, sample_posterior, total_and_metrics
@@ -39,6 +40,7 @@ class AlignmentModules:
         with_text: Whether `f_S` reads the empty prompt.
         identity: Sizes of `f_ID`, which takes `d0` too when `use_depth` (the paper's choice).
         process: For the noisy variant of `f_S`.
+        density: Of its times.
         structure_input: "clean" gives `z0` to `f_S` (the paper's choice), "noisy" gives `zt` and its timestep.
         start: Reads the parameters that do not start fresh.
     """
@@ -48,6 +50,7 @@ class AlignmentModules:
     with_text: bool
     identity: IdentityConfig
     process: Process
+    density: TimeDensity
     structure_input: str
     start: Callable[[], Params]
 
@@ -66,7 +69,7 @@ class AlignmentModules:
         latents = sample_posterior(batch["latent_mean"], batch["latent_std"], posterior_key)
         drawn = {"latents": latents}
         if "structure" in self.modules and self.structure_input == "noisy":
-            drawn["times"] = self.process.sample_times(len(latents), time_key)
+            drawn["times"] = self.process.times_at(self.density.sample(len(latents), time_key))
             drawn["noise"] = jax.random.normal(noise_key, latents.shape)
         return drawn | {name: batch[name] for name in ("depth_latent", *_FACES) if name in self.fields}
 
@@ -146,6 +149,7 @@ def build_alignment_modules(config: ml_collections.ConfigDict) -> AlignmentModul
         with_text=with_text,
         identity=identity,
         process=backbone.process(fields["schedule"]),
+        density=TimeDensity(**fields["times"]),
         structure_input=config.structure_input,
         start=start,
     )

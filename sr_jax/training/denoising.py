@@ -16,9 +16,10 @@ from sr_jax.checkpoints.networks import backbone_of, transformer_network
 from sr_jax.checkpoints.reading import open_params
 from sr_jax.checkpoints.transformers import fitted_transformer
 from sr_jax.data.builder import read_empty_prompt
-from sr_jax.diffusion.denoising_loss import denoising_loss
 from sr_jax.diffusion.process import Process
+from sr_jax.diffusion.time_density import TimeDensity
 from sr_jax.models.functional import Functional, Params
+from sr_jax.training.denoising_terms import DenoisingTerms
 from sr_jax.training.objectives import Objectives, build_objectives
 from sr_jax.training.stages import Frozen, Work, drop, sample_posterior, total_and_metrics
 from sr_jax.training.state import Batch, Drawn, Metrics, Progress, Running
@@ -37,6 +38,8 @@ class Denoising:
         image_dropout: Probability that a sample's image condition is zeroed.
         text_dropout: Probability that a sample's caption becomes the empty one (the unconditional side of guidance).
         start: Reads the parameters that do not start fresh.
+        density: Of the times.
+        denoising: `L_t`.
     """
 
     backbone: Backbone
@@ -47,6 +50,8 @@ class Denoising:
     image_dropout: float
     text_dropout: float
     start: Callable[[], Params]
+    density: TimeDensity = dataclasses.field(default_factory=TimeDensity)
+    denoising: DenoisingTerms = dataclasses.field(default_factory=DenoisingTerms)
 
     @property
     def modules(self) -> dict[str, Functional]:
@@ -59,7 +64,12 @@ class Denoising:
         fields = {"latent_mean": "t h w c", "latent_std": "t h w c", "text_embedding": "l d"}
         if self.backbone.takes_image:
             fields["image_latents"] = "k 1 h w c"
-        return fields | self.objectives.fields
+        return fields | self._supervising_fields
+
+    @property
+    def _supervising_fields(self) -> dict[str, str]:
+        """What losses read and the transformer does not."""
+        return {**self.denoising.fields, **self.objectives.fields}
 
     @property
     def running(self) -> Running:
@@ -71,7 +81,7 @@ class Denoising:
         keys = iter(jax.random.split(key, 6))
         latents = sample_posterior(batch["latent_mean"], batch["latent_std"], next(keys))
         padded = jax.eval_shape(lambda x: pad_frames(x, self.backbone.patch[0]), latents).shape
-        times = self.process.sample_times(len(latents), next(keys))
+        times = self.process.times_at(self.density.sample(len(latents), next(keys)))
         noise = jax.random.normal(next(keys), padded)
         image_key, dropout_key = next(keys), next(keys)
         image = noisy_first_frame(batch["image_latents"], image_key) if self.backbone.takes_image else None
@@ -85,7 +95,7 @@ class Denoising:
             "noise": noise,
             "text": text,
             "condition": {name: drop(x, self.image_dropout, dropout_key) for name, x in condition.items()},
-            "records": {name: batch[name] for name in self.objectives.fields},
+            "records": {name: batch[name] for name in self._supervising_fields},
             "aligned": self.objectives.draw(len(latents), progress),
         }
 
@@ -98,8 +108,9 @@ class Denoising:
         inputs = Inputs(noisy, times, drawn["text"], drawn["condition"])
         prediction, hidden = self.backbone.predict(network, inputs, self.objectives.taps)
         target, given = self.process.target(latents, noise, times), self.backbone.given_frames
-        value = denoising_loss(prediction[:, given:], target[:, given:])
-        terms = {"denoising": (jnp.ones(value.shape), Term(value, jnp.ones(value.shape, bool)))}
+        terms = self.denoising(
+            prediction, target, times, drawn["records"], process=self.process, backbone=self.backbone
+        )
         if self.objectives.weighted:
             clean = self.process.predict_clean(noisy, prediction, times)
             clean = jnp.concatenate([latents[:, :given], clean[:, given:]], axis=1) if given else clean
@@ -163,6 +174,8 @@ def build_denoising(config: ml_collections.ConfigDict, instead: Mapping[str, Any
         image_dropout=config.image_dropout,
         text_dropout=config.text_dropout,
         start=start,
+        density=TimeDensity(**fields["times"]),
+        denoising=DenoisingTerms.of(fields["denoising"]),
     )
 
 

@@ -27,7 +27,8 @@ def require_faces(data_dir: Path | str, split: str, stage: Stage) -> None:
         logging.info("faces: %s", describe(counts) or "not counted when this dataset was prepared")
     if "face_mask" in stage.fields and split in counts and not counts[split].clips_with_face:
         raise UserError(
-            f"none of the {counts[split].clips} clips in the split {split!r} of {data_dir} has a face, so identity "
-            "would be trained on nothing: prepare clips with faces, or leave identity out (train_modules=structure in "
-            "stage one, alignment.identity.weight=0 in stage two)"
+            f"none of the {counts[split].clips} clips in the split {split!r} of {data_dir} has a face, so identity, or "
+            "a weight of faces, would be trained on nothing: prepare clips with faces, or leave these out "
+            "(train_modules=structure in stage one; alignment.identity.weight=0 and the default denoising.face_weight "
+            "and outside_weight in stage two)"
         )

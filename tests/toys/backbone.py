@@ -52,8 +52,11 @@ class RectifiedFlow:
     clean_time, noise_time = 0.0, 1.0
     sampler, constants = "euler", {}
 
-    def sample_times(self, batch_size: int, key: jax.Array) -> jax.Array:
-        return jax.random.uniform(key, (batch_size,))
+    def times_at(self, shares: jax.Array) -> jax.Array:
+        return shares
+
+    def snr(self, times: jax.Array) -> jax.Array:
+        return ((1 - times) / times) ** 2
 
     def add_noise(self, clean: jax.Array, noise: jax.Array, times: jax.Array) -> jax.Array:
         t = times[:, None, None, None, None]

@@ -29,8 +29,8 @@ CHANNELS = 3
 class Clean(VPrediction):
     """Every timestep is 0."""
 
-    def sample_times(self, batch_size, key):
-        return jnp.zeros(batch_size, jnp.int32)
+    def times_at(self, shares):
+        return jnp.zeros(len(shares), jnp.int32)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def run(batch):
         backbone = CogVideoX(dataclasses.replace(ROPE, patch_size_t=temporal_patch, **channels))
         weight = WeightSchedule(1.0)
         objectives = {
-            "structure": Weighted(weight, Structure(structure, backbone, False, "noisy")),
+            "structure": Weighted(weight, Structure(structure, backbone, False, "noisy", Clean())),
             "identity": Weighted(weight, Identity(identity, IdentityConfig(use_depth=False))),
         }
         process = Clean()
