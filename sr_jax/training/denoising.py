@@ -78,15 +78,24 @@ class Denoising:
         return {name: axes for item in self.objectives.values() for name, axes in item.objective.fields.items()}
 
     def draw(self, frozen: Params, batch: Batch, key: jax.Array) -> Drawn:
-        """Latents, times, noise, condition and dropouts; noise is of whole patches."""
+        """Latents, times, noise, condition and dropouts; noise is of whole patches.
+
+        Raises:
+            UserError: For clips of which the condition gives all latent frames, or lacks noisy first frames.
+        """
         keys = iter(jax.random.split(key, 6))
         latents = sample_posterior(batch["latent_mean"], batch["latent_std"], next(keys))
+        given = self.backbone.given_frames
+        if latents.shape[1] <= given:
+            raise UserError(
+                f"clips of {latents.shape[1]} latent frames teach nothing to a transformer that is given the first "
+                f"{given} of each: leave out still images (clip.still_images=False when preparing)"
+            )
         padded = jax.eval_shape(lambda x: pad_frames(x, self.backbone.patch[0]), latents).shape
         times = self.process.sample_times(len(latents), next(keys))
         noise = jax.random.normal(next(keys), padded)
         image_key, dropout_key = next(keys), next(keys)
-        image = noisy_first_frame(batch["image_latents"], image_key) if self.backbone.takes_image else None
-        condition = self.backbone.condition(image, padded[1])
+        condition = self.backbone.condition(self._image(batch, latents.shape[1], image_key), padded[1])
         text = batch["text_embedding"]
         if self.text_dropout:
             text = drop(text, self.text_dropout, next(keys), instead=jnp.asarray(frozen["empty_prompt"]))
@@ -98,6 +107,16 @@ class Denoising:
             "condition": {name: drop(x, self.image_dropout, dropout_key) for name, x in condition.items()},
             "records": {name: batch[name] for name in self._aligned_fields},
         }
+
+    def _image(self, batch: Batch, num_frames: int, key: jax.Array) -> jax.Array | None:
+        """What the transformer is given of each clip's first frame; None for one that takes no image.
+
+        Of a still image that would be all there is to predict, so it gets zeros, as after image dropout.
+        """
+        if not self.backbone.takes_image:
+            return None
+        images = batch["image_latents"]
+        return jnp.zeros_like(images[:, 0]) if num_frames == 1 else noisy_first_frame(images, key)
 
     def loss(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[jax.Array, Metrics]:
         """`L_t + lambda_S L_S + lambda_ID L_ID`, averaged over the batch; every part also by range of times."""
