@@ -88,8 +88,8 @@ class Denoising:
         given = self.backbone.given_frames
         if latents.shape[1] <= given:
             raise UserError(
-                f"clips of {latents.shape[1]} latent frames teach nothing to a transformer that is given the first "
-                f"{given} of each: leave out still images (clip.still_images=False when preparing)"
+                f"latents of T = {latents.shape[1]} teach nothing to a transformer that is given the first {given} of "
+                "their frames: leave out still images (clip.still_images=False when preparing)"
             )
         padded = jax.eval_shape(lambda x: pad_frames(x, self.backbone.patch[0]), latents).shape
         times = self.process.sample_times(len(latents), next(keys))

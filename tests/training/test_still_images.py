@@ -70,7 +70,7 @@ def test_no_image_is_given_of_a_still_image(patch):
 
 def test_a_transformer_that_is_given_the_first_frame_learns_nothing_from_one_frame():
     stage = Denoising(Toy(ToyConfig()), WatchedTransformer(*FRAME), RectifiedFlow(), {}, {}, 0.0, 0.0, dict)
-    with pytest.raises(UserError, match="clips of 1 latent frames teach nothing to a transformer that is given the fi"):
+    with pytest.raises(UserError, match="latents of T = 1 teach nothing to a transformer that is given the first 1"):
         stage.draw({}, _batch(1), jax.random.key(0))
     assert stage.draw({}, _batch(2), jax.random.key(0))["latents"].shape[1] == 2
 
@@ -85,7 +85,7 @@ def data(tmp_path_factory):
 
 def test_that_is_told_at_the_start(tiny, data, one_device, tmp_path, monkeypatch):
     monkeypatch.setattr(CogVideoX, "given_frames", 1)
-    message = r"records in .*1x16x16 do not fit: clips of 1 latent frames teach nothing .* leave out still images"
+    message = r"records in .*1x16x16 do not fit: latents of T = 1 teach nothing .* leave out still images"
     with pytest.raises(UserError, match=message):
         train(tiny("base", **{"data.dir": str(data)}), tmp_path / "run", one_device)
     assert not (tmp_path / "run").exists()
