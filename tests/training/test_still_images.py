@@ -44,28 +44,25 @@ def _batch(frames):
 
 @pytest.mark.parametrize("patch", [1, 2])
 def test_no_image_is_given_of_a_still_image(patch):
-    """It is all there would be to predict; of a video it is the first frame."""
+    """It is all there would be to predict. (What is given of videos is in `test_conditions`.)"""
     channels = {"in_channels": 2 * CHANNELS, "out_channels": CHANNELS}
     backbone = CogVideoX(dataclasses.replace(ROPE, patch_size_t=patch, **channels))
-    for frames in (1, 5):
-        transformer, structure, identity = WatchedTransformer(*FRAME), Watched(*FRAME), Watched(7)
-        objectives = {
-            "structure": Weighted(1.0, Structure(structure, backbone, False, "clean")),
-            "identity": Weighted(1.0, Identity(identity, IdentityConfig(use_depth=False))),
-        }
-        stage = Denoising(backbone, transformer, VPrediction(ScheduleConfig()), objectives, {}, 0.0, 0.0, dict)
-        batch = _batch(frames)
-        params, frozen = {"transformer": {}}, {"structure": {}, "identity": {}}
-        _, metrics = batch_loss(stage)(params, frozen, batch, jax.random.key(1))
-        padded = frames + frames % patch
-        image = transformer.inputs[..., CHANNELS:]
-        assert image.shape == (2, padded, *FRAME) and transformer.inputs[..., :CHANNELS].all()
-        assert not image[:, 1:].any() and bool(image[:, 0].any()) == (frames == 5)
-        # The frozen modules see the frames that there are, and their losses are those of the zeros that they give.
-        assert structure.inputs.shape == identity.inputs.shape == (2, frames, *FRAME)
-        expected = {"loss/structure": np.mean(np.square(batch["depth_latent"])), "loss/identity": 0.5}
-        for name, value in expected.items():
-            np.testing.assert_allclose(metrics[name].compute(), value, rtol=1e-5)
+    transformer, structure, identity = WatchedTransformer(*FRAME), Watched(*FRAME), Watched(7)
+    objectives = {
+        "structure": Weighted(1.0, Structure(structure, backbone, False, "clean")),
+        "identity": Weighted(1.0, Identity(identity, IdentityConfig(use_depth=False))),
+    }
+    stage = Denoising(backbone, transformer, VPrediction(ScheduleConfig()), objectives, {}, 0.0, 0.0, dict)
+    batch, frozen = _batch(1), {"structure": {}, "identity": {}}
+    _, metrics = batch_loss(stage)({"transformer": {}}, frozen, batch, jax.random.key(1))
+    # Version 1.5 has patches of two frames, which the image fills.
+    assert transformer.inputs.shape == (2, patch, 2, 2, 2 * CHANNELS)
+    assert transformer.inputs[..., :CHANNELS].all() and not transformer.inputs[..., CHANNELS:].any()
+    # The frozen modules see the frame that there is, and their losses are those of the zeros that they give.
+    assert structure.inputs.shape == identity.inputs.shape == (2, 1, *FRAME)
+    expected = {"loss/structure": np.mean(np.square(batch["depth_latent"])), "loss/identity": 0.5}
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[name].compute(), value, rtol=1e-5)
 
 
 def test_a_transformer_that_is_given_the_first_frame_learns_nothing_from_one_frame():
