@@ -79,7 +79,7 @@ def measure_speed() -> dict[str, Any]:
     from sr_jax.media import video
     from sr_jax.preparation.building import make_preparation
     from sr_jax.preparation.dataset import make_shard
-    from sr_jax.preparation.framing import Size
+    from sr_jax.preparation.framing import Kind, Size
     from sr_jax.preparation.merging import merge
     from sr_jax.preparation.work import Shard, write_arrays
     from sr_jax.teachers.registry import load_depth_teacher, load_face_teacher
@@ -89,8 +89,8 @@ def measure_speed() -> dict[str, Any]:
         _copy_clip(folder / "videos", 2)
         config = _config(folder, _SPEED_CLIP, batch_size=1)
         made = make_preparation(config, folder / "videos", folder / "data", strict=True)
-        size = Size(_SPEED_CLIP["height"], _SPEED_CLIP["width"])
-        extractor, reader = made.extractors[size], made.reader
+        kind = Kind(Size(_SPEED_CLIP["height"], _SPEED_CLIP["width"]))
+        extractor, reader = made.extractors[kind], made.reader
         seconds, (plan, _) = _timed(lambda: [made.planner(file) for file in made.files])
         clips = len(plan.clips)
         parts = {"decode, shots and faces to plan clips": seconds / (2 * clips)}

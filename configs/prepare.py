@@ -31,6 +31,7 @@ KEYS = {
         "frames_fps": Key(
             0.0, "Frames a second of folders of nothing but numbered pictures; 0: those are no videos.", minimum=0
         ),
+        "still_images": Key(False, "Whether other pictures become clips of one frame, in datasets of their own."),
     },
     "shots": {
         "name": Key("none", "How cuts are found, by PySceneDetect.", choices=("none", "adaptive", "content")),

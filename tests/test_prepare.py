@@ -6,9 +6,12 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
+from sr_jax.backbones import load_codec
 from sr_jax.configs.prepare import get_config
 from sr_jax.data import builder
 from sr_jax.data.fields import CORE_FIELDS
@@ -18,7 +21,7 @@ from sr_jax.demo.small_faces import teacher as faces
 from sr_jax.demo.small_faces.detector import FaceDetectorConfig
 from sr_jax.demo.small_faces.weights import save_network
 from sr_jax.errors import UserError
-from sr_jax.media.video import read_video, write_video
+from sr_jax.media.video import read_video, to_unit_range, write_video
 from sr_jax.preparation import building, running
 from sr_jax.preparation.work import Shard
 from tests.preparation import fakes
@@ -74,6 +77,22 @@ def test_prepared_videos_can_be_trained_on(config, videos, tmp_path, capsys):
     }
     (example,) = eval_examples(tmp_path / "data", "test")
     assert (example["clip_id"], example["prompt"]) == ("a-00000", "this is test/a")
+
+
+def test_images_alone_can_be_prepared(config, tmp_path, capsys):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 24, 3)).astype(np.uint8)
+    (tmp_path / "images").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "images" / "a.png")
+    np.savez(tmp_path / "images" / "a.depth.npz", depth=1 + pixels[None, ..., 0].astype(np.float32))
+    ours = config.copy_and_resolve_references()
+    ours.clip.still_images, ours.default_prompt = True, "a person"
+    running.prepare(ours, tmp_path / "images", tmp_path / "data")
+    assert "kept: 1 clip of 1 image (train 1)" in capsys.readouterr().out
+    (example,) = eval_examples(tmp_path / "data", "train")
+    mean, _ = load_codec(ours.codec.to_dict()).encode(jnp.asarray(to_unit_range(pixels)[None, None]))
+    assert mean.shape == (1, 1, 8, 6, 16)
+    np.testing.assert_allclose(example["latent_mean"], mean[0], atol=2e-3 * np.abs(mean).max())
+    assert (example["face_mask"].shape, example["fps"]) == ((1,), 8.0)
 
 
 def test_a_teacher_of_ones_own_is_named_in_the_config(config, videos, tmp_path):

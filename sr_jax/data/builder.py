@@ -1,9 +1,10 @@
 """The dataset on disk: records in ArrayRecord files, written and read through TFDS, without TensorFlow.
 
 A prepared dataset is a folder DATA with the TFDS dataset `DATA/clip_records/1.0.0` in it. All its records have one
-shape; clips of several sizes are several datasets, `DATA/480x720/clip_records/1.0.0` and so on. These are written one
-after the other, beside `DATA/work`; `DATA/manifest.json` says that all are there. What is added to a dataset later
-lies in `added/001/clip_records/1.0.0` beside its first records, and so on; nothing that is there is ever changed.
+shape; clips of several sizes are several datasets, `DATA/480x720/clip_records/1.0.0` and so on, and still images beside
+them are others, `DATA/1x480x720/clip_records/1.0.0`. These are written one after the other, beside `DATA/work`;
+`DATA/manifest.json` says that all are there. What is added to a dataset later lies in `added/001/clip_records/1.0.0`
+beside its first records, and so on; nothing that is there is ever changed.
 """
 
 import base64
@@ -165,7 +166,9 @@ def part_folders(data_dir: Path | str) -> list[Path]:
 
 
 def dataset_folders(data_dir: Path | str) -> list[Path]:
-    """The folders of one shape of records each: `data_dir` itself, or those in it when it holds several sizes.
+    """The folders of one shape of records each: `data_dir` itself, or those in it when it holds several.
+
+    Those of still images come behind those of videos.
 
     Raises:
         UserError: When there is no dataset in `data_dir`, or those of several sizes are not all made yet.
@@ -173,7 +176,8 @@ def dataset_folders(data_dir: Path | str) -> list[Path]:
     data_dir = Path(data_dir)
     if part_folders(data_dir):
         return [data_dir]
-    folders = sorted(path for path in data_dir.glob("*x*") if part_folders(path))
+    folders = [path for path in data_dir.glob("*x*") if part_folders(path)]
+    folders.sort(key=lambda path: (path.name.count("x"), path.name))
     if not folders:
         raise UserError(f"no dataset in {data_dir}: make one with `python -m sr_jax.prepare`")
     if (data_dir / WORK_FOLDER).exists() and not (data_dir / MANIFEST_FILE).exists():
@@ -235,6 +239,11 @@ def read_provenance(data_dir: Path | str) -> Provenance:
     if len(made) == 1:
         return made[0]
     sizes = [f"{item.clip.pop('height')}x{item.clip.pop('width')}" for item in made]
+    # Still images may lie beside videos.
+    num_frames = max(item.clip["num_frames"] for item in made)
+    for place, item in enumerate(made):
+        if item.clip["num_frames"] == 1 < num_frames:
+            sizes[place], item.clip["num_frames"] = f"1x{sizes[place]}", num_frames
     for folder, item in zip(folders, made):
         if item.differences(made[0]):
             raise UserError(f"{folder} and {folders[0]} were not made together: {item.differences(made[0])[0]}")

@@ -22,8 +22,9 @@ class TrainBatches(Iterator[dict[str, np.ndarray]]):
 
     Each item maps the fields to arrays `[len(rows), ...]`. The order is a new shuffle in each epoch and depends on the
     seed only. An epoch's end may fall inside a batch, so every clip is seen equally often. Of a folder that holds clips
-    of several sizes, each batch has one size, and sizes come as often as they have clips; a size that has fewer clips
-    than a batch is left out. A damaged record is skipped (`skipping.WithoutDamaged`).
+    of several sizes, or still images beside videos, each batch has one size, and sizes come as often as they have
+    clips; a size that has fewer clips than a batch is left out. A damaged record is skipped
+    (`skipping.WithoutDamaged`).
 
     The batches behind a position are the same whoever reads which rows of them, on any number of processes.
 

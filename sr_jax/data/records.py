@@ -96,7 +96,8 @@ class Provenance:
         teachers: Name and weight hash (and settings) of each of "depth", "face_detector", "face_recogniser" and "text",
             and of every further teacher under the name that the config gives it.
         clip: `num_frames`, `fps`, `height` and `width` of a clip, `noisy_images` (K) and the `seed` of their noise; of
-            a folder of several sizes `sizes`, such as "480x720", instead of height and width.
+            a folder of several sizes `sizes`, such as "480x720", instead of height and width, and "1x480x720" for still
+            images beside videos.
         software_version: Version of this package. Kept for the reader; it never makes two datasets differ.
     """
 
@@ -123,9 +124,15 @@ class Provenance:
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
-        """Height and width of the clips, in pixels."""
+        """Height and width of the clips of `num_frames` frames, in pixels."""
+        return [(height, width) for frames, height, width in self._shapes if frames == self.clip["num_frames"]]
+
+    @property
+    def _shapes(self) -> list[tuple[int, ...]]:
+        """Frames, height and width of all clips."""
         named = self.clip.get("sizes") or [f"{self.clip['height']}x{self.clip['width']}"]
-        return [(int(height), int(width)) for height, width in (name.split("x") for name in named)]
+        shapes = (tuple(map(int, name.split("x"))) for name in named)
+        return [shape if len(shape) == 3 else (self.clip["num_frames"], *shape) for shape in shapes]
 
     def differences(self, expected: "Provenance") -> list[str]:
         """One line for each field in which this dataset differs from `expected`; empty when they agree.
@@ -138,8 +145,8 @@ class Provenance:
         # What an older version did not write down; the hash of the weights counts it, too.
         if not {"image_condition_factor"} <= self.codec.keys() & expected.codec.keys():
             passed_over.append("codec.image_condition_factor")
-        if "sizes" in expected.clip and set(self.sizes) <= set(expected.sizes):
-            passed_over += ["clip.height", "clip.width", "clip.sizes"]
+        if "sizes" in expected.clip and set(self._shapes) <= set(expected._shapes):
+            passed_over += ["clip.height", "clip.width", "clip.sizes", "clip.num_frames"]
         further = self.teachers.keys() - expected.teachers.keys()
         passed_over += flatten_dict({"teachers": {name: self.teachers[name] for name in further}}, sep=".")
         for flat in (here, there):

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int, UInt8, UInt16
 from sr_jax.errors import UserError
 from sr_jax.media.colours import Converter
 from sr_jax.media.frame_folders import frames_of
+from sr_jax.media.images import read_image
 from sr_jax.media.interlacing import deinterlaced
 from sr_jax.media.stream import DecodedFrame, DecodedStream, best_stream
 
@@ -32,6 +33,8 @@ _THREADED_PIXELS = 512 * 512
 # A video that ends earlier than its container says by more than this part of it, and by more than these seconds, was
 # cut off.
 _LOST_PART, _LOST_SECONDS = 0.05, 0.5
+# Frames a second of a still image, which is alone in its video.
+_ANY_RATE = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,12 +120,13 @@ class VideoInfo:
 
 
 @contextlib.contextmanager
-def open_video(path: Path, frames_fps: float = 0.0) -> Iterator[OpenVideo]:
-    """Opens a video file or a folder of frames, and decodes its first frame.
+def open_video(path: Path, frames_fps: float = 0.0, *, still: bool = False) -> Iterator[OpenVideo]:
+    """Opens a video file, a folder of frames or a still image, and decodes its first frame.
 
     Args:
         path: The file, or a folder of pictures (`frame_folders`).
         frames_fps: Frames a second of such a folder, which must be more than 0 for one.
+        still: Whether it is an image (`images.read_image`): a video of one frame.
 
     Raises:
         UserError: When the file is missing, is not a video, cannot be decoded, has no frames, frames beyond 8K (counted
@@ -130,8 +134,11 @@ def open_video(path: Path, frames_fps: float = 0.0) -> Iterator[OpenVideo]:
             converted. Also later, while its pictures are gone through; and at their end, when frames were damaged or
             the video ends well before its container says.
     """
+    if still:
+        yield _open_pictures(iter([read_image(path)]), _ANY_RATE)
+        return
     if frames_fps and path.is_dir():
-        yield _open_frames(path, frames_fps)
+        yield _open_pictures(frames_of(path), frames_fps)
         return
     if not path.is_file():
         raise UserError(f"no video file {path}")
@@ -151,19 +158,22 @@ def open_video(path: Path, frames_fps: float = 0.0) -> Iterator[OpenVideo]:
         raise UserError(f"cannot open {path}: {error.strerror}") from error
 
 
-def scan_video(path: Path, looks: Iterable[Callable[[Picture], object]] = (), frames_fps: float = 0.0) -> VideoInfo:
+def scan_video(
+    path: Path, looks: Iterable[Callable[[Picture], object]] = (), frames_fps: float = 0.0, *, still: bool = False
+) -> VideoInfo:
     """Decodes a whole video without keeping it, and so proves that it can be read.
 
     Args:
         path: The file or folder.
         looks: Called with every picture.
         frames_fps: See `open_video`.
+        still: Likewise.
 
     Raises:
         UserError: As `open_video`.
     """
     looks = tuple(looks)
-    with open_video(path, frames_fps) as video:
+    with open_video(path, frames_fps, still=still) as video:
         times, sizes, follows = [], [], []
         for picture in video.pictures:
             times.append(picture.seconds)
@@ -184,12 +194,12 @@ def is_video(path: Path) -> bool:
         return False
 
 
-def _open_frames(folder: Path, fps: float) -> OpenVideo:
-    """A folder of frames as a video; a picture is in memory when its turn has come."""
+def _open_pictures(frames: Iterator[UInt8[np.ndarray, "h w 3"]], fps: float) -> OpenVideo:
+    """Single pictures as a video; one is in memory when its turn has come."""
 
     def pictures() -> Iterator[Picture]:
         before = None
-        for number, pixels in enumerate(frames_of(folder)):
+        for number, pixels in enumerate(frames):
             size = pixels.shape[:2]
             yield Picture(number / fps, 1 / fps, *size, size == before, functools.partial(_scaled, pixels))
             before = size

@@ -9,6 +9,8 @@ from PIL import Image, ImageCms, ImageOps
 
 from sr_jax.errors import UserError
 
+# What a photograph or a drawing is kept in; MPO is a JPEG with smaller pictures or depth behind it.
+_STILL_FORMATS = frozenset({"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"})
 _WANTED = "give uint8 RGB pixels [height, width, 3] or a PIL image"
 
 
@@ -28,6 +30,20 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     # A file of another kind, one that is damaged and one that is too large arrive as different built-in exceptions.
     except Exception as error:
         raise UserError(f"{path} is not an image that can be read ({error}): give a PNG or a JPEG file") from error
+
+
+def is_still_image(path: Path) -> bool:
+    """Whether the content of a file is that of one picture, whatever its name; no pixels are decoded.
+
+    Animations and files of several pages are none.
+    """
+    try:
+        with Image.open(path) as picture:
+            single = picture.format == "MPO" or getattr(picture, "n_frames", 1) == 1
+            return picture.format in _STILL_FORMATS and single
+    # Files of other kinds and damaged ones arrive as different built-in exceptions.
+    except Exception:
+        return False
 
 
 def rgb_pixels(picture: np.ndarray | Image.Image) -> UInt8[np.ndarray, "y x 3"]:

@@ -11,10 +11,10 @@ from sr_jax.media.shots import ShotOptions
 from sr_jax.preparation.captions import CaptionTable
 from sr_jax.preparation.dataset import Preparation
 from sr_jax.preparation.features import FeatureExtractor
-from sr_jax.preparation.framing import DropOptions, Size
+from sr_jax.preparation.framing import ClipOptions, DropOptions, Size
 from sr_jax.preparation.inputs import find_videos
 from sr_jax.preparation.people import PersonOptions, load_finder
-from sr_jax.preparation.planning import ClipOptions, Planner
+from sr_jax.preparation.planning import Planner
 from sr_jax.preparation.preview import clip_look
 from sr_jax.preparation.reading import ClipReader
 from sr_jax.teachers.base import FeatureTeacher
@@ -49,7 +49,13 @@ def make_preparation(config: ml_collections.ConfigDict, source: Path, output: Pa
         if name in further:
             raise UserError(f"config.features.{name} has the name of another section: give the teacher another one")
     table = CaptionTable.read(config.captions, source)
-    files = find_videos(source, table.files, ("depth", *further), frame_folders=config.clip.frames_fps > 0)
+    files = find_videos(
+        source,
+        table.files,
+        ("depth", *further),
+        frame_folders=config.clip.frames_fps > 0,
+        still_images=config.clip.still_images,
+    )
     captions = table.match(source, [file.path for file in files if file.claims_video])
     if strict:
         for file in files:
@@ -67,9 +73,10 @@ def make_preparation(config: ml_collections.ConfigDict, source: Path, output: Pa
     teachers = beside | {"faces": FaceFeatures(faces, boxes=config.face_boxes), "text": TextFeatures(text)}
     clip = config.clip
     sizes = (Size(clip.height, clip.width), *(Size(*size) for size in clip.more_sizes))
+    clips = ClipOptions(clip.num_frames, clip.fps, clip.stride, sizes, clip.frames_fps, clip.still_images)
     person = PersonOptions(**config.person)
     planner = Planner(
-        clip=ClipOptions(clip.num_frames, clip.fps, clip.stride, sizes, clip.frames_fps),
+        clip=clips,
         shots=ShotOptions(**config.shots),
         person=person,
         drop=DropOptions(**config.drop),
@@ -81,17 +88,17 @@ def make_preparation(config: ml_collections.ConfigDict, source: Path, output: Pa
         cut=text.cut,
     )
     extractors = {
-        size: FeatureExtractor(
+        kind: FeatureExtractor(
             codec=codec,
             teachers=teachers,
-            num_frames=clip.num_frames,
+            num_frames=1 if kind.still else clip.num_frames,
             fps=clip.fps,
-            height=size.height,
-            width=size.width,
+            height=kind.size.height,
+            width=kind.size.width,
             noisy_images=config.noisy_images,
             seed=config.seed,
         )
-        for size in sizes
+        for kind in clips.kinds
     }
     return Preparation(
         output=output,

@@ -11,9 +11,10 @@ What a prepared folder holds:
     added/001/              the same of the videos that were added to it first, and so on; see `adding`
     work/                   while the preparation runs, see `work`; removed at its end
 
-With clips of several sizes, the last but one are in a folder for each size: 480x720/clip_records and so on. Batches are
-the same whatever was finished before, so a killed preparation that is started again ends with the same dataset. (A file
-that breaks between planning and reading loses the clips that can be read no longer, where bad input is passed over.)
+With clips of several kinds, the last but one are in a folder for each: 480x720/clip_records for one size of videos,
+1x480x720/clip_records for still images of that size, and so on. Batches are the same whatever was finished before, so a
+killed preparation that is started again ends with the same dataset. (A file that breaks between planning and reading
+loses the clips that can be read no longer, where bad input is passed over.)
 """
 
 import dataclasses
@@ -30,7 +31,7 @@ from sr_jax.media import video
 from sr_jax.outputs import writing_to
 from sr_jax.pages.clips import chosen_clips
 from sr_jax.preparation.features import FeatureExtractor, Kept
-from sr_jax.preparation.framing import Size
+from sr_jax.preparation.framing import Kind
 from sr_jax.preparation.inputs import FoundFile
 from sr_jax.preparation.overlap import WriteBehind, read_ahead
 from sr_jax.preparation.planning import ClipPlan, Outcome, Planner, VideoPlan
@@ -55,7 +56,7 @@ class Preparation:
         files: All files of the input.
         planner: Plans their clips.
         reader: Cuts clips out of their videos.
-        extractors: Makes the features of clips of each size.
+        extractors: Makes the features of clips of each kind.
         empty_prompt: Embedding of the empty caption.
         look: What the preview shows of a clip, with its record and what is kept of it: see `preview.clip_look`.
         fps: Frames a second of a clip.
@@ -73,7 +74,7 @@ class Preparation:
     files: Sequence[FoundFile]
     planner: Planner
     reader: ClipReader
-    extractors: Mapping[Size, FeatureExtractor]
+    extractors: Mapping[Kind, FeatureExtractor]
     empty_prompt: Float[np.ndarray, "l d"]
     look: Callable[[CutClip, dict[str, np.ndarray], Kept], dict[str, Any]]
     fps: float
@@ -102,15 +103,15 @@ class Preparation:
             "keep_clips": self.keep_clips,
         }
         return Manifest(
-            {str(size): extractor.provenance for size, extractor in self.extractors.items()},
+            {str(kind): extractor.provenance for kind, extractor in self.extractors.items()},
             {**self.planner.settings, **own},
             tuple(f"{file.split}/{file.name}" for file in self.files),
             self.addition,
         )
 
-    def folder(self, size: Size) -> Path:
-        """Where the dataset of clips of one size lies."""
-        return self.output / str(size) if len(self.extractors) > 1 else self.output
+    def folder(self, kind: Kind) -> Path:
+        """Where the dataset of clips of one kind lies."""
+        return self.output / str(kind) if len(self.extractors) > 1 else self.output
 
 
 Plans = dict[int, list[VideoPlan]]
@@ -157,7 +158,7 @@ def make_shard(preparation: Preparation, shard: Shard, progress: Progress, plans
 
 @dataclasses.dataclass(frozen=True)
 class _Batch:
-    """Clips of one size to make together."""
+    """Clips of one kind to make together."""
 
     group: int
     clips: Sequence[CutClip]
@@ -211,8 +212,8 @@ def _group_batches(preparation: Preparation, work: WorkFolder, number: int, plan
     of its batch.
     """
     batch_of: dict[str, _Filling] = {}
-    for size in preparation.extractors:
-        clips = [clip for plan in plans for clip in plan.clips if clip.size == size]
+    for kind in preparation.extractors:
+        clips = [clip for plan in plans for clip in plan.clips if clip.kind == kind]
         for start in range(0, len(clips), preparation.batch_size):
             batch = clips[start : start + preparation.batch_size]
             if not all(work.features_path(number, clip).exists() for clip in batch):
@@ -275,7 +276,7 @@ _Made = list[tuple[CutClip, dict[str, np.ndarray], Kept]]
 
 def _features(preparation: Preparation, batch: _Batch) -> _Made:
     """The features of a batch, with its clips."""
-    extractor = preparation.extractors[batch.clips[0].plan.size]
+    extractor = preparation.extractors[batch.clips[0].plan.kind]
     made = extractor(batch.clips, preparation.batch_size)
     return [(clip, arrays, kept) for clip, (arrays, kept) in zip(batch.clips, made, strict=True)]
 
@@ -292,7 +293,7 @@ def _write(preparation: Preparation, work: WorkFolder, batch: _Batch, made: _Mad
             if _key(plan) in batch.shown:
                 write_json(work.look_path(batch.group, plan), preparation.look(clip, arrays, kept))
             if preparation.keep_clips:
-                folder = preparation.folder(plan.size) / CLIPS_FOLDER / plan.source.split
+                folder = preparation.folder(plan.kind) / CLIPS_FOLDER / plan.source.split
                 _keep_clip(folder, clip, kept, preparation.fps)
             write_arrays(work.features_path(batch.group, plan), arrays)
 

@@ -30,6 +30,21 @@ class Size(NamedTuple):
         return f"{self.height}x{self.width}"
 
 
+class Kind(NamedTuple):
+    """What tells the clips of one dataset from those of another: clips of one kind have records of one shape.
+
+    Attributes:
+        size: Their pixels.
+        still: Whether they are still images, of one frame.
+    """
+
+    size: Size
+    still: bool = False
+
+    def __str__(self) -> str:
+        return f"1x{self.size}" if self.still else str(self.size)
+
+
 class Window(NamedTuple):
     """A part of a frame, in pixels."""
 
@@ -37,6 +52,41 @@ class Window(NamedTuple):
     left: int
     height: int
     width: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipOptions:
+    """What clips look like.
+
+    Attributes:
+        num_frames: Frames of a clip, F.
+        fps: Frames a second of a clip.
+        stride: Frames from one clip's start to the next one's; less than `num_frames` for clips that overlap.
+        sizes: Pixels; a clip gets the size whose aspect ratio is nearest to its video's.
+        frames_fps: Frames a second of folders of frames; 0 where there are none.
+        still_images: Whether still images are taken: each is a clip of one frame.
+    """
+
+    num_frames: int
+    fps: float
+    stride: int
+    sizes: tuple[Size, ...]
+    frames_fps: float = 0.0
+    still_images: bool = False
+
+    def __post_init__(self):
+        if not self.frames_fps >= 0:
+            raise UserError(
+                f"clip.frames_fps is {self.frames_fps:g}: it must be positive, or 0 for no folders of frames"
+            )
+        if self.stride < 1:
+            raise UserError(f"clip.stride is {self.stride}: it must be at least 1")
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """The kinds of clips that there can be."""
+        stills = [Kind(size, still=True) for size in self.sizes] if self.still_images else []
+        return [*map(Kind, self.sizes), *stills]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 from sr_jax.errors import UserError
 from sr_jax.media.decoding import is_video
 from sr_jax.media.frame_folders import is_frame_folder
+from sr_jax.media.images import is_still_image
 from sr_jax.preparation.captions import Captions
 from sr_jax.preparation.text_files import files_of, has_suffix, read_text
 from sr_jax.teachers.beside import described_stem, files_beside
@@ -32,7 +33,7 @@ _MOST_BYTES = 180
 
 @dataclasses.dataclass(frozen=True)
 class FoundFile:
-    """A file of the input that is a video, or that cannot be one.
+    """A file of the input that is a video or a still image, or that cannot be one.
 
     Attributes:
         path: The file, or a folder of frames.
@@ -40,7 +41,8 @@ class FoundFile:
         name: Path below the split's folder without suffix, with "__" for "/"; unique in its split, if it has no
             problem.
         problem: Why it cannot be used, as far as that is known without reading it; otherwise empty.
-        claims_video: Whether its name claims that it is a video. A file that neither claims nor is one stops nothing.
+        claims_video: Whether its name claims that it is one. A file that neither claims nor is one stops nothing.
+        still: Whether it is a still image.
     """
 
     path: Path
@@ -48,19 +50,21 @@ class FoundFile:
     name: str
     problem: str = ""
     claims_video: bool = True
+    still: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One video of the input, as its records describe it.
+    """One video or still image of the input, as its records describe it.
 
     Attributes:
-        path: The video file.
+        path: The file.
         split: "train" or "test".
         name: See `FoundFile`.
         prompt: The caption.
         labels: What the `.json` file beside the video says; kept for evaluation, never read by training.
         prompt_from: Where the caption comes from, such as `FROM_FILE`.
+        still: Whether it is a still image.
     """
 
     path: Path
@@ -69,6 +73,7 @@ class Source:
     prompt: str
     labels: dict[str, Any]
     prompt_from: str = ""
+    still: bool = False
 
 
 def find_videos(
@@ -76,6 +81,7 @@ def find_videos(
     ignored: frozenset[Path] = frozenset(),
     teachers: Collection[str] = ("depth",),
     frame_folders: bool = False,
+    still_images: bool = False,
 ) -> list[FoundFile]:
     """Every video in a folder, at any depth, in order of split and name, and every file that cannot be used.
 
@@ -88,6 +94,8 @@ def find_videos(
         ignored: Files that belong to no video, which are passed over.
         teachers: Names of the teachers that may read something beside videos; see `teachers.beside`.
         frame_folders: Whether a folder of nothing but pictures is a video.
+        still_images: Whether any other picture is taken too, as if it were a video; those of the split "test", whose
+            clips are generated, cannot be used.
 
     Raises:
         UserError: When the folder is missing, or a split has nothing that claims to be a video.
@@ -95,13 +103,13 @@ def find_videos(
     if not folder.is_dir():
         raise UserError(f"no input folder {folder}")
     split_folders = {name: folder / name for name in SPLITS if (folder / name).is_dir()}
-    found = []
+    found, search = [], _Search(ignored, teachers, frame_folders, still_images)
     for split, root in (split_folders or {"train": folder}).items():
-        files = list(_files(split, root, root, _PassedOver(ignored, teachers, frame_folders)))
+        files = list(_files(split, root, root, dataclasses.replace(search, searched=set())))
         if not any(file.claims_video for file in files):
             raise UserError(f"no video in {root}")
         found += _without_namesakes(sorted(files, key=lambda file: (file.name, file.path)))
-    return found + (_beside(folder, split_folders, ignored, teachers) if split_folders else [])
+    return found + (_beside(folder, split_folders, search) if split_folders else [])
 
 
 def read_source(file: FoundFile, captions: Captions, default_prompt: str) -> Source:
@@ -117,7 +125,7 @@ def read_source(file: FoundFile, captions: Captions, default_prompt: str) -> Sou
         UserError: When its caption or labels are missing or malformed, or there are two of them that differ.
     """
     prompt, prompt_from = _prompt(file.path, captions, default_prompt)
-    return Source(file.path, file.split, file.name, prompt, _labels(file.path), prompt_from)
+    return Source(file.path, file.split, file.name, prompt, _labels(file.path), prompt_from, file.still)
 
 
 def digest(file: FoundFile, prompt: str, teachers: Collection[str] = ("depth",)) -> str:
@@ -143,24 +151,23 @@ def _add_file(state: Any, path: Path) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _PassedOver:
-    """What a search leaves out: files and folders, what teachers read beside videos, and folders searched before."""
+class _Search:
+    """What a search takes, and what it leaves out: files, what teachers read beside videos, folders searched before."""
 
     ignored: frozenset[Path]
     teachers: Collection[str]
     frame_folders: bool
+    still_images: bool
     searched: set[tuple[int, int]] = dataclasses.field(default_factory=set)
 
 
-def _beside(
-    folder: Path, split_folders: dict[str, Path], ignored: frozenset[Path], teachers: Collection[str]
-) -> list[FoundFile]:
+def _beside(folder: Path, split_folders: dict[str, Path], search: _Search) -> list[FoundFile]:
     """Every file beside the folders of the splits: it may be in neither split, or in another than was meant."""
     text = f"lies beside {' and '.join(split_folders)}: move it into the folder train or test, or out of {folder}"
     searched = {_identity(root) for root in split_folders.values()}
-    files = _files(
-        "", folder, folder, _PassedOver(ignored | frozenset(split_folders.values()), teachers, False, searched)
-    )
+    ignored = search.ignored | frozenset(split_folders.values())
+    search = dataclasses.replace(search, ignored=ignored, frame_folders=False, searched=searched)
+    files = _files("", folder, folder, search)
     return [dataclasses.replace(file, problem=f"{file.path} {text}") for file in files]
 
 
@@ -170,24 +177,24 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _files(split: str, folder: Path, root: Path, passed_over: _PassedOver) -> Iterator[FoundFile]:
+def _files(split: str, folder: Path, root: Path, search: _Search) -> Iterator[FoundFile]:
     def problem(path: Path, text: str, claims_video: bool = True) -> FoundFile:
         return FoundFile(path, split, _name(path, root), text, claims_video)
 
     try:
         identity = _identity(folder)
         visible = (path for path in folder.iterdir() if not path.name.startswith("."))
-        entries = sorted(path for path in visible if path not in passed_over.ignored)
+        entries = sorted(path for path in visible if path not in search.ignored)
     except OSError as error:
         yield problem(folder, f"cannot open the folder {folder}: {error.strerror}")
         return
     # Links may lead in circles.
-    if identity in passed_over.searched:
+    if identity in search.searched:
         yield problem(folder, f"{folder} is a link to a folder that was searched already")
         return
-    passed_over.searched.add(identity)
-    stems = {path: described_stem(path, passed_over.teachers) for path in entries}
-    frames = {path for path in entries if passed_over.frame_folders and _holds_frames(path)}
+    search.searched.add(identity)
+    stems = {path: described_stem(path, search.teachers) for path in entries}
+    frames = {path for path in entries if search.frame_folders and _holds_frames(path)}
     # What may have something beside it: no folder of further videos.
     described = [path for path in entries if not _describes(path) and stems[path] is None]
     described = [path for path in described if path in frames or not path.is_dir()]
@@ -200,21 +207,38 @@ def _files(split: str, folder: Path, root: Path, passed_over: _PassedOver) -> It
         elif path in frames:
             yield FoundFile(path, split, _name(path, root))
         elif path.is_dir():
-            yield from _files(split, path, root, passed_over)
+            yield from _files(split, path, root, search)
         elif _describes(path) and path.stem in names:
             continue
         elif path.is_symlink() and not path.exists():
             yield problem(path, f"{path} is a link that leads to no file")
         elif path.is_file():
-            claims_video = (mimetypes.guess_type(path.name)[0] or "").startswith("video/")
-            if claims_video or is_video(path):
-                yield FoundFile(path, split, _name(path, root))
-            elif _describes(path):
-                nearest = difflib.get_close_matches(path.stem, sorted(names), n=1)
-                meant = f": is it of {nearest[0]}?" if nearest else ""
-                yield problem(path, f"{path} lies beside no video of its name{meant}", claims_video=False)
-            else:
-                yield problem(path, f"{path} is no video", claims_video=False)
+            yield _file(path, split, _name(path, root), names, still_images=search.still_images)
+
+
+def _file(path: Path, split: str, name: str, names: Collection[str], *, still_images: bool) -> FoundFile:
+    """What a file is, told by its content.
+
+    Args:
+        path: The file.
+        split: See `FoundFile`.
+        name: Likewise.
+        names: Names and stems of the files in its folder that may have a caption.
+        still_images: See `find_videos`.
+    """
+    if still_images and is_still_image(path):
+        generated = f"{path} is a still image, and clips of the split test are generated: move it into the folder train"
+        return FoundFile(path, split, name, generated if split == "test" else "", still=True)
+    claimed = (mimetypes.guess_type(path.name)[0] or "").split("/")[0]
+    if claimed == "video" or is_video(path):
+        return FoundFile(path, split, name)
+    if _describes(path):
+        nearest = difflib.get_close_matches(path.stem, sorted(names), n=1)
+        meant = f": is it of {nearest[0]}?" if nearest else ""
+        return FoundFile(path, split, name, f"{path} lies beside no video of its name{meant}", claims_video=False)
+    if still_images and claimed == "image":
+        return FoundFile(path, split, name, f"{path} is an image that cannot be read, or one of several pictures")
+    return FoundFile(path, split, name, f"{path} is no video", claims_video=False)
 
 
 def _holds_frames(path: Path) -> bool:

@@ -22,7 +22,7 @@ from sr_jax.errors import UserError
 from sr_jax.outputs import remove_leftovers, replacing, writing_to
 from sr_jax.preparation.adding import VIDEOS_FILE, read_outcomes
 from sr_jax.preparation.dataset import Preparation
-from sr_jax.preparation.framing import Size
+from sr_jax.preparation.framing import Kind
 from sr_jax.preparation.inputs import SPLITS
 from sr_jax.preparation.planning import ClipPlan, Outcome
 from sr_jax.preparation.preview import build_preview
@@ -70,8 +70,8 @@ def _merge(preparation: Preparation, work: WorkFolder) -> None:
     _write_lines(work.output / REJECTED_FILE, rejected)
     if not summary.clips.total():
         raise UserError(f"no clip is left ({'; '.join(summary.lines())}): see {work.output / REJECTED_FILE}")
-    for size in preparation.extractors:
-        _merge_size(preparation, work, size)
+    for kind in preparation.extractors:
+        _merge_kind(preparation, work, kind)
     _write_lines(work.output / VIDEOS_FILE, map(dataclasses.asdict, outcomes))
     _write_preview(preparation, work, added)
     remove_leftovers(work.output)
@@ -94,17 +94,17 @@ def _write_preview(preparation: Preparation, work: WorkFolder, outcomes: Iterabl
     write_text(path, build_preview(looks, preparation.manifest.provenance, summary))
 
 
-def _merge_size(preparation: Preparation, work: WorkFolder, size: Size) -> None:
-    """Makes the dataset of the clips of one size, or what is added to it, if there are any."""
-    folder = preparation.folder(size)
-    counts = Counter(clip.source.split for _, clip in _clips(work, size))
+def _merge_kind(preparation: Preparation, work: WorkFolder, kind: Kind) -> None:
+    """Makes the dataset of the clips of one kind, or what is added to it, if there are any."""
+    folder = preparation.folder(kind)
+    counts = Counter(clip.source.split for _, clip in _clips(work, kind))
     if preparation.keep_clips:
         for split in counts:
-            _write_index(folder / CLIPS_FOLDER / split, work, size, split)
+            _write_index(folder / CLIPS_FOLDER / split, work, kind, split)
     part = builder.added_folder(folder, preparation.addition) if preparation.addition else folder
     if counts and not builder.has_dataset(part):
-        extractor = preparation.extractors[size]
-        spec = _spec(work, size, extractor.fields)
+        extractor = preparation.extractors[kind]
+        spec = _spec(work, kind, extractor.fields)
         if builder.part_folders(folder) and builder.read_spec(folder).array_shapes() != spec.array_shapes():
             raise UserError(f"the arrays of new clips have other shapes than those in {folder}: choose another output")
         builder.write_dataset(
@@ -112,14 +112,14 @@ def _merge_size(preparation: Preparation, work: WorkFolder, size: Size) -> None:
             spec=spec,
             provenance=extractor.provenance,
             empty_prompt=preparation.empty_prompt,
-            splits={split: _records(work, size, split, spec, preparation.fps) for split in SPLITS if counts[split]},
+            splits={split: _records(work, kind, split, spec, preparation.fps) for split in SPLITS if counts[split]},
         )
 
 
-def _write_index(folder: Path, work: WorkFolder, size: Size, split: str) -> None:
+def _write_index(folder: Path, work: WorkFolder, kind: Kind, split: str) -> None:
     """The index of the kept clips of a split: those that were there, and those that were made."""
     rows = read_index(folder) if (folder / INDEX_FILE).exists() else {}
-    clips = (clip for _, clip in _clips(work, size) if clip.source.split == split)
+    clips = (clip for _, clip in _clips(work, kind) if clip.source.split == split)
     rows |= {clip.clip_id: {**_description(clip), "labels": clip.source.labels} for clip in clips}
     _write_lines(folder / INDEX_FILE, rows.values())
 
@@ -140,24 +140,24 @@ def _outcomes(work: WorkFolder) -> Iterator[Outcome]:
             yield plan.outcome
 
 
-def _clips(work: WorkFolder, size: Size) -> Iterator[tuple[int, ClipPlan]]:
-    """The clips of one size with the number of their group."""
+def _clips(work: WorkFolder, kind: Kind) -> Iterator[tuple[int, ClipPlan]]:
+    """The clips of one kind with the number of their group."""
     for number in range(len(work.groups)):
         for plan in work.read_plans(number) or ():
             for clip in plan.clips:
-                if clip.size == size:
+                if clip.kind == kind:
                     yield number, clip
 
 
-def _spec(work: WorkFolder, size: Size, fields: Fields) -> RecordSpec:
-    """The arrays of the records of one size, as its first clip has them."""
-    number, clip = next(_clips(work, size))
+def _spec(work: WorkFolder, kind: Kind, fields: Fields) -> RecordSpec:
+    """The arrays of the records of one kind, as its first clip has them."""
+    number, clip = next(_clips(work, kind))
     with np.load(work.features_path(number, clip), allow_pickle=False) as arrays:
         return RecordSpec.of(fields, {name: arrays[name].shape for name in fields})
 
 
-def _records(work: WorkFolder, size: Size, split: str, spec: RecordSpec, fps: float) -> Iterator[dict[str, Any]]:
-    for number, clip in _clips(work, size):
+def _records(work: WorkFolder, kind: Kind, split: str, spec: RecordSpec, fps: float) -> Iterator[dict[str, Any]]:
+    for number, clip in _clips(work, kind):
         if clip.source.split == split:
             with np.load(work.features_path(number, clip), allow_pickle=False) as arrays:
                 yield {name: arrays[name] for name in spec.fields} | _description(clip) | {"fps": fps}

@@ -14,37 +14,20 @@ from sr_jax.media.decoding import VideoInfo, scan_video
 from sr_jax.media.shots import ShotFinder, ShotOptions
 from sr_jax.media.video import clip_indices
 from sr_jax.preparation.captions import Captions
-from sr_jax.preparation.framing import DropOptions, Size, Window, drop_reason, frame_person, nearest_size, poor_source
+from sr_jax.preparation.framing import (
+    ClipOptions,
+    DropOptions,
+    Kind,
+    Size,
+    Window,
+    drop_reason,
+    frame_person,
+    nearest_size,
+    poor_source,
+)
 from sr_jax.preparation.inputs import FoundFile, Source, digest, read_source
 from sr_jax.preparation.people import Look, PersonFinder, PersonOptions, Watcher
 from sr_jax.teachers.base import FeatureTeacher
-
-
-@dataclasses.dataclass(frozen=True)
-class ClipOptions:
-    """What clips look like.
-
-    Attributes:
-        num_frames: Frames of a clip, F.
-        fps: Frames a second of a clip.
-        stride: Frames from one clip's start to the next one's; less than `num_frames` for clips that overlap.
-        sizes: Pixels; a clip gets the size whose aspect ratio is nearest to its video's.
-        frames_fps: Frames a second of folders of frames; 0 where there are none.
-    """
-
-    num_frames: int
-    fps: float
-    stride: int
-    sizes: tuple[Size, ...]
-    frames_fps: float = 0.0
-
-    def __post_init__(self):
-        if not self.frames_fps >= 0:
-            raise UserError(
-                f"clip.frames_fps is {self.frames_fps:g}: it must be positive, or 0 for no folders of frames"
-            )
-        if self.stride < 1:
-            raise UserError(f"clip.stride is {self.stride}: it must be at least 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +48,11 @@ class ClipPlan:
     size: Size
     window: Window
 
+    @property
+    def kind(self) -> Kind:
+        """What tells it from clips of other datasets."""
+        return Kind(self.size, self.source.still)
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -80,6 +68,7 @@ class Outcome:
         clips: How many clips are made of it.
         prompt_from: Where their caption comes from, see `Source`.
         cut_prompt: The end of the caption, where the text teacher has no tokens for it.
+        still: Whether it is a still image.
     """
 
     file: str
@@ -91,6 +80,7 @@ class Outcome:
     clips: int = 0
     prompt_from: str = ""
     cut_prompt: str = ""
+    still: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +107,7 @@ class VideoPlan:
         """Reads what `to_json` gave for a file, wherever that lies now."""
         outcome = Outcome(**fields["outcome"])
         prompt, labels = fields.get("prompt", ""), fields.get("labels", {})
-        source = Source(file.path, file.split, file.name, prompt, labels, outcome.prompt_from)
+        source = Source(file.path, file.split, file.name, prompt, labels, outcome.prompt_from, file.still)
         clips = tuple(
             ClipPlan(clip["clip_id"], source, np.array(clip["indices"]), Size(*clip["size"]), Window(*clip["window"]))
             for clip in fields.get("clips", [])
@@ -229,6 +219,7 @@ class Planner:
                 clips=len(clips),
                 prompt_from=source.prompt_from,
                 cut_prompt=self._cut_prompt(source.prompt),
+                still=source.still,
             )
         # A caption or depth that may not be read, or a folder that is gone by now.
         except OSError as error:
@@ -250,7 +241,8 @@ class Planner:
         finder = ShotFinder(self._shots)
         watching = self._finder is not None or self._drop.least_motion > 0
         watcher = Watcher(self._finder, self._person.looks_per_second) if watching else None
-        info = scan_video(source.path, [finder, watcher] if watcher else [finder], self._clip.frames_fps)
+        looking = [finder, watcher] if watcher else [finder]
+        info = scan_video(source.path, looking, self._clip.frames_fps, still=source.still)
         for teacher in self._teachers.values():
             teacher.check(source.path, info)
         self._check_sizes(source, info)
@@ -283,11 +275,10 @@ class Planner:
 
     def _cut(self, source: Source, info: VideoInfo, shots: Sequence[tuple[int, int]]) -> list[Int[np.ndarray, " f"]]:
         options = self._clip
+        clip_frames = 1 if source.still else options.num_frames
         clips = []
         for first, end in shots:
-            cut = clip_indices(
-                info.times[first:end], fps=options.fps, clip_frames=options.num_frames, stride=options.stride
-            )
+            cut = clip_indices(info.times[first:end], fps=options.fps, clip_frames=clip_frames, stride=options.stride)
             clips += [indices + first for indices in cut]
         if not clips:
             what = source.path if shots == [(0, info.num_frames)] else f"every shot of {source.path}"

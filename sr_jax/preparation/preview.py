@@ -57,7 +57,7 @@ def clip_look(
         "split": plan.source.split,
         "source": plan.source.name,
         "prompt": plan.source.prompt,
-        "size": str(plan.size),
+        "size": str(plan.kind),
         "faces": float(np.mean([len(found) > 0 for found in faces])),
         "mask": np.asarray(arrays["face_mask"], np.float32).tolist(),
         "video": data_uri(grid([[np.stack(shown), np.stack(depth)]]), fps),
@@ -83,7 +83,7 @@ def build_preview(looks: Sequence[Mapping[str, Any]], provenance: Mapping[str, P
 
     Args:
         looks: What `clip_look` gave, sorted; evenly spaced ones are shown.
-        provenance: What made the records of each size.
+        provenance: What made the records of each kind of clips.
         summary: What was kept and what was not.
     """
     return render(
@@ -96,8 +96,11 @@ def build_preview(looks: Sequence[Mapping[str, Any]], provenance: Mapping[str, P
 
 def _facts(provenance: Mapping[str, Provenance]) -> list[tuple[str, str]]:
     made = next(iter(provenance.values()))
-    sizes = ", ".join(size.replace("x", " x ") for size in provenance)
+    # Of still images, names begin with their one frame.
+    sizes = ", ".join(size.replace("x", " x ") for size in provenance if size.count("x") == 1)
     rows = [("Clips", f"{made.clip['num_frames']} frames at {made.clip['fps']:g} a second, {sizes} pixels")]
+    if stills := [size.partition("x")[2].replace("x", " x ") for size in provenance if size.count("x") == 2]:
+        rows.append(("Still images", f"{', '.join(stills)} pixels"))
     rows.append(("Video codec", f"{made.codec['name']} {made.codec['weight_hash']}"))
     for name, teacher in made.teachers.items():
         rows.append((f"Teacher: {name.replace('_', ' ')}", f"{teacher['name']} {teacher['weight_hash']}"))

@@ -54,7 +54,7 @@ class ClipReader:
             return
         path = plans[0].source.path
         # Only the order of the frames counts here, so any rate will do.
-        with open_video(path, frames_fps=_ANY_RATE) as video:
+        with open_video(path, frames_fps=_ANY_RATE, still=plans[0].source.still) as video:
             found = {slot: teacher.beside(path) for slot, teacher in self._teachers.items()}
             beside = {slot: entries for slot, entries in found.items() if entries is not None}
             wanted = list(plans)

@@ -17,6 +17,7 @@ class Summary:
     Attributes:
         clips: Clips kept, by split.
         videos: Videos of which at least one clip was kept.
+        images: Still images that were kept.
         rejected: Files that could not be used, by reason.
         dropped: Clips that were not wanted, by reason.
         prompts: Clips kept, by where their caption comes from.
@@ -27,7 +28,7 @@ class Summary:
 
     def __init__(self) -> None:
         self.clips: Counter[str] = Counter()
-        self.videos = 0
+        self.videos = self.images = 0
         self.rejected: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.prompts: Counter[str] = Counter()
@@ -40,7 +41,8 @@ class Summary:
         for outcome in outcomes:
             if outcome.rejected:
                 self.rejected[_kind(outcome)] += 1
-            self.videos += bool(outcome.clips)
+            self.videos += bool(outcome.clips) and not outcome.still
+            self.images += bool(outcome.clips) and outcome.still
             self.clips[outcome.split] += outcome.clips
             self.dropped.update(outcome.dropped)
             if outcome.prompt_from:
@@ -50,7 +52,9 @@ class Summary:
     def lines(self) -> list[str]:
         """The counts in words, one line each."""
         splits = ", ".join(f"{split} {count}" for split, count in sorted(self.clips.items(), reverse=True) if count)
-        kept = f"{_number(self.clips.total(), 'clip')} of {_number(self.videos, 'video')}"
+        of = [_number(self.videos, "video")] if self.videos or not self.images else []
+        of += [_number(self.images, "image")] if self.images else []
+        kept = f"{_number(self.clips.total(), 'clip')} of {' and '.join(of)}"
         lines = [f"kept: {kept} ({splits or 'none'})"]
         if self.faces:
             lines.append(f"faces: {describe(self.faces)}")

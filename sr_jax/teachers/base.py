@@ -149,7 +149,7 @@ class TextTeacher(Protocol):
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """Clips of one size, as feature teachers see them.
+    """Clips of one size, as feature teachers see them; still images are clips of one frame, in batches of their own.
 
     Every batch of a preparation has the same number of rows, so that one shape is compiled.
 

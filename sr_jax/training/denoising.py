@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from sr_jax.alignment.base import Term, View
+from sr_jax.alignment.base import View
 from sr_jax.backbones.base import Backbone, Inputs, noisy_first_frame, pad_frames, padded_size
 from sr_jax.checkpoints.networks import backbone_of, transformer_network
 from sr_jax.checkpoints.reading import open_params
@@ -18,6 +18,7 @@ from sr_jax.checkpoints.transformers import fitted_transformer
 from sr_jax.data.builder import read_empty_prompt
 from sr_jax.diffusion.process import Process
 from sr_jax.diffusion.time_density import TimeDensity
+from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
 from sr_jax.training.denoising_terms import DenoisingTerms
 from sr_jax.training.objectives import Objectives, build_objectives
@@ -77,15 +78,24 @@ class Denoising:
         return self.objectives.running
 
     def draw(self, frozen: Params, batch: Batch, key: jax.Array, progress: Progress) -> Drawn:
-        """Latents, times, noise, condition and dropouts, and the objectives' weights; noise is of whole patches."""
+        """Latents, times, noise, condition and dropouts, and the objectives' weights; noise is of whole patches.
+
+        Raises:
+            UserError: For clips of which the condition gives all latent frames, or lacks noisy first frames.
+        """
         keys = iter(jax.random.split(key, 6))
         latents = sample_posterior(batch["latent_mean"], batch["latent_std"], next(keys))
+        given = self.backbone.given_frames
+        if latents.shape[1] <= given:
+            raise UserError(
+                f"latents of T = {latents.shape[1]} teach nothing to a transformer that is given the first {given} of "
+                "their frames: leave out still images (clip.still_images=False when preparing)"
+            )
         padded = jax.eval_shape(lambda x: pad_frames(x, self.backbone.patch[0]), latents).shape
         times = self.process.times_at(self.density.sample(len(latents), next(keys)))
         noise = jax.random.normal(next(keys), padded)
         image_key, dropout_key = next(keys), next(keys)
-        image = noisy_first_frame(batch["image_latents"], image_key) if self.backbone.takes_image else None
-        condition = self.backbone.condition(image, padded[1])
+        condition = self.backbone.condition(self._image(batch, latents.shape[1], image_key), padded[1])
         text = batch["text_embedding"]
         if self.text_dropout:
             text = drop(text, self.text_dropout, next(keys), instead=jnp.asarray(frozen["empty_prompt"]))
@@ -98,6 +108,16 @@ class Denoising:
             "records": {name: batch[name] for name in self._supervising_fields},
             "aligned": self.objectives.draw(len(latents), progress),
         }
+
+    def _image(self, batch: Batch, num_frames: int, key: jax.Array) -> jax.Array | None:
+        """What the transformer is given of each clip's first frame; None for one that takes no image.
+
+        Of a still image that would be all there is to predict, so it gets zeros, as after image dropout.
+        """
+        if not self.backbone.takes_image:
+            return None
+        images = batch["image_latents"]
+        return jnp.zeros_like(images[:, 0]) if num_frames == 1 else noisy_first_frame(images, key)
 
     def loss(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[jax.Array, Metrics]:
         """`L_t + lambda_S L_S + lambda_ID L_ID`, averaged over the batch; every part also by range of times."""

@@ -119,6 +119,7 @@ def write_synthetic_dataset(
     channels = {"latent_channels": spec.latent_shape[-1]}
     made = provenance(**channels) if model is None else provenance_for(model, **channels)
     size = {name: spec_options[name] for name in ("height", "width") if name in spec_options}
+    size |= {"num_frames": spec_options["frames"]} if "frames" in spec_options else {}
     splits = {"train": random_records(spec, clips=clips, seed=seed, faceless=faceless)} if clips else {}
     for number in infinite:
         splits["train"][number]["latent_mean"][-1, -1, -1, -1] = np.inf

@@ -14,11 +14,11 @@ from sr_jax.preparation.adding import check_done, next_part
 from sr_jax.preparation.captions import Captions
 from sr_jax.preparation.dataset import Preparation, make_shard, plan_shard
 from sr_jax.preparation.features import FeatureExtractor
-from sr_jax.preparation.framing import DropOptions, Size
+from sr_jax.preparation.framing import ClipOptions, DropOptions, Size
 from sr_jax.preparation.inputs import find_videos
 from sr_jax.preparation.merging import merge, read_summary
 from sr_jax.preparation.people import PersonOptions
-from sr_jax.preparation.planning import ClipOptions, ClipPlan, Planner
+from sr_jax.preparation.planning import ClipPlan, Planner
 from sr_jax.preparation.preview import clip_look
 from sr_jax.preparation.reading import ClipReader
 from sr_jax.preparation.summary import Summary
@@ -31,6 +31,7 @@ from sr_jax.teachers.faces.features import FaceFeatures
 from sr_jax.teachers.text.features import TextFeatures
 
 CLIP = {"num_frames": 5, "fps": 8.0, "height": 16, "width": 12}
+_SIZES = (Size(CLIP["height"], CLIP["width"]),)
 
 
 class MeanCodec:
@@ -167,8 +168,8 @@ def records(extract: FeatureExtractor, clips) -> list[dict[str, np.ndarray]]:
 
 def planner(folder: Path, **options) -> Planner:
     """A `Planner` of clips of `CLIP`, without shots and people unless `options` ask for them."""
-    clip = {"stride": CLIP["num_frames"], "sizes": (Size(CLIP["height"], CLIP["width"]),)}
-    clip |= {name: options.pop(name) for name in ("stride", "sizes", "frames_fps") if name in options}
+    clip = {"stride": CLIP["num_frames"], "sizes": _SIZES}
+    clip |= {name: options.pop(name) for name in ("stride", "sizes", "frames_fps", "still_images") if name in options}
     options = {
         "shots": ShotOptions(),
         "person": PersonOptions(),
@@ -193,16 +194,20 @@ def preparation(
     folder: Path, output: Path, *, batch_size=3, keep_clips=True, planning=None, teachers=None, **options
 ) -> Preparation:
     """What prepares an input folder with the fakes; `planning` are options of the planner, the rest the extractor's."""
-    teachers = teachers or depth()
-    plan_videos = planner(folder, teachers=teachers, **(planning or {}))
-    sizes = (planning or {}).get("sizes", (Size(CLIP["height"], CLIP["width"]),))
+    teachers, planning = teachers or depth(), planning or {}
+    plan_videos, sizes = planner(folder, teachers=teachers, **planning), planning.get("sizes", _SIZES)
+    still_images = planning.get("still_images", False)
     options["teachers"] = teachers
+    kinds = ClipOptions(1, 1.0, 1, sizes, still_images=still_images).kinds
     return Preparation(
         output=output,
-        files=find_videos(folder),
+        files=find_videos(folder, still_images=still_images),
         planner=plan_videos,
         reader=ClipReader(teachers),
-        extractors={size: extractor(**{**options, "height": size.height, "width": size.width}) for size in sizes},
+        extractors={
+            kind: extractor(**{**options, **kind.size._asdict(), **({"num_frames": 1} if kind.still else {})})
+            for kind in kinds
+        },
         empty_prompt=(options.get("text") or LetterText())([""])[0],
         look=functools.partial(clip_look, detector=BrightFaces(), colours=PUBLISHED_COLOURS, fps=CLIP["fps"]),
         fps=CLIP["fps"],

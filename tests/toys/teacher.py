@@ -19,5 +19,6 @@ class Quarters(FeatureTeacher):
         count, frames, height, width, _ = clips.frames.shape
         quarters = clips.frames.reshape(count, frames, 2, height // 2, 2, width // 2, 3).mean(axis=(3, 5)) / 127.5 - 1
         # The first latent frame is of one frame, each other one of as many as the codec joins.
-        joined = quarters[:, 1:].reshape(count, -1, codec.temporal_compression_ratio, 2, 2, 3).mean(axis=2)
+        later = (count, codec.latent_frames(frames) - 1, codec.temporal_compression_ratio, 2, 2, 3)
+        joined = quarters[:, 1:].reshape(later).mean(axis=2)
         return {"toy_tokens": np.concatenate([quarters[:, :1], joined], axis=1)}

@@ -107,7 +107,7 @@ def test_padding_does_nothing_to_whole_patches(batch):
     np.testing.assert_array_equal(pad_frames(batch["latent_mean"], 5), batch["latent_mean"])
 
 
-@pytest.mark.parametrize("frames", [3, 4])
+@pytest.mark.parametrize("frames", [1, 3, 4])
 def test_the_structure_module_takes_any_number_of_frames(frames):
     config = dataclasses.replace(ROPE_1_5, num_layers=1)
     module = Functional(lambda rngs: StructureModule(CogVideoX(config), rngs=rngs))

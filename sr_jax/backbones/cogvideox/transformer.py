@@ -102,13 +102,17 @@ class PatchEmbed(nnx.Module):
                 f"the learned position table is for {config.max_text_seq_length} text tokens, not {text_length}: set "
                 "text.num_tokens to that"
             )
-        if size != config.sample_size:
+        # A still image has the places of a video's first frame. For any other number of frames, diffusers adds sines in
+        # their full strength to a model that knows this table alone, whose values are nearly 0.
+        frames = (config.patch[0], config.sample_size[0])
+        if size[0] not in frames or size[1:] != config.sample_size[1:]:
             raise UserError(
                 f"the learned position table is for latents of {config.sample_size} (T, H, W), not {size}: "
                 "set use_learned_positional_embeddings=False to use rotary positions alone"
             )
         # Stored with the released weights as a buffer, which no released trainer updates.
-        return jax.lax.stop_gradient(self.pos_embedding[...])
+        num_tokens = text_length + int(np.prod(config.tokens(size)))
+        return jax.lax.stop_gradient(self.pos_embedding[...])[:num_tokens]
 
 
 class CogVideoXBlock(nnx.Module):

@@ -162,6 +162,8 @@ def test_every_parameter_names_its_axes(config):
         (ROPE_1_5, (3, 8, 12), 4, "multiples of (2, 2, 2)"),
         (I2V, (3, 8, 12), 4, "8 channels"),
         (I2V, (5, 8, 12), 8, "learned position table"),
+        (I2V, (2, 8, 12), 8, "learned position table"),
+        (I2V, (1, 8, 10), 8, "learned position table"),
     ],
 )
 def test_latents_that_do_not_fit_are_refused(config, size, channels, words):
@@ -170,6 +172,18 @@ def test_latents_that_do_not_fit_are_refused(config, size, channels, words):
     with pytest.raises(UserError) as error:
         jax.eval_shape(module.apply, module.abstract_params(), latents, text, jnp.zeros((1,), jnp.int32))
     assert words in str(error.value)
+
+
+def test_a_still_image_takes_the_learned_positions_of_the_first_frame():
+    latents, text, timesteps = random_inputs(I2V, 2, (1, *I2V.sample_size[1:]))
+    rng = np.random.default_rng(0)
+    weights = jax.tree.map(lambda x: 0.3 * rng.standard_normal(x.shape, np.float32), functional(I2V).abstract_params())
+    # A model of videos of one frame, with the rows of the text and of the 4 x 6 tokens of the first frame.
+    short, table = dataclasses.replace(I2V, sample_frames=1), weights["patch_embed"]["pos_embedding"]
+    of_short = weights | {"patch_embed": weights["patch_embed"] | {"pos_embedding": table[: 5 + 4 * 6]}}
+    expected = jax.jit(functional(short).apply)(of_short, latents, text, timesteps)
+    got = jax.jit(functional(I2V).apply)(weights, latents, text, timesteps)
+    np.testing.assert_array_equal(got, expected)
 
 
 @pytest.mark.parametrize("more", [1, -1, -I2V.max_text_seq_length])
