@@ -17,16 +17,17 @@ export):
 import ml_collections
 
 from sr_jax.configs.common import DENOISING_KEYS, KEYS, get_stage_config
+from sr_jax.configs.objectives import OBJECTIVE_KEYS
 from sr_jax.declared.keys import Each, Key, Part
 
 _OBJECTIVE = Part(
     always={"weight": Key(1.0, "What its loss counts: lambda_S and lambda_ID of the paper; 0: nothing.", minimum=0)},
     keys={
-        "module": Key("", "The workdir of the stage one that trained the module."),
         "objective": Key("", "A file of sr_jax/alignment, or package.module:build; the section's name when left out."),
     },
     required=("weight",),
     named_by="objective",
+    own=OBJECTIVE_KEYS,
 )
 STAGE_TWO_KEYS = (
     KEYS

@@ -48,11 +48,13 @@ class Term(NamedTuple):
         value: Of each sample; 0 where it does not count.
         counted: Which samples the log's average is over; in the loss one that is not counted is a 0 among the others.
         output: Anything that objectives `after` this one read.
+        similarity: Of what is compared, -1 to 1, in each sample; None: nothing is measured that reads so.
     """
 
     value: Float[Array, " b"]
     counted: Bool[Array, " b"]
     output: Any = None
+    similarity: Float[Array, " b"] | None = None
 
 
 @runtime_checkable
@@ -98,12 +100,14 @@ class Context:
         dtype: Compute type of networks.
         remat: What their backward pass keeps, one of `remat.POLICIES`.
         module: Config of the stage one run that the section's `module` names, whose networks are `frozen`.
+        name: The objective's key in the config, for messages.
     """
 
     backbone: Backbone
     dtype: str
     remat: str
     module: Mapping[str, Any]
+    name: str
 
 
 def build_objective(name: str, section: Mapping[str, Any], context: Context) -> Objective:

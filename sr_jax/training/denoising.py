@@ -196,7 +196,8 @@ def _build_objectives(
         if name not in sections:
             raise UserError(f"config.alignment.{needed_by} reads what {name} gives, which config.alignment lacks")
         section = sections[name]
-        context = Context(backbone, fields["dtype"], fields["remat"], _module_config(name, section, instead))
+        module = _module_config(name, section, instead)
+        context = Context(backbone, fields["dtype"], fields["remat"], module, name)
         objective = build_objective(name, section, context)
         for other in objective.after:
             add(other, name)
