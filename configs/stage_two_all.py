@@ -29,9 +29,9 @@ _BLOCKS["real"] = _BLOCKS["tiny"]
 def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     """Stage two at a named size, with a section for each objective."""
     config = get_stage_config(size, "stage_two", STAGE_TWO_KEYS)
-    blocks = _BLOCKS.get(size, {})
+    blocks, of_all = _BLOCKS.get(size, {}), STAGE_TWO_KEYS["alignment"].part.always
     with config.unlocked():
-        for name, keys in OBJECTIVE_KEYS.items():
-            options = {key: declared.default for key, declared in keys.items()}
-            config.alignment[name] = {"weight": 0.0} | options | blocks.get(name, {})
+        for name, own in OBJECTIVE_KEYS.items():
+            options = {key: declared.default for key, declared in {**of_all, **own}.items()}
+            config.alignment[name] = options | blocks.get(name, {}) | {"weight": 0.0}
     return config
