@@ -21,6 +21,7 @@ export):
 import ml_collections
 
 from sr_jax.configs.common import DENOISING_KEYS, KEYS, get_stage_config
+from sr_jax.configs.objectives import OBJECTIVE_KEYS
 from sr_jax.declared.keys import Each, Key, Part
 
 # Of sr_jax/alignment/weights.py.
@@ -51,11 +52,11 @@ _OBJECTIVE = Part(
         **_SCHEDULE,
     },
     keys={
-        "module": Key("", "The workdir of the stage one that trained the module."),
         "objective": Key("", "A file of sr_jax/alignment, or package.module:build; the section's name when left out."),
     },
     required=("weight",),
     named_by="objective",
+    own=OBJECTIVE_KEYS,
 )
 STAGE_TWO_KEYS = (
     KEYS

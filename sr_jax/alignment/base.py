@@ -102,6 +102,7 @@ class Context:
         remat: What their backward pass keeps, one of `remat.POLICIES`.
         module: Config of the stage one run that the section's `module` names, whose networks are `frozen`.
         process: What the transformer learns to predict.
+        name: The objective's key in the config, for messages.
     """
 
     backbone: Backbone
@@ -109,6 +110,7 @@ class Context:
     remat: str
     module: Mapping[str, Any]
     process: Process
+    name: str
 
 
 def build_objective(name: str, section: Mapping[str, Any], context: Context) -> Objective:

@@ -1,4 +1,10 @@
-"""L_ID: the face that the frozen identity module reads in the predicted clean latent (paper section 3.3)."""
+"""L_ID: the face that the frozen identity module reads in the predicted clean latent (paper section 3.3).
+
+    L_ID = mean over latent frames with a face, and over E numbers, of |f_ID(z0_hat, f_S(z0_hat)) - f|
+
+SemanticREPA (CVPR 2026, arXiv 2605.10523): f are a recogniser's embeddings of length 1, f_ID a frozen ResNet of stage
+one through which gradients flow into z0_hat; **weight lambda_ID = 1**, constant. The paper has no public code.
+"""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,10 @@
-"""L_S: the depth latent that the frozen structure module reads in the predicted clean latent (paper section 3.2)."""
+"""L_S: the depth latent that the frozen structure module reads in the predicted clean latent (paper section 3.2).
+
+    L_S = mean over frames, rows, columns and channels of (f_S(z0_hat) - d0)^2
+
+SemanticREPA (CVPR 2026, arXiv 2605.10523): d0 is the latent of the coloured depth video, f_S a frozen transformer of
+stage one through which gradients flow into z0_hat; **weight lambda_S = 0.01**, constant. The paper has no public code.
+"""
 
 import dataclasses
 from collections.abc import Mapping

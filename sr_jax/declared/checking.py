@@ -60,9 +60,9 @@ class _Walk:
             yield from self.entries(node, value, f"{path}.")
 
     def _part(self, part: Part, section: Any, path: str) -> Iterator[tuple[str, Key | None, Any]]:
-        keys: dict[str, Key | None] = {**part.always, **part.keys}
         _require_section(section, path)
         name = section.get(part.named_by, self._config.get(part.named_by, path.rpartition(".")[2]))
+        keys: dict[str, Key | None] = {**part.keys_of(name if isinstance(name, str) else "")}
         if isinstance(name, str) and not part.declares(name):
             keys = {key: part.always.get(key) for key in (*part.always, *section)}
         _require_names(section, keys, part.required, f"{path}.")

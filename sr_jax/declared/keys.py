@@ -11,7 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Union
+from typing import Any, Literal, Union
 
 import ml_collections
 
@@ -121,6 +121,7 @@ class Part:
         named_by: The key with the part's name, in the section or at the top of the config; where there is none, the
             section's own key is the name.
         names: The parts whose keys these are; None: all of this package.
+        own: Keys that one part alone reads, by its name; another part may not have them.
     """
 
     keys: Mapping[str, Key]
@@ -128,6 +129,11 @@ class Part:
     required: Collection[str] = ()
     named_by: str = "name"
     names: Collection[str] | None = None
+    own: Mapping[str, Mapping[str, Key]] = dataclasses.field(default_factory=dict)
+
+    def keys_of(self, name: str) -> dict[str, Key]:
+        """The keys that a section of the part of this name may have, if it is one of these."""
+        return {**self.always, **self.keys, **self.own.get(name, {})}
 
     def declares(self, name: str) -> bool:
         """Whether these are the keys of the part of this name."""
@@ -152,29 +158,39 @@ Keys = Mapping[str, Any]
 def fields_of(cls: type, *, optional: bool = False) -> dict[str, Key]:
     """A key for each field of a dataclass of sizes, which declares them: the meaning is that of its docstring.
 
-    Whole numbers are at least 1, and all other numbers more than 0.
+    Whole numbers are at least 1, and all other numbers more than 0, unless the field's `metadata` has other limits, by
+    the names that `Key` gives them. A `Literal` is a choice.
 
     Args:
-        cls: The dataclass; all fields have defaults.
+        cls: The dataclass; all fields have defaults. Those that it inherits may have their meaning where they are from.
         optional: Whether a config may lack any of them.
     """
-    attributes = (inspect.getdoc(cls) or "").partition("Attributes:\n")[2]
-    meanings = dict(re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", attributes, re.MULTILINE))
-    hints = typing.get_type_hints(cls)
-    keys = {}
+    hints, meanings, keys = typing.get_type_hints(cls), _meanings(cls), {}
     for field in dataclasses.fields(cls):
-        key = _key_of_type(hints[field.name], field.default, " ".join(meanings[field.name].split()))
+        key = _key_of_type(hints[field.name], field.default, meanings[field.name], field.metadata)
         keys[field.name] = dataclasses.replace(key, optional=optional)
     return keys
 
 
-def _key_of_type(hint: Any, default: Any, meaning: str) -> Key:
-    if typing.get_origin(hint) is tuple:
-        return Key(default, meaning, items=_key_of_type(typing.get_args(hint)[0], default[0], ""))
-    kinds = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
+def _meanings(cls: type) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        attributes = (inspect.getdoc(base) or "").partition("Attributes:\n")[2]
+        found |= dict(re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", attributes, re.MULTILINE))
+    return {name: " ".join(meaning.split()) for name, meaning in found.items()}
+
+
+def _key_of_type(hint: Any, default: Any, meaning: str, limits: Mapping[str, Any]) -> Key:
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return Key(default, meaning, choices=parts)
+    if origin is tuple:
+        length = None if parts[-1] is Ellipsis else len(parts)
+        return Key(default, meaning, items=_key_of_type(parts[0], default[0], "", limits), length=length)
+    kinds = parts if origin in (Union, types.UnionType) else (hint,)
     kind = next(kind for kind in kinds if kind is not type(None))
-    limits: dict[type, dict[str, int]] = {int: {"minimum": 1}, float: {"above": 0}}
-    return Key(default, meaning, kind=kind, **limits.get(kind, {}))
+    usual: dict[type, dict[str, int]] = {int: {"minimum": 1}, float: {"above": 0}}
+    return Key(default, meaning, kind=kind, **(limits or usual.get(kind, {})))
 
 
 def make_config(keys: Keys, changes: Mapping[str, Any]) -> ml_collections.ConfigDict:

@@ -51,8 +51,7 @@ def rematerialise(run: Callable[..., Array], policy: str) -> Callable[..., Array
     Raises:
         UserError: For an unknown policy.
     """
-    if policy not in _POLICIES:
-        raise UserError(f"config.remat is {policy!r}: choose one of {', '.join(POLICIES)}")
+    _require(policy)
     if policy == "none":
         return run
 
@@ -61,3 +60,18 @@ def rematerialise(run: Callable[..., Array], policy: str) -> Callable[..., Array
 
     # Inside a scan no barrier against merging the two passes is needed.
     return nnx.remat(named, policy=_POLICIES[policy], prevent_cse=False)
+
+
+def recomputed(run: Callable[..., Any], policy: str) -> Callable[..., Any]:
+    """A computation outside of a scan, under a policy: "none" keeps all, "save_matmuls" products, the others nothing.
+
+    Raises:
+        UserError: For an unknown policy.
+    """
+    _require(policy)
+    return run if policy == "none" else jax.checkpoint(run, policy=_POLICIES[policy])
+
+
+def _require(policy: str) -> None:
+    if policy not in _POLICIES:
+        raise UserError(f"config.remat is {policy!r}: choose one of {', '.join(POLICIES)}")

@@ -167,7 +167,8 @@ def build_objectives(
         if name not in sections:
             raise UserError(f"config.alignment.{needed_by} reads what {name} gives, which config.alignment lacks")
         section, weight = sections[name], weight_schedule(name, sections[name])
-        context = Context(backbone, fields["dtype"], fields["remat"], _module_config(name, section, instead), process)
+        module = _module_config(name, section, instead)
+        context = Context(backbone, fields["dtype"], fields["remat"], module, process, name)
         objective = build_objective(name, section, context)
         for other in objective.after:
             add(other, name)

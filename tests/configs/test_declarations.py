@@ -5,9 +5,22 @@ import sys
 
 import pytest
 
+from sr_jax import registry
+from sr_jax.alignment.options import OPTIONS
 from sr_jax.alignment.structure import INPUTS, TEXTS
 from sr_jax.backbones.base import POSITION_TABLES
-from sr_jax.configs import base, evaluate, prepare, sample, sections, stage_one, stage_two, teachers, training
+from sr_jax.configs import (
+    base,
+    evaluate,
+    prepare,
+    sample,
+    sections,
+    stage_one,
+    stage_two,
+    stage_two_all,
+    teachers,
+    training,
+)
 from sr_jax.configs.common import size_names
 from sr_jax.configs.pods import PODS
 from sr_jax.declared.checking import check, entries, paths_of
@@ -27,6 +40,7 @@ _SIZES = {
     base: [*size_names(), *_PODS],
     stage_one: [*size_names(), *_PODS],
     stage_two: [*size_names(), *_PODS],
+    stage_two_all: [*size_names(), *_PODS],
     prepare: ["people", "real", "cogvideox"],
     sample: ["people", "cogvideox"],
     evaluate: ["people", "real"],
@@ -160,6 +174,31 @@ def test_somebodys_own_backbone_and_objective_have_keys_of_their_own():
     check(prepare.KEYS, config)
 
 
+def test_stage_two_all_has_every_objective_and_no_weight():
+    found = stage_two_all.get_config("5b_i2v").alignment.to_dict()
+    assert found.keys() == set(registry.names("sr_jax.alignment", "build"))
+    assert not any(section["weight"] for section in found.values())
+    assert {name: found[name]["block"] for name in OPTIONS} == {"repa": 8, "trd": 18, "crepa": 8, "layersync": 8}
+
+
+def test_options_of_an_objective_are_its_own():
+    config = stage_two_all.get_config("tiny")
+    with config.unlocked():
+        config.alignment.late = {"objective": "repa", "weight": 0.5, "block": 4, "projector": "conv"}
+    check(training.keys_of(config), config)
+    for name, key, value, words in (
+        ("late", "projector", "linear", r"^config\.alignment\.late\.projector is 'linear': it must be mlp or conv"),
+        ("trd", "margin", -0.1, r"^config\.alignment\.trd\.margin is -0\.1: it must be a number, at least 0"),
+        ("crepa", "grid", (4,), r"^config\.alignment\.crepa\.grid is \(4,\): it must be a tuple of 2"),
+        ("repa", "margin", 0.1, r"^no config key 'alignment\.repa\.margin'"),
+    ):
+        wrong = config.copy_and_resolve_references()
+        with wrong.unlocked():
+            wrong.alignment[name][key] = value
+        with pytest.raises(UserError, match=words):
+            check(training.keys_of(wrong), wrong)
+
+
 def test_keys_of_sections_are_declared_once():
     for part in (sections.CODEC, sections.DEPTH, sections.FACES, sections.TEXT):
         assert not part.always.keys() & part.keys.keys() and "name" in part.always
@@ -167,7 +206,7 @@ def test_keys_of_sections_are_declared_once():
 
 
 def test_neither_configs_nor_commands_load_jax():
-    modules = ["configs.stage_two"] + [
+    modules = ["configs.stage_two_all"] + [
         f"sr_jax.{name}"
         for name in ("configs.teachers", "train", "plan", "prepare", "sample", "evaluate", "demo.fit_teachers.__main__")
     ]

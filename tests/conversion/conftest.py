@@ -26,6 +26,7 @@ def imported(tmp_path_factory, pipeline) -> Path:
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory, imported) -> Path:
-    """A dataset that was made with its autoencoder and text encoder."""
+    """A dataset that was made with its autoencoder and text encoder, with tokens of a teacher of as many channels."""
     size = {"frames": 9, "height": 32, "width": 48, "latent_channels": 4, "text_shape": (5, 10)}
-    return write_synthetic_dataset(tmp_path_factory.mktemp("data"), clips=4, model=imported, **size)
+    tokens = {"more_fields": {"dinov2_tokens": "t 2 3 c"}}
+    return write_synthetic_dataset(tmp_path_factory.mktemp("data"), clips=4, model=imported, **size, **tokens)

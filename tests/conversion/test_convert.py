@@ -14,7 +14,7 @@ from sr_jax import command_line, convert
 from sr_jax.checkpoints.networks import backbone_of
 from sr_jax.checkpoints.reading import read_meta
 from sr_jax.checkpoints.transformers import load_transformer
-from sr_jax.configs import base, stage_one
+from sr_jax.configs import base, stage_one, stage_two_all
 from sr_jax.errors import UserError
 from sr_jax.training import builders
 from sr_jax.training.loop import train
@@ -127,6 +127,19 @@ def test_a_trained_transformer_goes_to_diffusers(config, pipeline, imported, tmp
     assert all(name.startswith("transformer/diffusion_pytorch_model") for name in changed)
     with pytest.raises(UserError, match="is an import"):
         run("export", "--checkpoint", imported, "--base", imported, "--output", tmp_path / "no")
+
+
+def test_projectors_are_in_no_export(config, pipeline, imported, tmp_path):
+    two = stage_two_all.get_config("tiny")
+    two.update({name: config[name] for name in ("model", "schedule", "data", "init", "batch_size")}, num_train_steps=0)
+    two.alignment.repa.update(weight=0.5, channels=4, projector="conv")
+    two.alignment.crepa.update(weight=0.5, channels=4)
+    train(two, tmp_path / "run", jax.devices()[:1])
+    assert load_params(tmp_path / "run")[0].keys() == {"transformer", "repa_projector", "crepa_projector"}
+    run("export", "--checkpoint", tmp_path / "run", "--base", imported, "--output", tmp_path / "back")
+    before, after = (stored_tensors(folder / "transformer") for folder in (pipeline, tmp_path / "back"))
+    assert {name: tensor.shape for name, tensor in after.items()} == {name: t.shape for name, t in before.items()}
+    assert contents(pipeline).keys() == contents(tmp_path / "back").keys()
 
 
 def test_an_exported_transformer_computes_in_diffusers_as_here(original, config, pipeline, imported, tmp_path):

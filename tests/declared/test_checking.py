@@ -19,6 +19,7 @@ _KEYS = {
             keys={"module": Key("", "A workdir."), "objective": Key("", "A file.")},
             required=("weight",),
             named_by="objective",
+            own={"repa": {"block": Key(8, "A block.", minimum=1, optional=True)}},
         ),
         {"identity": {"weight": 1.0, "module": ""}},
     ),
@@ -47,6 +48,8 @@ def _changed(**changes):
         {"backbone": "another", "model": {"rank": 3}},
         {"depth": {"name": "mine:load", "size": 7, "whatever": None}},
         {"alignment__mine": {"objective": "mine:build", "weight": 0.5, "module": 3, "rate": 1}},
+        # Of several parts, each has its own keys, whatever its section is called.
+        {"alignment__early": {"objective": "repa", "weight": 0.5, "block": 2}, "alignment__repa": {"weight": 0.5}},
         # A part of ours need not have every key.
         {"depth": {"name": "vda"}},
         {"alignment": {}},
@@ -77,6 +80,11 @@ def test_what_is_declared_passes(changes):
             r"'alignment\.identity\.wieght': did you mean 'align",
         ),
         ({"alignment__mine": {"objective": "mine:build", "weight": -1.0}}, r"^config\.alignment\.mine\.weight is -1"),
+        (
+            {"alignment__early": {"objective": "repa", "weight": 1.0, "block": 0}},
+            r"^config\.alignment\.early\.block is 0",
+        ),
+        ({"alignment__identity": {"weight": 1.0, "block": 2}}, r"^no config key 'alignment\.identity\.block'"),
         ({"alignment__mine": 1.0}, r"^config\.alignment\.mine is 1\.0: it must be a section"),
     ],
 )

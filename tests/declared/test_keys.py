@@ -1,6 +1,7 @@
 """What a declared key allows, and what it says of itself."""
 
 import dataclasses
+from typing import Literal
 
 import pytest
 
@@ -77,6 +78,32 @@ def test_a_dataclass_of_sizes_declares_its_fields():
         "bias": Key(True, "Whether there is one.", kind=bool),
     }
     assert all(key.optional for key in fields_of(_Sizes, optional=True).values())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Options(_Sizes):
+    """Options beside sizes.
+
+    Attributes:
+        kind: One or the other.
+        grid: Rows and columns.
+        margin: Of anything.
+        scale: Of positions, which may be 0 here.
+    """
+
+    kind: Literal["a", "b"] = "a"
+    grid: tuple[int, int] = (2, 3)
+    margin: float = dataclasses.field(default=0.0, metadata={"minimum": 0})
+    scale: float = dataclasses.field(default=0.0, metadata={"minimum": 0, "maximum": 1})
+
+
+def test_choices_limits_and_what_is_inherited_are_declared():
+    keys = fields_of(_Options)
+    assert keys["width"] == fields_of(_Sizes)["width"]
+    assert keys["scale"] == Key(0.0, "Of positions, which may be 0 here.", kind=float, minimum=0, maximum=1)
+    assert keys["kind"] == Key("a", "One or the other.", choices=("a", "b"))
+    assert keys["grid"] == Key((2, 3), "Rows and columns.", items=Key(2, kind=int, minimum=1), length=2)
+    assert keys["margin"] == Key(0.0, "Of anything.", kind=float, minimum=0)
 
 
 def test_a_config_is_made_of_defaults_and_changes():
