@@ -199,7 +199,7 @@ def preparation(
     options["teachers"] = teachers
     return Preparation(
         output=output,
-        files=find_videos(folder),
+        files=find_videos(folder, teachers=teachers),
         planner=plan_videos,
         reader=ClipReader(teachers),
         extractors={size: extractor(**{**options, "height": size.height, "width": size.width}) for size in sizes},
