@@ -2,18 +2,23 @@
 
   python -m sr_jax.prepare --config configs/prepare.py:people --input VIDEOS --output DATA
 
-Sizes: `people` for rendered people with exact depth; `real` for real clips with the teachers that packages carry;
-`cogvideox` for anybody's videos, to train released CogVideoX models, whose autoencoder and text encoder lie where
-`python -m sr_jax.convert import` wrote them (`--config.codec.path` and `--config.text.path`), with the paper's face
-teacher from `--config.faces.path` (`arcface.onnx` or `glintr100.onnx`).
+Sizes: `people` for rendered people with exact depth, `people_tokens` for them with the field `mobilenet_v2_tokens` too;
+`real` for real clips with the teachers that packages carry; `cogvideox` for anybody's videos, to train released
+CogVideoX models, whose autoencoder and text encoder lie where `python -m sr_jax.convert import` wrote them
+(`--config.codec.path` and `--config.text.path`), with the paper's face teacher from `--config.faces.path`
+(`arcface.onnx` or `glintr100.onnx`).
+
+Teachers of further fields, such as tokens of a frozen encoder, can be given on the command line:
+
+  ... --config.features="{'dinov2': {'name': 'dinov2', 'path': 'facebook/dinov2-base'}}"
 """
 
 from typing import Any
 
 import ml_collections
 
-from sr_jax.configs.sections import CODEC, DEPTH, FACES, SEED, SILHOUETTE_DEPTH, TEXT
-from sr_jax.declared.keys import Key, make_config
+from sr_jax.configs.sections import CODEC, DEPTH, FACES, FEATURES, SEED, SILHOUETTE_DEPTH, TEXT
+from sr_jax.declared.keys import Each, Key, make_config
 
 KEYS = {
     "clip": {
@@ -67,16 +72,20 @@ KEYS = {
         "", "A .csv or .jsonl of the input folder with `file` and `caption`; a .txt beside a video counts more."
     ),
     "default_prompt": Key("", "The caption of a video without any; empty: every video must have one."),
-    # Each is called with its section and gives a `FeatureTeacher` (sr_jax/teachers/base.py).
-    "features": Key({}, "Teachers of further fields: {NAME: {'name': 'package.module:function', ...}}."),
+    # {"dinov2": {"name": "dinov2", "path": PATH}} writes `dinov2_tokens`. A teacher of your own, a `FeatureTeacher`, is
+    # {"mine": {"name": "package.module:function", ...}}.
+    "features": Each(FEATURES),
     "face_boxes": Key(False, "Whether records hold where the face is."),
     "noisy_images": Key(4, "Draws of the noisy first frame; 0 where only text-to-video is trained.", minimum=0),
     "seed": SEED,
     "keep_clips": Key(True, "Whether the clips' own pixels and depth are kept, as reference for evaluation."),
 }
+# Made for this, so a bad one is a mistake to be told of at once.
+_PEOPLE = {"text": {"num_tokens": 24}}
 _SIZES: dict[str, dict[str, Any]] = {
-    # Made for this, so a bad one is a mistake to be told of at once.
-    "people": {"text": {"num_tokens": 24}},
+    "people": _PEOPLE,
+    # With tokens of a frozen encoder, for objectives that align the transformer's hidden states.
+    "people_tokens": _PEOPLE | {"features": {"mobilenet_v2": {"name": "mobilenet_v2"}}},
     # The clips of `python -m sr_jax.demo.real_clips`.
     "real": {
         "clip": {"fps": 12.0, "width": 64},

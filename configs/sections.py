@@ -1,9 +1,9 @@
 """The config sections that name a codec or a teacher: every key that a part of this project reads.
 
-A short name is a file or folder of the project: a depth teacher lies in `sr_jax/teachers/depth`, faces and text beside
-it, and a codec belongs to a folder of `sr_jax/backbones`. Any other part is named as `package.module:function`, and the
-function is called with the section, whose keys are then its own. A key that the named part does not read counts for
-nothing; it is there so that another name can be chosen, and set up, on the command line.
+A short name is a file or folder of the project: a depth teacher lies in `sr_jax/teachers/depth`, faces, text and tokens
+beside it, and a codec belongs to a folder of `sr_jax/backbones`. Any other part is named as `package.module:function`,
+and the function is called with the section, whose keys are then its own. A key that the named part does not read counts
+for nothing; it is there so that another name can be chosen, and set up, on the command line.
 """
 
 from sr_jax.declared.keys import Key, Part
@@ -71,6 +71,29 @@ FACES = Part(
         "deviation": Key(127.5, "What onnx divides each pixel by.", above=0),
         "colour_order": Key("rgb", "The order in which onnx reads colours.", choices=("rgb", "bgr")),
     },
+)
+
+FEATURES = Part(
+    always={
+        "name": Key("mobilenet_v2", "The teacher: a file of sr_jax/teachers/tokens, or package.module:function."),
+    },
+    keys={
+        "path": Key("", "Of dinov2: a folder, a file, or a name on the hub; of mobilenet_v2: a cache folder."),
+        "revision": Key("", "Branch, tag or commit on the hub, for dinov2; empty: the newest."),
+        "input_size": Key(224, "Shorter side of what dinov2 reads, in pixels.", minimum=1),
+        "block": Key(0, "Behind which block dinov2's tokens are taken, from 1; 0: the last.", minimum=0),
+        "dtype": Key("float32", "Compute type of dinov2.", choices=FLOATS),
+        "channels": Key(128, "Numbers of a token of mobilenet_v2.", minimum=1, maximum=128),
+        "shape": Key(
+            (16, 24, 768), "Rows, columns and channels of precomputed's tokens.", length=3, items=Key(1, minimum=1)
+        ),
+        "entry_frames": Key(1, "Frames that an entry of precomputed covers, after the first.", minimum=1),
+        "frames": Key(
+            "last", "What stands for a latent frame: its last frame, or the mean of all.", choices=("last", "mean")
+        ),
+        "batch_size": Key(16, "Frames that a network reads at a time.", minimum=1),
+    },
+    required=("name",),
 )
 
 TEXT = Part(

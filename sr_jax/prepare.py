@@ -15,7 +15,10 @@ DATA/rejected.jsonl ("skip"): the config says which. The same command again fini
 The work can be shared: `--shard 0/4` to `--shard 3/4`, on one machine or on several that share the output folder, then
 `--merge` once they are done. The result does not depend on how many shards there were.
 
-Any config value can be set as --config.name=value.
+Any config value can be set as --config.name=value. Teachers of further fields, such as tokens of a frozen encoder, are
+named together (their keys are in configs/sections.py):
+
+  ... --config.features="{'dinov2': {'name': 'dinov2', 'path': 'facebook/dinov2-base'}}"
 """
 
 from pathlib import Path

@@ -124,7 +124,7 @@ def test_a_teacher_of_ones_own_is_named_in_the_config(config, videos, tmp_path):
     [
         ({"depth": {"name": "tests.teachers.toy:Heat"}}, r"features\.depth has the name of another section"),
         ({"hue": {"scale": 1.0}}, r"the features\.hue section of the config lacks 'name'"),
-        ({"hue": {"name": "colour"}}, "no feature teacher is called 'colour': name one of your own as package"),
+        ({"hue": {"name": "colour"}}, "no feature teacher is called 'colour': choose one of dinov2, mobilenet_v2, pre"),
         ({"hue": {"name": "tests.teachers.toy:None"}}, "the feature teacher 'tests.teachers.toy:None' cannot be imp"),
     ],
 )

@@ -73,15 +73,27 @@ def locate(name: str, kinds: Mapping[str, PartKind], components: Sequence[str] =
         raise UserError(f"no model has the part {', '.join(unknown)}: choose among {', '.join(kinds)}")
     weights = [f"{part}/{kinds[part].weights}{ending}" for part in components or kinds for ending in _WEIGHTS]
     patterns = [*_SMALL_FILES, *weights]
-    try:
-        snapshot = Path(huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=patterns))
-    # No network, no such model, no permission and a full disk arrive as many kinds of exceptions.
-    except Exception as error:
-        raise UserError(
-            f"{name} is no folder here, and its download failed ({_one_line(error)}): check its "
-            "name and the network, or download it elsewhere and name the folder"
-        ) from error
+    snapshot = _snapshot(name, patterns, revision)
     return Source(snapshot, name, snapshot.name, _published(snapshot))
+
+
+def model_folder(name: str, files: Sequence[str], revision: str = "") -> Path:
+    """A folder with some files of a model that has no parts, from the hub's cache when they are there.
+
+    Args:
+        name: A name such as "facebook/dinov2-base".
+        files: The files.
+        revision: Branch, tag or commit on the hub; the newest when empty.
+
+    Raises:
+        UserError: If there is no such model within reach, or a file is not what the hub has.
+    """
+    if not _HUB_NAME.fullmatch(name):
+        raise UserError(f"no folder {name}, nor is it a hub name such as organisation/model")
+    snapshot = _snapshot(name, list(files), revision)
+    for file in files:
+        _require_published(snapshot / file)
+    return snapshot
 
 
 def download_file(repository: str, file: str) -> Path:
@@ -108,6 +120,17 @@ def download_file(repository: str, file: str) -> Path:
     if found != pin.sha256:
         raise UserError(f"{path} has the SHA-256 {found}, not {pin.sha256}: remove it, or download it elsewhere")
     return path
+
+
+def _snapshot(name: str, patterns: list[str], revision: str) -> Path:
+    try:
+        return Path(huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=patterns))
+    # No network, no such model, no permission and a full disk arrive as many kinds of exceptions.
+    except Exception as error:
+        raise UserError(
+            f"{name} is no folder here, and its download failed ({_one_line(error)}): check its "
+            "name and the network, or download it elsewhere and name the folder"
+        ) from error
 
 
 def _published(snapshot: Path) -> dict[str, str]:

@@ -41,6 +41,17 @@ class TensorRule:
     kernel: tuple[int, ...] = ()
 
 
+def weight_and_bias(
+    source: str, target: tuple[str | int, ...], layout: str, layer: int | None = None
+) -> list[TensorRule]:
+    """The rules of a module's two tensors: a norm (layout "same") has a scale, all else a kernel."""
+    weight = "scale" if layout == "same" else "kernel"
+    return [
+        TensorRule(f"{source}.weight", (*target, weight), layout, layer),
+        TensorRule(f"{source}.bias", (*target, "bias"), "same", layer),
+    ]
+
+
 def to_ours(tensor: np.ndarray, layout: str) -> np.ndarray:
     """A PyTorch tensor in our layout (see `TensorRule`): a view, no value changes."""
     if layout == "same":

@@ -4,21 +4,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sr_jax.conversion.rules import TensorRule, convert_state_dict
+from sr_jax.conversion import dinov2
+from sr_jax.conversion.rules import TensorRule, convert_state_dict, weight_and_bias
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
 from sr_jax.models.temporal_attention import frame_positions
 from sr_jax.models.video_depth import MAX_FRAMES, VideoDepthAnything, VideoDepthAnythingConfig
 
 # Module of the state dict, its layout, and where it goes; each has a weight and a bias.
-_BACKBONE_BLOCK = {
-    "norm1": ("same", "norm1"),
-    "attn.qkv": ("linear", "qkv"),
-    "attn.proj": ("linear", "proj"),
-    "norm2": ("same", "norm2"),
-    "mlp.fc1": ("linear", "fc1"),
-    "mlp.fc2": ("linear", "fc2"),
-}
 _TEMPORAL = {
     "norm": ("same", ("norm",)),
     "proj_in": ("linear", ("proj_in",)),
@@ -43,7 +36,7 @@ _TOLERANCE = 1e-3
 
 def rules(config: VideoDepthAnythingConfig) -> list[TensorRule]:
     """Where every tensor that is used lives."""
-    return [*_backbone_rules(config), *_head_rules(), *_temporal_rules()]
+    return [*dinov2.rules(config.backbone, "pretrained.", ("pretrained",)), *_head_rules(), *_temporal_rules()]
 
 
 def unused_tensors(config: VideoDepthAnythingConfig) -> dict[str, tuple[int, ...]]:
@@ -93,43 +86,22 @@ def params_from_state_dict(config: VideoDepthAnythingConfig, tensors: Mapping[st
     return params
 
 
-def _backbone_rules(config: VideoDepthAnythingConfig) -> list[TensorRule]:
-    patch = config.backbone.patch_size
-    result = [
-        TensorRule(
-            "pretrained.patch_embed.proj.weight", ("pretrained", "patch_embed", "kernel"), "patches", None, (patch,) * 2
-        ),
-        TensorRule("pretrained.patch_embed.proj.bias", ("pretrained", "patch_embed", "bias"), "same"),
-        TensorRule("pretrained.cls_token", ("pretrained", "cls_token"), "unbatched"),
-        TensorRule("pretrained.pos_embed", ("pretrained", "pos_embed"), "unbatched"),
-        *_weight_and_bias("pretrained.norm", ("pretrained", "norm"), "same"),
-    ]
-    blocks = ("pretrained", "blocks")
-    for layer in range(config.backbone.num_layers):
-        source = f"pretrained.blocks.{layer}"
-        for name, (layout, target) in _BACKBONE_BLOCK.items():
-            result += _weight_and_bias(f"{source}.{name}", (*blocks, target), layout, layer)
-        for name in ("ls1", "ls2"):
-            result.append(TensorRule(f"{source}.{name}.gamma", (*blocks, name), "same", layer))
-    return result
-
-
 def _head_rules() -> list[TensorRule]:
     result = []
     for level in range(_NUM_LEVELS):
-        result += _weight_and_bias(f"head.projects.{level}", ("head", "projects", level), "conv2d")
+        result += weight_and_bias(f"head.projects.{level}", ("head", "projects", level), "conv2d")
         result.append(
             TensorRule(f"head.scratch.layer{level + 1}_rn.weight", ("head", "layers_rn", level, "kernel"), "conv2d")
         )
         source, target = f"head.scratch.refinenet{level + 1}", ("head", "refinenets", level)
-        result += _weight_and_bias(f"{source}.out_conv", (*target, "out_conv"), "conv2d")
+        result += weight_and_bias(f"{source}.out_conv", (*target, "out_conv"), "conv2d")
         units = ("resConfUnit1", "resConfUnit2") if level < _NUM_LEVELS - 1 else ("resConfUnit2",)
         for unit in units:
             for conv in ("conv1", "conv2"):
-                result += _weight_and_bias(f"{source}.{unit}.{conv}", (*target, unit, conv), "conv2d")
+                result += weight_and_bias(f"{source}.{unit}.{conv}", (*target, unit, conv), "conv2d")
     # Of the transposed convolutions too: their input channels come first in PyTorch, and last in ours.
     for name, target in _HEAD.items():
-        result += _weight_and_bias(f"head.{name}", ("head", *target), "conv2d")
+        result += weight_and_bias(f"head.{name}", ("head", *target), "conv2d")
     return result
 
 
@@ -139,24 +111,11 @@ def _temporal_rules() -> list[TensorRule]:
         source = f"head.motion_modules.{module}.temporal_transformer"
         target = ("head", "motion_modules", module)
         for name, (layout, path) in _TEMPORAL.items():
-            result += _weight_and_bias(f"{source}.{name}", (*target, *path), layout)
+            result += weight_and_bias(f"{source}.{name}", (*target, *path), layout)
         for block in range(_NUM_ATTENTION_BLOCKS):
-            result += _weight_and_bias(
-                f"{source}.transformer_blocks.0.norms.{block}", (*target, "norms", block), "same"
-            )
+            result += weight_and_bias(f"{source}.transformer_blocks.0.norms.{block}", (*target, "norms", block), "same")
             attention, path = _ATTENTION.format(module=module, block=block), (*target, "attention_blocks", block)
             for name in ("to_q", "to_k", "to_v"):
                 result.append(TensorRule(f"{attention}.{name}.weight", (*path, name, "kernel"), "linear"))
-            result += _weight_and_bias(f"{attention}.to_out.0", (*path, "to_out"), "linear")
+            result += weight_and_bias(f"{attention}.to_out.0", (*path, "to_out"), "linear")
     return result
-
-
-def _weight_and_bias(
-    source: str, target: tuple[str | int, ...], layout: str, layer: int | None = None
-) -> list[TensorRule]:
-    """A norm (layout "same") has a scale, all else a kernel."""
-    weight = "scale" if layout == "same" else "kernel"
-    return [
-        TensorRule(f"{source}.weight", (*target, weight), layout, layer),
-        TensorRule(f"{source}.bias", (*target, "bias"), "same", layer),
-    ]

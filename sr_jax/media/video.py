@@ -87,6 +87,34 @@ def resize_and_crop(
     )
 
 
+def crop_grid(
+    grid: Shaped[np.ndarray, "y x *c"], size: tuple[int, int], window: tuple[int, int, int, int]
+) -> Shaped[np.ndarray, "y x *c"]:
+    """The part of a coarse grid over a whole frame that lies in a window, on a grid of as many cells over the window.
+
+    Args:
+        grid: Values in the middles of equal cells; nothing of them changes where the window is the whole frame.
+        size: Height and width of the frame, in pixels.
+        window: Top, left, height and width of the window in the frame, in pixels.
+
+    Returns:
+        Values interpolated bilinearly between the middles, and those of the border beyond them.
+    """
+    if window == (0, 0, *size):
+        return grid
+    (top, left, height, width), values = window, grid.astype(np.float32)
+    for axis, (start, length) in enumerate(((top, height), (left, width))):
+        values = np.moveaxis(values, axis, 0)
+        cells = len(values)
+        places = (start + (np.arange(cells) + 0.5) * length / cells) * cells / size[axis] - 0.5
+        places = np.clip(places, 0, cells - 1)
+        below = np.minimum(places.astype(int), max(cells - 2, 0))
+        share = (places - below).astype(np.float32).reshape(-1, *[1] * (values.ndim - 1))
+        values = values[below] * (1 - share) + values[np.minimum(below + 1, cells - 1)] * share
+        values = np.moveaxis(values, 0, axis)
+    return values.astype(grid.dtype)
+
+
 def write_video(
     path: Path,
     frames: UInt8[np.ndarray, "f h w 3"] | Float[np.ndarray, "f h w 3"],

@@ -15,6 +15,7 @@ def conv(
     dtype: DTypeLike | None = None,
     padding: int | str | Sequence[tuple[int, int]],
     stride: int = 1,
+    groups: int = 1,
     use_bias: bool = True,
     kernel_init: nnx.initializers.Initializer | None = None,
 ) -> nnx.Conv:
@@ -28,6 +29,7 @@ def conv(
         dtype: Compute type; that of input and parameters when None.
         padding: Zeros before and after each side; "SAME" gives sides divided by `stride` and rounded up.
         stride: Of every side.
+        groups: Parts of the channels that see themselves alone.
         use_bias: Whether there is a bias.
         kernel_init: He-normal when None.
     """
@@ -37,6 +39,7 @@ def conv(
         tuple(size),
         strides=stride,
         padding=padding,
+        feature_group_count=groups,
         use_bias=use_bias,
         dtype=dtype,
         kernel_init=kernel_init or nnx.initializers.he_normal(),

@@ -1,8 +1,8 @@
 """The DINOv2 vision transformer (Oquab et al. 2023, arXiv 2304.07193) as a source of features from several depths.
 
 Pre-norm blocks whose branches are scaled per channel (LayerScale), a class token and learned positions, which are
-interpolated to the size of the image. The blocks are stacked; they run as one scan from tap to tap. The weights are
-always loaded, so fresh ones are of a plain scale.
+interpolated to the size of the image; ViT-g has gated feed-forward layers (SwiGLU). The blocks are stacked; they run as
+one scan from tap to tap. The weights are always loaded, so fresh ones are of a plain scale.
 
 Reference classes: `DinoVisionTransformer` (facebookresearch/dinov2), `Dinov2Backbone` (transformers).
 """
@@ -33,7 +33,8 @@ class DINOv2Config:
         num_attention_heads: Heads.
         patch_size: Side of a patch in pixels.
         image_size: Side of the images that the learned positions are for, in pixels.
-        mlp_ratio: Width of a block's hidden layer over its own.
+        mlp_ratio: Width of a block's hidden layer over its own; see `hidden_width` for gated ones.
+        swiglu: Whether feed-forward layers are gated: ViT-g's.
         interpolate_offset: What is added to the number of patches along an axis when the scale of positions is
             computed. The original adds 0.1; transformers adds nothing.
         layer_norm_eps: Of every norm.
@@ -45,6 +46,7 @@ class DINOv2Config:
     patch_size: int = 14
     image_size: int = 518
     mlp_ratio: int = 4
+    swiglu: bool = False
     interpolate_offset: float = 0.1
     layer_norm_eps: float = 1e-6
 
@@ -52,6 +54,12 @@ class DINOv2Config:
     def grid_size(self) -> int:
         """Learned positions along each axis."""
         return self.image_size // self.patch_size
+
+    @property
+    def hidden_width(self) -> int:
+        """Width of a block's hidden layer; of a gated one two thirds, rounded up to a multiple of 8."""
+        width = self.mlp_ratio * self.hidden_size
+        return (int(width * 2 / 3) + 7) // 8 * 8 if self.swiglu else width
 
 
 class DINOv2Block(nnx.Module):
@@ -64,15 +72,17 @@ class DINOv2Block(nnx.Module):
     """
 
     def __init__(self, config: DINOv2Config, *, rngs: nnx.Rngs, dtype: DTypeLike):
-        width, hidden = config.hidden_size, config.mlp_ratio * config.hidden_size
-        self.num_heads = config.num_attention_heads
+        width, hidden = config.hidden_size, config.hidden_width
+        self.num_heads, self.swiglu = config.num_attention_heads, config.swiglu
         self.dtype = dtype
         self.norm1 = layers.layer_norm(width, config.layer_norm_eps, rngs=rngs)
         self.qkv = layers.linear(width, 3 * width, ("embed", "heads"), rngs=rngs, dtype=dtype)
         self.proj = layers.linear(width, width, ("heads", "embed"), rngs=rngs, dtype=dtype)
         self.ls1 = _scale(width)
         self.norm2 = layers.layer_norm(width, config.layer_norm_eps, rngs=rngs)
-        self.fc1 = layers.linear(width, hidden, ("embed", "mlp"), rngs=rngs, dtype=dtype)
+        # Of a gated layer, gates and values in one.
+        inner = 2 * hidden if config.swiglu else hidden
+        self.fc1 = layers.linear(width, inner, ("embed", "mlp"), rngs=rngs, dtype=dtype)
         self.fc2 = layers.linear(hidden, width, ("mlp", "embed"), rngs=rngs, dtype=dtype)
         self.ls2 = _scale(width)
 
@@ -81,7 +91,12 @@ class DINOv2Block(nnx.Module):
         qkv = self.qkv(self.norm1(x).astype(self.dtype)).reshape(*x.shape[:2], 3, self.num_heads, -1)
         attended = dot_product_attention(*(qkv[:, :, part] for part in range(3)))
         x = x + self.proj(attended.reshape(x.shape)) * self.ls1[...].astype(self.dtype)
-        hidden = jax.nn.gelu(self.fc1(self.norm2(x).astype(self.dtype)), approximate=False)
+        hidden = self.fc1(self.norm2(x).astype(self.dtype))
+        if self.swiglu:
+            gates, values = jnp.split(hidden, 2, axis=-1)
+            hidden = jax.nn.silu(gates) * values
+        else:
+            hidden = jax.nn.gelu(hidden, approximate=False)
         return x + self.fc2(hidden) * self.ls2[...].astype(self.dtype)
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Shaped, UInt8
 
 from sr_jax.errors import UserError
 from sr_jax.media.decoding import open_video
-from sr_jax.media.video import resize_and_crop
+from sr_jax.media.video import crop_grid, resize_and_crop
 from sr_jax.preparation.planning import ClipPlan
 from sr_jax.teachers.base import FeatureTeacher
 
@@ -22,12 +22,13 @@ class CutClip:
     Attributes:
         plan: Its plan.
         frames: RGB.
-        beside: By the slot of a teacher that reads something beside videos, what that is for each frame.
+        beside: By the slot of a teacher that reads something beside videos, what that is for each frame, of the frames'
+            size or on a grid of its own.
     """
 
     plan: ClipPlan
     frames: UInt8[np.ndarray, "f h w 3"]
-    beside: Mapping[str, Shaped[np.ndarray, "f h w *c"]] = dataclasses.field(default_factory=dict)
+    beside: Mapping[str, Shaped[np.ndarray, "f y x *c"]] = dataclasses.field(default_factory=dict)
 
 
 class ClipReader:
@@ -88,16 +89,18 @@ class _Cut:
     def add(self, index: int, pixels: np.ndarray, beside: Mapping[str, np.ndarray]) -> None:
         if index not in self.places:
             return
-        self._frames = self._with(self._frames, index, pixels)
+        self._frames = self._with(self._frames, index, self._cropped(pixels))
         for slot, entry in beside.items():
-            self._beside[slot] = self._with(self._beside.get(slot), index, entry)
+            size = pixels.shape[:2]
+            of_pixels = entry.shape[:2] == size
+            cropped = self._cropped(entry) if of_pixels else crop_grid(entry, size, self.plan.window)
+            self._beside[slot] = self._with(self._beside.get(slot), index, cropped)
 
     def finished(self) -> CutClip:
         return CutClip(self.plan, self._frames, self._beside)
 
-    def _with(self, frames: np.ndarray | None, index: int, picture: np.ndarray) -> np.ndarray:
+    def _with(self, frames: np.ndarray | None, index: int, cropped: np.ndarray) -> np.ndarray:
         """The frames of the clip, made when the first one comes, with one more."""
-        cropped = self._cropped(picture)
         if frames is None:
             frames = np.empty((len(self.plan.indices), *cropped.shape), cropped.dtype)
         frames[self.places[index]] = cropped

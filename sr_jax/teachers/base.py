@@ -167,7 +167,7 @@ class ClipBatch:
     paths: Sequence[Path]
     prompts: Sequence[str]
     count: int
-    beside: Shaped[np.ndarray, "n f h w *c"] | None = None
+    beside: Shaped[np.ndarray, "n f y x *c"] | None = None
 
 
 @runtime_checkable
@@ -204,8 +204,10 @@ class FeatureTeacher(Protocol):
         """
         ...
 
-    def beside(self, path: Path) -> Iterator[Shaped[np.ndarray, "h w *c"]] | None:
-        """What lies beside a video, an entry of the frame's size for each frame; None for a teacher that reads nothing.
+    def beside(self, path: Path) -> Iterator[Shaped[np.ndarray, "y x *c"]] | None:
+        """What lies beside a video, an entry for each frame; None for a teacher that reads nothing.
+
+        An entry is of the frame's size, or on a coarser grid over the whole frame; it is cropped as the frame is.
 
         Args:
             path: The video file; see `teachers.beside` for names of files beside it.

@@ -61,16 +61,17 @@ def load_detector(section: Section) -> FaceDetector:
 
 
 def load_feature_teacher(name: str, section: Section) -> FeatureTeacher:
-    """Loads a teacher of further fields; one of this project is a module of `sr_jax.teachers` that defines `load`.
+    """Loads a teacher of further fields; a module of `sr_jax.teachers.tokens` that defines `load` has a short name.
 
     Args:
-        name: What the config calls it.
+        name: What the config calls it: the section that it is given also holds this, as `slot`.
         section: Its section of `config.features`.
 
     Raises:
         UserError: For an unknown name, or what it lacks to be loaded.
     """
-    return sections.load(section, f"features.{name}", "feature teacher", package="sr_jax.teachers")
+    package = "sr_jax.teachers.tokens"
+    return sections.load({**section, "slot": name}, f"features.{name}", "feature teacher", package=package)
 
 
 def load_text_teacher(section: Section) -> TextTeacher:

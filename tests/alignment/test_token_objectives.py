@@ -20,7 +20,8 @@ _SMALL = {"projector_width": 5}
 def _context(patch_frames=1, remat="none", name="mine"):
     sizes = {"num_attention_heads": 1, "attention_head_dim": _WIDTH, "num_layers": 4}
     backbone = get_backbone("cogvideox", sizes | {"patch_size_t": None if patch_frames == 1 else patch_frames})
-    return Context(backbone=backbone, dtype="float32", remat=remat, module={}, name=name)
+    process = backbone.process({})
+    return Context(backbone=backbone, dtype="float32", remat=remat, module={}, process=process, name=name)
 
 
 def _random(*shape, seed=0):

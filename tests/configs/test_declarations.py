@@ -32,6 +32,7 @@ from sr_jax.models import precision
 from sr_jax.models.remat import POLICIES
 from sr_jax.parallel.mesh import AXES, SLICE_AXES
 from sr_jax.teachers.registry import FACE_CHOICES
+from sr_jax.teachers.tokens.fields import FRAMES
 from sr_jax.training.alignment_modules import MODULES
 from sr_jax.training.builders import STAGES
 
@@ -41,7 +42,7 @@ _SIZES = {
     stage_one: [*size_names(), *_PODS],
     stage_two: [*size_names(), *_PODS],
     stage_two_all: [*size_names(), *_PODS],
-    prepare: ["people", "real", "cogvideox"],
+    prepare: ["people", "people_tokens", "real", "cogvideox"],
     sample: ["people", "cogvideox"],
     evaluate: ["people", "real"],
     teachers: ["people", "real"],
@@ -91,6 +92,7 @@ def _key(keys, path):
         (sample.KEYS, "image_fit", FITS),
         (sample.KEYS, "timestep_spacing", ("", *SPACINGS)),
         (prepare.KEYS, "faces.choice", FACE_CHOICES),
+        ({"features": sections.FEATURES}, "features.frames", FRAMES),
     ],
 )
 def test_choices_are_those_that_the_code_has(keys, path, choices):
@@ -200,7 +202,7 @@ def test_options_of_an_objective_are_its_own():
 
 
 def test_keys_of_sections_are_declared_once():
-    for part in (sections.CODEC, sections.DEPTH, sections.FACES, sections.TEXT):
+    for part in (sections.CODEC, sections.DEPTH, sections.FACES, sections.FEATURES, sections.TEXT):
         assert not part.always.keys() & part.keys.keys() and "name" in part.always
     assert len(paths_of(prepare.KEYS)) == len(set(paths_of(prepare.KEYS)))
 

@@ -1,9 +1,12 @@
 """A tiny DINOv2 with random weights, which are named as in transformers."""
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import jax
 import numpy as np
+import safetensors.numpy
 
 from sr_jax.models.dinov2 import DINOv2Config
 from tests.originals.recording import random_weights
@@ -58,3 +61,36 @@ def our_params(tensors: Mapping[str, np.ndarray]) -> dict:
         "blocks": jax.tree.map(lambda *rows: np.stack(rows), *map(block, range(TINY.num_layers))),
         "norm": module("layernorm", False),
     }
+
+
+def write_folder(folder: Path, config: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Writes a folder as transformers does, with these weights: of what `tests.originals.dinov2.released` gives."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(config)
+    safetensors.numpy.save_file(weights(shapes), folder / "model.safetensors", metadata={"format": "pt"})
+
+
+_ORIGINAL_NAMES = (
+    (r"^embeddings\.patch_embeddings\.projection", "patch_embed.proj"),
+    (r"^embeddings\.position_embeddings", "pos_embed"),
+    (r"^embeddings\.", ""),
+    (r"^layernorm", "norm"),
+    (r"^encoder\.layer", "blocks"),
+    (r"attention\.output\.dense", "attn.proj"),
+    (r"layer_scale(\d)\.lambda1", r"ls\1.gamma"),
+    (r"mlp\.weights_in", "mlp.w12"),
+    (r"mlp\.weights_out", "mlp.w3"),
+)
+
+
+def original_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """The same weights as `write_folder` writes, under the names of facebookresearch/dinov2."""
+    tensors = {}
+    for name, tensor in weights(shapes).items():
+        for pattern, other in _ORIGINAL_NAMES:
+            name = re.sub(pattern, other, name)
+        tensors[name] = tensor
+    for name in [name for name in tensors if ".attention.attention.query." in name]:
+        parts = [tensors.pop(name.replace("query", part)) for part in ("query", "key", "value")]
+        tensors[name.replace("attention.attention.query", "attn.qkv")] = np.concatenate(parts)
+    return tensors

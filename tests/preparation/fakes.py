@@ -201,7 +201,7 @@ def preparation(
     kinds = ClipOptions(1, 1.0, 1, sizes, still_images=still_images).kinds
     return Preparation(
         output=output,
-        files=find_videos(folder, still_images=still_images),
+        files=find_videos(folder, teachers=teachers, still_images=still_images),
         planner=plan_videos,
         reader=ClipReader(teachers),
         extractors={

@@ -63,7 +63,9 @@ class Broken(Square):
 
 
 def _similar():
-    return similar.build({"width": ToyConfig.width}, Context(BACKBONE, "float32", "none", {}))
+    return similar.build(
+        {"width": ToyConfig.width}, Context(BACKBONE, "float32", "none", {}, BACKBONE.process({}), "similar")
+    )
 
 
 def _objectives(**weighted):

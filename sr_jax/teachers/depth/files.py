@@ -15,7 +15,7 @@ pictures and videos, and what Video Depth Anything writes, whose metric models u
 
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -24,6 +24,7 @@ from jaxtyping import Float
 
 from sr_jax.errors import UserError
 from sr_jax.media.decoding import open_video
+from sr_jax.teachers.arrays import array_entries, array_header
 from sr_jax.teachers.beside import VIDEO_DEPTH_FOLDER, files_beside
 
 KINDS = ("disparity", "depth")
@@ -98,29 +99,18 @@ def _array_frames(path: Path, stated: str) -> Iterator[Disparity]:
                 raise UserError(f"{path} has both `{keys[0]}` and `{keys[1]}`: leave one")
             kind = _KEYS[keys[0]] or _stated(stated, path)
             with archive.open(f"{keys[0]}.npy") as member:
-                shape, dtype = _array_header(member)
+                shape, dtype = array_header(member)
                 if len(shape) != 3 or min(shape) < 1 or dtype.kind not in "fiu":
                     raise UserError(f"{path} must hold [frames, height, width] of {_VALUES}")
                 if shape[1] * shape[2] > _MOST_PIXELS:
                     raise UserError(f"{path} has depth of {shape[1]}x{shape[2]} pixels: no video is so large")
-                for number in range(shape[0]):
-                    values = np.frombuffer(member.read(shape[1] * shape[2] * dtype.itemsize), dtype)
-                    yield _disparity(values.reshape(shape[1:]), kind, f"frame {number} of {path}")
+                for number, values in enumerate(array_entries(member, shape, dtype)):
+                    yield _disparity(values, kind, f"frame {number} of {path}")
     except UserError:
         raise
     # A damaged zip, a file of another kind and a pickle arrive as different built-in exceptions.
     except Exception as error:
         raise UserError(f"cannot read {path}: it must be an .npz file of plain arrays in C order") from error
-
-
-def _array_header(member: zipfile.ZipExtFile) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of an array in numpy's format, whose values come next."""
-    version = np.lib.format.read_magic(member)
-    read: Callable = {(1, 0): np.lib.format.read_array_header_1_0}.get(version, np.lib.format.read_array_header_2_0)
-    shape, fortran, dtype = read(member)
-    if fortran or dtype.hasobject:
-        raise ValueError("cannot be read frame by frame")
-    return shape, dtype
 
 
 def _folder_frames(folder: Path, kind: str) -> Iterator[Disparity]:

@@ -24,12 +24,11 @@ from sr_jax.models.video_depth import RELEASED, VideoDepthAnything, VideoDepthAn
 from sr_jax.sections import Section, value
 from sr_jax.teachers.base import DepthTeacher, file_hash
 from sr_jax.teachers.depth.windows import video_depth
+from sr_jax.teachers.imagenet import normalise
 
 INPUT_SIZE = 518
 """Shorter side of the network's input in the released setting."""
 
-# ImageNet's, of RGB in [0, 1].
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # From this aspect ratio on, the input is made smaller, so that its area stays about that of 16:9.
 _WIDE, _WIDE_SIZE = 1.78, 1.777
 
@@ -180,4 +179,4 @@ def input_size_for(size: tuple[int, int], input_size: int, patch: int) -> tuple[
 def prepare(frame: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> Float[np.ndarray, "y x 3"]:
     """A frame as the network's input: resized (cubic, in floating point), then normalised by ImageNet's statistics."""
     resized = cv2.resize(frame.astype(np.float32) / 255, size[::-1], interpolation=cv2.INTER_CUBIC)
-    return ((resized - np.float32(_MEAN)) / np.float32(_DEVIATION)).astype(np.float32)
+    return normalise(resized)
