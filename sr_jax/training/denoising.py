@@ -137,7 +137,7 @@ class Denoising:
             # Without the frames that were added in front.
             clean, noisy, noise = (x[:, -num_frames:] for x in (clean, noisy, noise))
             view = View(clean, noisy, times, noise, hidden, drawn["records"])
-            terms |= self.objectives.terms(params, frozen, view, drawn["aligned"])
+            terms |= self.objectives.terms(params, frozen, view, drawn["aligned"], self.process)
         total, metrics = total_and_metrics(terms, self.process, times)
         return total, metrics | self.objectives.metrics(drawn["aligned"])
 
@@ -171,8 +171,7 @@ def build_denoising(config: ml_collections.ConfigDict, instead: Mapping[str, Any
     """
     fields = config.to_dict()
     backbone = backbone_of(fields)
-    process = backbone.process(fields["schedule"])
-    objectives = build_objectives(fields, backbone, process, instead)
+    objectives = build_objectives(fields, backbone, instead)
     frozen = {}
     for name, weighted in objectives.weighted.items():
         workdir = fields["alignment"][name].get("module", "")
@@ -188,7 +187,7 @@ def build_denoising(config: ml_collections.ConfigDict, instead: Mapping[str, Any
     return Denoising(
         backbone=backbone,
         transformer=transformer_network(backbone, dtype=config.dtype, remat=config.remat),
-        process=process,
+        process=backbone.process(fields["schedule"]),
         objectives=objectives,
         frozen=frozen,
         image_dropout=config.image_dropout,

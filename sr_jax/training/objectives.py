@@ -35,11 +35,9 @@ class Objectives:
 
     Attributes:
         weighted: By name, each behind those whose outputs it reads.
-        process: Whose times their weights go by.
     """
 
     weighted: Mapping[str, Weighted]
-    process: Process
 
     @property
     def modules(self) -> dict[str, Functional]:
@@ -81,7 +79,7 @@ class Objectives:
         return jax.tree.map(lambda value: jnp.full(batch_size, value, jnp.float32), drawn)
 
     def terms(
-        self, params: Params, frozen: Params, view: View, drawn: Drawn
+        self, params: Params, frozen: Params, view: View, drawn: Drawn, process: Process
     ) -> dict[str, tuple[Float[Array, " b"], Term]]:
         """Weights and terms of those that count.
 
@@ -93,12 +91,13 @@ class Objectives:
             frozen: All that is frozen.
             view: The batch, or some of its samples.
             drawn: What `draw` gave, of these samples.
+            process: Whose times the view has.
 
         Raises:
             UserError: When one is to be switched off when similar, and measures no similarity.
         """
         weights = {
-            name: weight * self.weighted[name].weight.noise_factor(view.times, self.process)
+            name: weight * self.weighted[name].weight.noise_factor(view.times, process)
             for name, weight in drawn["weight"].items()
         }
         terms, outputs, counting = {}, {}, self._counting(weights, len(view.times))
@@ -144,15 +143,12 @@ class Objectives:
         return counting
 
 
-def build_objectives(
-    fields: Mapping[str, Any], backbone: Backbone, process: Process, instead: Mapping[str, Any] | None
-) -> Objectives:
+def build_objectives(fields: Mapping[str, Any], backbone: Backbone, instead: Mapping[str, Any] | None) -> Objectives:
     """The objectives of a config's `alignment` section whose weight is not 0, and those that they read.
 
     Args:
         fields: The whole config.
         backbone: Of the transformer.
-        process: What it learns to predict.
         instead: Config of stage one for objectives that name no workdir of their own; None: that is an error.
 
     Raises:
@@ -177,7 +173,7 @@ def build_objectives(
     for name, section in sections.items():
         if not weight_schedule(name, section).never_counts:
             add(name, name)
-    return Objectives(built, process)
+    return Objectives(built)
 
 
 def _module_config(name: str, section: Mapping[str, Any], instead: Mapping[str, Any] | None) -> Mapping[str, Any]:

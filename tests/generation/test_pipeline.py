@@ -29,6 +29,7 @@ from sr_jax.generation.pipeline import make_pipeline
 from sr_jax.generation.sampler import clip_key
 from sr_jax.media.video import read_video
 from sr_jax.training.denoising import Denoising
+from sr_jax.training.objectives import Objectives
 from tests.comparison import relative_error
 from tests.conversion.folders import save_pipeline
 from tests.data.synthetic import write_synthetic_dataset
@@ -144,7 +145,7 @@ def test_training_conditions_on_the_image_as_the_pipeline_of_diffusers_does(orig
     batch |= {"face_embedding": jnp.zeros((1, 3, 8)), "face_mask": jnp.ones((1, 3))}
     transformer = WatchedTransformer(HEIGHT // 4, WIDTH // 4, 4)
     backbone = CogVideoX(CogVideoXConfig(in_channels=8, out_channels=4, patch_size_t=temporal_patch))
-    stage = Denoising(backbone, transformer, VPrediction(), {}, {}, 0.0, 0.0, dict)
+    stage = Denoising(backbone, transformer, VPrediction(), Objectives({}), {}, 0.0, 0.0, dict)
     batch_loss(stage)({"transformer": {}}, {}, batch, jax.random.key(0))
     assert relative_error(transformer.inputs[0, ..., 4:], wanted) < 1e-5
 

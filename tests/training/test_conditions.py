@@ -64,8 +64,7 @@ def run(batch):
             "structure": Weighted(weight, Structure(structure, backbone, False, "noisy", Clean())),
             "identity": Weighted(weight, Identity(identity, IdentityConfig(use_depth=False))),
         }
-        process = Clean()
-        stage = Denoising(backbone, transformer, process, Objectives(objectives, process), {}, 0.0, 0.0, dict)
+        stage = Denoising(backbone, transformer, Clean(), Objectives(objectives), {}, 0.0, 0.0, dict)
         batch_loss(stage)({"transformer": {}}, {"structure": {}, "identity": {}}, batch, jax.random.key(1))
         return transformer.inputs, structure.inputs, identity.inputs
 

@@ -69,7 +69,7 @@ def _similar():
 
 
 def _objectives(**weighted):
-    return Objectives({name: Weighted(*item) for name, item in weighted.items()}, PROCESS)
+    return Objectives({name: Weighted(*item) for name, item in weighted.items()})
 
 
 def _aligned(objectives, *, step=0, scale=1.0):
@@ -82,7 +82,7 @@ def _aligned(objectives, *, step=0, scale=1.0):
 
     def total(params, clean, hidden):
         view = View(clean, clean, jnp.asarray(TIMES), clean, hidden, {})
-        return total_and_metrics(objectives.terms(params, {}, view, drawn), PROCESS, view.times)[0]
+        return total_and_metrics(objectives.terms(params, {}, view, drawn, PROCESS), PROCESS, view.times)[0]
 
     return clean, *jax.value_and_grad(total, argnums=(0, 1, 2))(params, clean, hidden)
 

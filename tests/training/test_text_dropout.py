@@ -12,6 +12,7 @@ from sr_jax.data.pipeline import train_batches
 from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.training import builders
 from sr_jax.training.denoising import Denoising
+from sr_jax.training.objectives import Objectives
 from sr_jax.training.stages import drop
 from tests.data.synthetic import empty_prompt, record_spec
 from tests.training.conftest import LATENT_CHANNELS as CHANNELS
@@ -24,7 +25,7 @@ def texts_seen(dataset, probability: float, frozen: dict) -> tuple[np.ndarray, n
     batch = {name: jnp.asarray(value) for name, value in next(train_batches(dataset, batch_size=6, seed=0)).items()}
     backbone = CogVideoX(CogVideoXConfig(in_channels=2 * CHANNELS, out_channels=CHANNELS))
     transformer = WatchedTransformer(*batch["latent_mean"].shape[2:])
-    stage = Denoising(backbone, transformer, VPrediction(), {}, {}, 0.0, probability, dict)
+    stage = Denoising(backbone, transformer, VPrediction(), Objectives({}), {}, 0.0, probability, dict)
     batch_loss(stage)({"transformer": {}}, frozen, batch, jax.random.key(5))
     return np.asarray(batch["text_embedding"]), transformer.text
 
