@@ -171,7 +171,8 @@ def build_denoising(config: ml_collections.ConfigDict, instead: Mapping[str, Any
     """
     fields = config.to_dict()
     backbone = backbone_of(fields)
-    objectives = build_objectives(fields, backbone, instead)
+    process = backbone.process(fields["schedule"])
+    objectives = build_objectives(fields, backbone, process, instead)
     frozen = {}
     for name, weighted in objectives.weighted.items():
         workdir = fields["alignment"][name].get("module", "")
@@ -187,7 +188,7 @@ def build_denoising(config: ml_collections.ConfigDict, instead: Mapping[str, Any
     return Denoising(
         backbone=backbone,
         transformer=transformer_network(backbone, dtype=config.dtype, remat=config.remat),
-        process=backbone.process(fields["schedule"]),
+        process=process,
         objectives=objectives,
         frozen=frozen,
         image_dropout=config.image_dropout,

@@ -143,12 +143,15 @@ class Objectives:
         return counting
 
 
-def build_objectives(fields: Mapping[str, Any], backbone: Backbone, instead: Mapping[str, Any] | None) -> Objectives:
+def build_objectives(
+    fields: Mapping[str, Any], backbone: Backbone, process: Process, instead: Mapping[str, Any] | None
+) -> Objectives:
     """The objectives of a config's `alignment` section whose weight is not 0, and those that they read.
 
     Args:
         fields: The whole config.
         backbone: Of the transformer.
+        process: What it learns to predict.
         instead: Config of stage one for objectives that name no workdir of their own; None: that is an error.
 
     Raises:

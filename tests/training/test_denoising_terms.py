@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from sr_jax.alignment.structure import Structure
+from sr_jax.alignment.weights import WeightSchedule
 from sr_jax.backbones.cogvideox.backbone import CogVideoX
 from sr_jax.configs import base, stage_one
 from sr_jax.data.pipeline import train_batches
@@ -18,9 +19,11 @@ from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
 from sr_jax.training.builders import build_stage
-from sr_jax.training.denoising import Denoising, Weighted
+from sr_jax.training.denoising import Denoising
 from sr_jax.training.denoising_terms import DenoisingTerms
 from sr_jax.training.faces import require_faces
+from sr_jax.training.objectives import Objectives, Weighted
+from sr_jax.training.state import Progress
 from tests.data.synthetic import write_synthetic_dataset
 from tests.models.tiny_transformers import ROPE
 from tests.toys.backbone import Toy, ToyConfig
@@ -107,8 +110,10 @@ class Reader(Functional):
 
 def _stage(channels=2, **options):
     backbone = CogVideoX(dataclasses.replace(ROPE, in_channels=channels, out_channels=channels))
-    objectives = {"structure": Weighted(0.5, Structure(Reader(_none), backbone, False, "noisy", PROCESS))}
-    return Denoising(backbone, Scaled(_none), PROCESS, objectives, {}, 0.0, 0.0, dict, **options)
+    objectives = {
+        "structure": Weighted(WeightSchedule(0.5), Structure(Reader(_none), backbone, False, "noisy", PROCESS))
+    }
+    return Denoising(backbone, Scaled(_none), PROCESS, Objectives(objectives), {}, 0.0, 0.0, dict, **options)
 
 
 def _batch(records):
@@ -129,7 +134,7 @@ def test_a_stage_trains_on_what_is_weighted_and_logs_what_is_not(arrays):
     stage = _stage(density=density, denoising=DenoisingTerms(5.0, BoxWeights(10.0, 1.0)))
     assert {"face_boxes", "face_mask", "depth_latent"} <= stage.fields.keys()
     key, params = jax.random.key(0), {"transformer": {"scale": jnp.float32(0.7)}}
-    drawn = stage.draw({}, _batch(records), key)
+    drawn = stage.draw({}, _batch(records), key, Progress(jnp.int32(0), {}))
     times = np.asarray(drawn["times"])
     assert times.min() >= 300 and times.max() < 900 and len(set(times)) == 3
     total, metrics = stage.loss(params, {"structure": {}}, drawn)

@@ -1,6 +1,7 @@
 """The objectives on hidden states in the training step, all at once and several of one kind."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -52,7 +53,7 @@ def step(aligned, data):
     """`(params, share of each objective) -> (their sum, gradient)` on one batch, and parameters to start from."""
     stage = builders.build_stage(aligned())
     batch = next(train_batches(data, fields=tuple(stage.fields), batch_size=4, seed=0))
-    batch = {name: value.astype(np.float32) for name, value in batch.items()}
+    batch = {name: jnp.asarray(value, jnp.float32) for name, value in batch.items()}
     frozen = {"empty_prompt": np.zeros((4, 12), np.float32)}
 
     def total(params, shares):

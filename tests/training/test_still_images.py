@@ -11,12 +11,15 @@ import pytest
 from sr_jax.alignment.identity import Identity
 from sr_jax.alignment.identity_module import IdentityConfig
 from sr_jax.alignment.structure import Structure
+from sr_jax.alignment.weights import WeightSchedule
 from sr_jax.backbones.cogvideox.backbone import CogVideoX
 from sr_jax.checkpoints.reading import read_meta
 from sr_jax.diffusion.v_prediction import ScheduleConfig, VPrediction
 from sr_jax.errors import UserError
-from sr_jax.training.denoising import Denoising, Weighted
+from sr_jax.training.denoising import Denoising
 from sr_jax.training.loop import train
+from sr_jax.training.objectives import Objectives, Weighted
+from sr_jax.training.state import Progress
 from tests.data.synthetic import write_synthetic_dataset
 from tests.models.tiny_transformers import ROPE
 from tests.toys.backbone import RectifiedFlow, Toy, ToyConfig
@@ -48,11 +51,12 @@ def test_no_image_is_given_of_a_still_image(patch):
     channels = {"in_channels": 2 * CHANNELS, "out_channels": CHANNELS}
     backbone = CogVideoX(dataclasses.replace(ROPE, patch_size_t=patch, **channels))
     transformer, structure, identity = WatchedTransformer(*FRAME), Watched(*FRAME), Watched(7)
+    process = VPrediction(ScheduleConfig())
     objectives = {
-        "structure": Weighted(1.0, Structure(structure, backbone, False, "clean")),
-        "identity": Weighted(1.0, Identity(identity, IdentityConfig(use_depth=False))),
+        "structure": Weighted(WeightSchedule(1.0), Structure(structure, backbone, False, "clean", process)),
+        "identity": Weighted(WeightSchedule(1.0), Identity(identity, IdentityConfig(use_depth=False))),
     }
-    stage = Denoising(backbone, transformer, VPrediction(ScheduleConfig()), objectives, {}, 0.0, 0.0, dict)
+    stage = Denoising(backbone, transformer, process, Objectives(objectives), {}, 0.0, 0.0, dict)
     batch, frozen = _batch(1), {"structure": {}, "identity": {}}
     _, metrics = batch_loss(stage)({"transformer": {}}, frozen, batch, jax.random.key(1))
     # Version 1.5 has patches of two frames, which the image fills.
@@ -66,10 +70,11 @@ def test_no_image_is_given_of_a_still_image(patch):
 
 
 def test_a_transformer_that_is_given_the_first_frame_learns_nothing_from_one_frame():
-    stage = Denoising(Toy(ToyConfig()), WatchedTransformer(*FRAME), RectifiedFlow(), {}, {}, 0.0, 0.0, dict)
+    stage = Denoising(Toy(ToyConfig()), WatchedTransformer(*FRAME), RectifiedFlow(), Objectives({}), {}, 0.0, 0.0, dict)
+    first = Progress(jnp.int32(0), {})
     with pytest.raises(UserError, match="latents of T = 1 teach nothing to a transformer that is given the first 1"):
-        stage.draw({}, _batch(1), jax.random.key(0))
-    assert stage.draw({}, _batch(2), jax.random.key(0))["latents"].shape[1] == 2
+        stage.draw({}, _batch(1), jax.random.key(0), first)
+    assert stage.draw({}, _batch(2), jax.random.key(0), first)["latents"].shape[1] == 2
 
 
 @pytest.fixture(scope="module")
