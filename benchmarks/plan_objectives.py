@@ -37,6 +37,12 @@ OBJECTIVES: dict[str, dict[str, str]] = {
     "trd": {"trd.weight": "0.5"},
     "crepa": {"crepa.weight": "0.5"},
     "layersync": {"layersync.weight": "0.2"},
+    "all but the paper's": {
+        "repa.weight": "0.5",
+        "trd.weight": "0.5",
+        "crepa.weight": "0.5",
+        "layersync.weight": "0.2",
+    },
 }
 """What each plan changes in `config.alignment`, where all weights are 0: the published weights."""
 
