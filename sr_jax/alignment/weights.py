@@ -114,12 +114,17 @@ class WeightSchedule:
         """Whether it is another one at some step than at others."""
         return bool(self.warmup_steps or self.decay != "none" or self.off_after or self.off_when_similar)
 
+    @property
+    def goes_by_similarity(self) -> bool:
+        """Whether it needs a running similarity."""
+        return bool(self.weight and self.off_when_similar)
+
     def value(self, step: Int[Array, ""], running: RunningSimilarity | None = None) -> Float[Array, ""]:
         """The weight at a step, whatever the noise.
 
         Args:
             step: Batches taken before.
-            running: Of the objective, where it is `off_when_similar`.
+            running: Of the objective, where it goes by similarity.
         """
         parts = [optax.linear_schedule(0.0, self.weight, self.warmup_steps), optax.constant_schedule(self.weight)]
         ends = np.cumsum([self.warmup_steps, self.hold_steps]).tolist()

@@ -61,7 +61,9 @@ class Objectives:
     @property
     def running(self) -> Running:
         """The start of the running similarities of those that are switched off by them."""
-        return {name: RunningSimilarity.start() for name, item in self.weighted.items() if item.weight.off_when_similar}
+        return {
+            name: RunningSimilarity.start() for name, item in self.weighted.items() if item.weight.goes_by_similarity
+        }
 
     def flops(self, size: tuple[int, int, int]) -> int:
         """Model FLOPs that a clip with latents of T, H and W adds, also while an objective is off."""
@@ -108,7 +110,7 @@ class Objectives:
             read = {other: outputs[other] for other in objective.after}
             term = objective(_open_to(jnp.any(counts), trained), frozen, seen, read)
             outputs[name] = term.output
-            if item.weight.off_when_similar and term.similarity is None:
+            if item.weight.goes_by_similarity and term.similarity is None:
                 raise UserError(f"config.alignment.{name} measures no similarity: set its off_when_similar to 0")
             if name in weights:
                 terms[name] = (weights[name], term)

@@ -121,9 +121,10 @@ def test_a_projector_learns_nothing_while_its_objective_is_off(step, scale, trai
     assert all(np.any(leaf) == trains for leaf in (params["mine_projector"]["kernel"], hidden[1]))
 
 
-@pytest.mark.parametrize("read", [WeightSchedule(0.0), OFF, WeightSchedule(0.3, least_noise=1.0)])
+@pytest.mark.parametrize("read", [WeightSchedule(0.0, off_when_similar=0.5), OFF, WeightSchedule(0.3, least_noise=1.0)])
 def test_what_another_one_reads_passes_gradients_on_while_its_own_weight_is_0(read):
     objectives = _objectives(read=(read, Square()), reader=(WeightSchedule(0.5), Square(after=("read",))))
+    assert objectives.running == {}
     clean, total, (_, gradient, _) = _aligned(objectives, step=5)
     np.testing.assert_allclose(total, 0.5 * np.mean((2 * clean) ** 2), rtol=1e-5)
     np.testing.assert_allclose(gradient, 0.5 * 8 * clean / clean.size, rtol=1e-5)
