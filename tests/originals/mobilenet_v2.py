@@ -1,6 +1,7 @@
 """MobileNetV2 in PyTorch, written from its description, with modules that are named as torchvision's are."""
 
 import io
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -23,17 +24,30 @@ def features(sizes: Mapping, images: np.ndarray) -> np.ndarray:
         return network.features(torch.from_numpy(images).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
 
 
-def saved(tensors: Mapping[str, np.ndarray], *, old: bool = True) -> bytes:
-    """The file that `torch.save` makes of a state dict, as versions before 1.6 did or as they do now.
+def saved(tensors: Mapping[str, np.ndarray]) -> bytes:
+    """The file that `torch.save` made of a state dict before version 1.6.
 
-    Some tensors are parts of others, and one is transposed: as in files of models whose weights are shared.
+    Parts of the first tensor are in it too, as where weights are shared. PyTorch names storages by their places in
+    memory, and sorts them by these: here they are numbered, and of one size, so that each tensor may lie in any.
     """
-    state = nn.Module().state_dict() | {name: torch.from_numpy(tensor.copy()) for name, tensor in tensors.items()}
+    sizes = {tensor.nbytes for tensor in tensors.values()}
+    storages = sorted((torch.UntypedStorage(*sizes) for _ in tensors), key=lambda storage: str(storage._cdata))
+    state = OrderedDict()
+    for storage, (name, array) in zip(storages, tensors.items(), strict=True):
+        values = torch.from_numpy(array.copy())
+        state[name] = torch.empty(0, dtype=values.dtype).set_(storage, 0, values.shape).copy_(values)
     first = next(iter(state.values()))
-    state |= {"transposed": first.T, "part": first[1:], "half": first.half()}
+    state |= {"transposed": first.T, "part": first[1:]}
     file = io.BytesIO()
-    torch.save(state, file, _use_new_zipfile_serialization=not old)
-    return file.getvalue()
+    torch.save(state, file, _use_new_zipfile_serialization=False)
+    content = file.getvalue()
+    for number, storage in enumerate(storages):
+        content = content.replace(_pickled(str(storage._cdata)), _pickled(str(number)))
+    return content
+
+
+def _pickled(text: str) -> bytes:
+    return b"X" + len(text).to_bytes(4, "little") + text.encode()
 
 
 def _loaded(sizes: Mapping) -> "_MobileNetV2":
