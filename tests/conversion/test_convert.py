@@ -129,17 +129,24 @@ def test_a_trained_transformer_goes_to_diffusers(config, pipeline, imported, tmp
         run("export", "--checkpoint", imported, "--base", imported, "--output", tmp_path / "no")
 
 
-def test_projectors_are_in_no_export(config, pipeline, imported, tmp_path):
+def test_projectors_are_in_no_export(original, config, pipeline, imported, tmp_path):
     two = stage_two_all.get_config("tiny")
     two.update({name: config[name] for name in ("model", "schedule", "data", "init", "batch_size")}, num_train_steps=0)
-    two.alignment.repa.update(weight=0.5, channels=4, projector="conv")
-    two.alignment.crepa.update(weight=0.5, channels=4)
+    for name in ("repa", "trd", "crepa"):
+        two.alignment[name].update(weight=0.5, channels=4)
+    two.alignment.layersync.update(weight=0.5, deeper_block=2)
     train(two, tmp_path / "run", jax.devices()[:1])
-    assert load_params(tmp_path / "run")[0].keys() == {"transformer", "repa_projector", "crepa_projector"}
+    projectors = {f"{name}_projector" for name in ("repa", "trd", "crepa")}
+    assert load_params(tmp_path / "run")[0].keys() == {"transformer"} | projectors
     run("export", "--checkpoint", tmp_path / "run", "--base", imported, "--output", tmp_path / "back")
     before, after = (stored_tensors(folder / "transformer") for folder in (pipeline, tmp_path / "back"))
     assert {name: tensor.shape for name, tensor in after.items()} == {name: t.shape for name, t in before.items()}
     assert contents(pipeline).keys() == contents(tmp_path / "back").keys()
+    inputs = random_inputs(VARIANTS["5b_i2v"], 1, VARIANTS["5b_i2v"].sample_size)
+    base, back = (
+        original("folders").predict(folder / "transformer", *inputs) for folder in (pipeline, tmp_path / "back")
+    )
+    np.testing.assert_array_equal(back, base)
 
 
 def test_an_exported_transformer_computes_in_diffusers_as_here(original, config, pipeline, imported, tmp_path):
