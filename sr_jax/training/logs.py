@@ -66,7 +66,8 @@ class MetricLog:
             self._metrics.add({"step": step, "wall_time": round(wall_time, 2)} | values)
         with self._telling_of_failures(step):
             self._board.add(step, values)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if "/t" not in name)
+        # Losses of one range of times are in the files alone.
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if name.count("/") < 2)
         self._say(f"step {step}  {shown}")
 
     def skip(self, step: int, clips: Sequence[str]) -> None:

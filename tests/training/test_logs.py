@@ -93,11 +93,11 @@ def test_a_console_that_cannot_be_written_ends_nothing(tmp_path, monkeypatch):
     log.skip(2, ["a"])
     log.advance()
     console.full = False
-    log.write(2, {"loss": 2.0})
+    log.write(2, {"loss": 2.0, "loss/trd": 3.0, "loss/trd/t000-200": 4.0})
     console.full = True
     log.close()
     assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2]
-    assert "step 2  loss 2" in console.getvalue()
+    assert "step 2  loss 2  loss/trd 3\n" in console.getvalue()
     assert "step 1" not in console.getvalue()
 
 
