@@ -76,7 +76,8 @@ def run_step(tiny):
         arguments = jax.device_put((state, draw(program.frozen), draw(batch)), shardings(described))
         compiled = program.train_step.lower(*described).compile(COMPILER_OPTIONS)
         state, metrics = compiled(*arguments)
-        losses = {name: metrics[name].compute() for name in ("loss", "loss/structure", "loss/identity", "grad_norm")}
+        names = ("loss", "loss/structure", "loss/identity", "grad_norm", "param_norm", "update_norm")
+        losses = {name: metrics[name].compute() for name in names}
         # The first moment after one step is a tenth of the clipped gradient.
         computed = {"losses": losses, "params": state.params, "gradient": state.opt_state[1][0].mu}
         return jax.device_get(computed), compiled.as_text()
