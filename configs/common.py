@@ -75,7 +75,9 @@ KEYS: dict[str, Any] = {
     "ema_decay": Key(0.999, "Of the moving average of the parameters, which is what samples.", minimum=0, below=1),
     # Rates and clipping are those of the authors' own full fine-tuning (THUDM/CogVideo, sat).
     "optimizer": {
-        "name": Key("adamw", "The rule, of sr_jax/training/optimizers.py."),
+        # Lion was published with b1=0.9, b2=0.99, a third to a tenth of AdamW's learning rate and as many times its
+        # weight decay (Chen et al. 2023, section 5).
+        "name": Key("adamw", "The rule: adamw, lion, adafactor or muon (sr_jax/training/optimizers.py)."),
         "warmup_steps": Key(100, "Steps in which the learning rate rises.", minimum=0),
         "schedule": Key("constant", "The learning rate behind the warm-up.", choices=("constant", "cosine")),
         "max_grad_norm": Key(0.1, "Longer gradients are cut to this length.", above=0),
@@ -85,6 +87,11 @@ KEYS: dict[str, Any] = {
         "b2": Key(0.95, "Decay of Adam's mean of squares.", minimum=0, below=1),
         "eps": Key(1e-8, "Added to what Adam divides by.", above=0),
         "weight_decay": Key(1e-4, "What the learning rate takes off parameters.", minimum=0),
+        "weight_decay_on": Key(
+            "matrices",
+            "Only matrices and convolutions, or all: norms, biases and modulations, too.",
+            choices=("matrices", "all"),
+        ),
         "state_dtype": Key("float32", "What the state is stored in; bfloat16 rounds stochastically.", choices=FLOATS),
     },
     "dtype": Key("bfloat16", "Compute type.", choices=FLOATS),

@@ -20,9 +20,9 @@ from sr_jax.backbones.cogvideox.vae import CogVideoXVAE
 from sr_jax.backbones.cogvideox.vae_tiling import Tiling
 from sr_jax.checkpoints.networks import transformer_network
 from sr_jax.configs import stage_one, stage_two
-from sr_jax.data.builder import write_dataset
 from sr_jax.data.pipeline import train_batches
 from sr_jax.data.records import Provenance
+from sr_jax.data.writing import write_dataset
 from sr_jax.generation.sampler import SamplingSettings, make_sampler
 from sr_jax.models import attention_kernels, video_depth
 from sr_jax.models.functional import Functional
@@ -215,7 +215,7 @@ class Input(_Ours):
             spec=self._spec,
             provenance=Provenance({}, {}, {"height": 0, "width": 0}, ""),
             empty_prompt=np.zeros(self._spec.text_shape, np.float32),
-            splits={"train": [record | {"clip_id": str(number)} for number in range(_RECORDS)]},
+            splits={"train": {name: record | {"clip_id": name} for name in map(str, range(_RECORDS))}},
         )
         return {"record_mib": sum(array.nbytes for array in record.values() if hasattr(array, "nbytes")) / 2**20}
 

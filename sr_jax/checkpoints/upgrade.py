@@ -12,7 +12,8 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
 
     Before backbones had names there was one for each set of fields of `model`; before objectives had sections, stage
     two had `structure_weight`, `identity_weight` and the workdirs `frozen.structure` and `frozen.identity`;
-    before dataset and schedule were compared with the transformer that a run starts from, none was allowed to differ.
+    before dataset and schedule were compared with the transformer that a run starts from, none was allowed to differ;
+    before `optimizer.weight_decay_on` there was weight decay on all parameters.
     """
     config = dict(config)
     if "model" in config and "backbone" not in config:
@@ -24,4 +25,6 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
         }
     if "init" in config:
         config["init"] = {"may_differ": []} | config["init"]
+    if "optimizer" in config:
+        config["optimizer"] = {"weight_decay_on": "all"} | config["optimizer"]
     return config

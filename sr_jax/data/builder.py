@@ -1,4 +1,4 @@
-"""The dataset on disk: records in ArrayRecord files, written and read through TFDS, without TensorFlow.
+"""The dataset on disk: records in ArrayRecord files, read through TFDS, without TensorFlow.
 
 A prepared dataset is a folder DATA with the TFDS dataset `DATA/clip_records/1.0.0` in it. All its records have one
 shape; clips of several sizes are several datasets, `DATA/480x720/clip_records/1.0.0` and so on, and still images beside
@@ -8,15 +8,11 @@ beside its first records, and so on; nothing that is there is ever changed.
 """
 
 import base64
-import contextlib
 import dataclasses
 import hashlib
-import io
 import itertools
 import json
-import shutil
-import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +25,13 @@ from sr_jax.data.faces import FaceCount
 from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.data.joined import Joined, joined
 from sr_jax.data.record_files import Records
-from sr_jax.data.records import STRING_FIELDS, Provenance, RecordSpec
+from sr_jax.data.records import Provenance, RecordSpec
 from sr_jax.errors import UserError
 
-_NAME = "clip_records"
-_VERSION = "1.0.0"
+NAME = "clip_records"
+VERSION = "1.0.0"
 # Keys of the dataset's metadata.
-_PROVENANCE, _EMPTY_PROMPT, _AXES, _FACES = "provenance", "empty_prompt", "axes", "faces"
+PROVENANCE, EMPTY_PROMPT, AXES, FACES = "provenance", "empty_prompt", "axes", "faces"
 _ADDED_FOLDER = "added"
 MANIFEST_FILE = "manifest.json"
 """Beside the datasets, once all of them are complete."""
@@ -43,115 +39,9 @@ WORK_FOLDER = "work"
 """Beside the datasets, while they are made."""
 
 
-class ClipRecords(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """TFDS builder of one dataset of clip records.
-
-    Attributes:
-        spec: The arrays; their axes are stored in the dataset's metadata.
-        provenance: What made the records; stored there too, as is how many of them have a face.
-        empty_prompt: Embedding of the empty caption; stored there too, in float16.
-        splits: For each split's name, its records: the arrays in float16, `STRING_FIELDS`, `fps` and
-            `source_first_frame`. `clip_id` is unique in a split.
-    """
-
-    name = _NAME
-    VERSION = tfds.core.Version(_VERSION)
-    MAX_SIMULTANEOUS_DOWNLOADS = 1
-
-    def __init__(
-        self,
-        *,
-        spec: RecordSpec,
-        provenance: Provenance,
-        empty_prompt: Float[np.ndarray, "l d"],
-        splits: Mapping[str, Iterable[Mapping[str, Any]]],
-        data_dir: str,
-    ):
-        self._spec = spec
-        self._metadata = {
-            _PROVENANCE: provenance.to_json(),
-            _EMPTY_PROMPT: _encode(empty_prompt),
-            _AXES: dict(spec.fields),
-            _FACES: {},
-        }
-        self._splits = splits
-        super().__init__(data_dir=data_dir, file_format="array_record")
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        # As bytes: TFDS otherwise turns every value into a float32 of its own, which is slow and twice as large.
-        features: dict[str, Any] = {
-            name: tfds.features.Tensor(shape=shape, dtype=np.float16, encoding=tfds.features.Encoding.BYTES)
-            for name, shape in self._spec.array_shapes().items()
-        }
-        features |= {name: tfds.features.Text() for name in STRING_FIELDS}
-        features |= {
-            "fps": tfds.features.Scalar(np.float32),
-            "source_first_frame": tfds.features.Scalar(np.int64),
-        }
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Human clips as latents, with the features that supervise them.",
-            features=tfds.features.FeaturesDict(features),
-            metadata=tfds.core.MetadataDict(self._metadata),
-        )
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        del dl_manager
-        return {name: self._generate_examples(name, records) for name, records in self._splits.items()}
-
-    def _generate_examples(
-        self, split: str, records: Iterable[Mapping[str, Any]]
-    ) -> Iterable[tuple[str, dict[str, Any]]]:
-        faces = FaceCount()
-        for record in records:
-            faces = faces.with_clip(record["face_mask"])
-            yield record["clip_id"], dict(record)
-        # TFDS writes the metadata when all splits are written.
-        self.info.metadata[_FACES][split] = dataclasses.asdict(faces)
-
-
-def write_dataset(
-    data_dir: Path | str,
-    *,
-    spec: RecordSpec,
-    provenance: Provenance,
-    empty_prompt: Float[np.ndarray, "l d"],
-    splits: Mapping[str, Iterable[Mapping[str, Any]]],
-) -> None:
-    """Writes a dataset under `data_dir`; it appears complete or not at all.
-
-    Records are ordered by a hash of their `clip_id`, so the same records make the same dataset in whatever order they
-    come. What an earlier, killed call left half-written is removed.
-
-    Args:
-        data_dir: Folder to write into; must not hold a dataset yet.
-        spec: The arrays.
-        provenance: What made the records.
-        empty_prompt: The text teacher's embedding of "", of the records' `text_shape`.
-        splits: For each split's name, its records (see `ClipRecords`).
-
-    Raises:
-        UserError: When `data_dir` already holds a dataset.
-        ValueError: When `empty_prompt` has another shape than the records' captions.
-    """
-    if empty_prompt.shape != spec.text_shape:
-        raise ValueError(f"the empty prompt has shape {empty_prompt.shape}, captions have {spec.text_shape}")
-    if has_dataset(data_dir):
-        raise UserError(f"{data_dir} already holds a dataset: choose another folder or remove it")
-    for leftover in _builder_dir(data_dir).parent.glob("incomplete.*"):
-        shutil.rmtree(leftover)
-    builder = ClipRecords(
-        spec=spec, provenance=provenance, empty_prompt=empty_prompt, splits=splits, data_dir=str(data_dir)
-    )
-    # TFDS announces a download and draws bars for its internal steps. Nothing is downloaded; callers show the progress.
-    tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as downloads:
-        builder.download_and_prepare(download_dir=downloads, file_format="array_record")
-
-
 def has_dataset(data_dir: Path | str) -> bool:
     """Whether `data_dir` holds a complete dataset."""
-    return (_builder_dir(data_dir) / "dataset_info.json").is_file()
+    return (builder_dir(data_dir) / "dataset_info.json").is_file()
 
 
 def added_folder(data_dir: Path | str, number: int) -> Path:
@@ -235,7 +125,7 @@ def read_provenance(data_dir: Path | str) -> Provenance:
         UserError: When there is no dataset in `data_dir`, or its sizes were not made together.
     """
     folders = dataset_folders(data_dir)
-    made = [Provenance.from_json(_info(folder).metadata[_PROVENANCE]) for folder in folders]
+    made = [Provenance.from_json(_info(folder).metadata[PROVENANCE]) for folder in folders]
     if len(made) == 1:
         return made[0]
     sizes = [f"{item.clip.pop('height')}x{item.clip.pop('width')}" for item in made]
@@ -253,7 +143,7 @@ def read_provenance(data_dir: Path | str) -> Provenance:
 def metadata_hash(data_dir: Path | str) -> str:
     """A hash of what `dataset_folders` say beside their records: fields and empty prompt, but not who made them."""
     metadata = [dict(_info(folder).metadata) for folder in dataset_folders(data_dir)]
-    kept = [{name: item.get(name) for name in (_AXES, _EMPTY_PROMPT)} for item in metadata]
+    kept = [{name: item.get(name) for name in (AXES, EMPTY_PROMPT)} for item in metadata]
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -275,9 +165,9 @@ def read_faces(data_dir: Path | str) -> dict[str, FaceCount]:
     counts: dict[str, FaceCount] = {}
     for part in itertools.chain.from_iterable(map(part_folders, dataset_folders(data_dir))):
         metadata = _read_only_builder(part).info.metadata
-        if _FACES not in metadata:
+        if FACES not in metadata:
             return {}
-        for split, count in metadata[_FACES].items():
+        for split, count in metadata[FACES].items():
             counts[split] = counts.get(split, FaceCount()) + FaceCount(**count)
     return counts
 
@@ -286,7 +176,7 @@ def read_spec(folder: Path | str) -> RecordSpec:
     """The arrays of the records in one of `dataset_folders`."""
     info = _info(folder)
     # Datasets that were made before fields had axes have these, at most.
-    axes = info.metadata.get(_AXES) or {name: axes for name, axes in CORE_FIELDS.items() if name in info.features}
+    axes = info.metadata.get(AXES) or {name: axes for name, axes in CORE_FIELDS.items() if name in info.features}
     return RecordSpec.of(axes, {name: info.features[name].shape for name in axes})
 
 
@@ -297,19 +187,15 @@ def read_empty_prompt(data_dir: Path | str) -> Float[np.ndarray, "l d"]:
         UserError: When there is no dataset in `data_dir`, or it was prepared before datasets held this.
     """
     info = _info(dataset_folders(data_dir)[0])
-    if _EMPTY_PROMPT not in info.metadata:
+    if EMPTY_PROMPT not in info.metadata:
         raise UserError(f"the dataset in {data_dir} lacks the embedding of the empty prompt: prepare it again")
-    values = np.frombuffer(base64.b64decode(info.metadata[_EMPTY_PROMPT]), np.float16)
+    values = np.frombuffer(base64.b64decode(info.metadata[EMPTY_PROMPT]), np.float16)
     return values.reshape(info.features["text_embedding"].shape).astype(np.float32)
 
 
-def _encode(embedding: Float[np.ndarray, "l d"]) -> str:
-    """Float16 as text, because metadata is JSON."""
-    return base64.b64encode(embedding.astype(np.float16).tobytes()).decode()
-
-
-def _builder_dir(data_dir: Path | str) -> Path:
-    return Path(data_dir) / _NAME / _VERSION
+def builder_dir(data_dir: Path | str) -> Path:
+    """Where TFDS looks for the records of a data folder."""
+    return Path(data_dir) / NAME / VERSION
 
 
 def _info(folder: Path | str) -> tfds.core.DatasetInfo:
@@ -319,8 +205,8 @@ def _info(folder: Path | str) -> tfds.core.DatasetInfo:
 
 def _read_only_builder(folder: Path) -> Any:
     try:
-        builder = tfds.builder_from_directory(_builder_dir(folder))
-        missing = builder.info.metadata is None or _PROVENANCE not in builder.info.metadata
+        builder = tfds.builder_from_directory(builder_dir(folder))
+        missing = builder.info.metadata is None or PROVENANCE not in builder.info.metadata
     except (OSError, ValueError, TypeError, json_format.Error) as error:
         raise UserError(
             f"the dataset in {folder} cannot be read ({type(error).__name__}: {error}): copy or prepare it again"

@@ -6,8 +6,7 @@ dataset that was there stays as it was, and the same command finishes the part.
 
 import dataclasses
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from sr_jax.data.builder import MANIFEST_FILE
 from sr_jax.data.clips import CLIPS_FOLDER, INDEX_FILE, read_index
 from sr_jax.data.fields import Fields
 from sr_jax.data.records import RecordSpec
+from sr_jax.data.writing import write_dataset
 from sr_jax.errors import UserError
 from sr_jax.outputs import remove_leftovers, replacing, writing_to
 from sr_jax.preparation.adding import VIDEOS_FILE, read_outcomes
@@ -32,12 +32,16 @@ from sr_jax.preparation.work import WorkFolder, write_text
 REJECTED_FILE = "rejected.jsonl"
 PREVIEW_FILE = "preview.html"
 
+Progress = Callable[[int, int], object]
+"""Called with how many clips have been written since the last call, and how many there are to write."""
 
-def merge(preparation: Preparation) -> None:
+
+def merge(preparation: Preparation, progress: Progress = lambda done, total: None) -> None:
     """Makes everything that the shards made a dataset, or adds it to the one that is there; removes the work folder.
 
     Args:
         preparation: What was made, as `adding.next_part` gives it.
+        progress: Called as clips are written.
 
     Raises:
         UserError: When a shard is not finished, no clip is left, or the output cannot be written.
@@ -46,7 +50,7 @@ def merge(preparation: Preparation) -> None:
     work.check(preparation.manifest)
     _require_finished(work)
     with writing_to(work.output):
-        _merge(preparation, work)
+        _merge(preparation, work, progress)
 
 
 def read_summary(preparation: Preparation) -> Summary:
@@ -58,7 +62,7 @@ def read_summary(preparation: Preparation) -> Summary:
     return summary
 
 
-def _merge(preparation: Preparation, work: WorkFolder) -> None:
+def _merge(preparation: Preparation, work: WorkFolder, progress: Progress) -> None:
     done, added = work.done(), list(_outcomes(work))
     outcomes = read_outcomes(work) + added
     summary = Summary()
@@ -70,8 +74,9 @@ def _merge(preparation: Preparation, work: WorkFolder) -> None:
     _write_lines(work.output / REJECTED_FILE, rejected)
     if not summary.clips.total():
         raise UserError(f"no clip is left ({'; '.join(summary.lines())}): see {work.output / REJECTED_FILE}")
+    total = sum(outcome.clips for outcome in added)
     for kind in preparation.extractors:
-        _merge_kind(preparation, work, kind)
+        _merge_kind(preparation, work, kind, lambda written: progress(written, total))
     _write_lines(work.output / VIDEOS_FILE, map(dataclasses.asdict, outcomes))
     _write_preview(preparation, work, added)
     remove_leftovers(work.output)
@@ -94,33 +99,33 @@ def _write_preview(preparation: Preparation, work: WorkFolder, outcomes: Iterabl
     write_text(path, build_preview(looks, preparation.manifest.provenance, summary))
 
 
-def _merge_kind(preparation: Preparation, work: WorkFolder, kind: Kind) -> None:
+def _merge_kind(preparation: Preparation, work: WorkFolder, kind: Kind, progress: Callable[[int], object]) -> None:
     """Makes the dataset of the clips of one kind, or what is added to it, if there are any."""
     folder = preparation.folder(kind)
-    counts = Counter(clip.source.split for _, clip in _clips(work, kind))
+    splits = _clips(work, kind, preparation.fps)
     if preparation.keep_clips:
-        for split in counts:
-            _write_index(folder / CLIPS_FOLDER / split, work, kind, split)
+        for split, clips in splits.items():
+            _write_index(folder / CLIPS_FOLDER / split, clips.plans)
     part = builder.added_folder(folder, preparation.addition) if preparation.addition else folder
-    if counts and not builder.has_dataset(part):
+    if splits and not builder.has_dataset(part):
         extractor = preparation.extractors[kind]
-        spec = _spec(work, kind, extractor.fields)
+        spec = _spec(next(iter(splits.values())), extractor.fields)
         if builder.part_folders(folder) and builder.read_spec(folder).array_shapes() != spec.array_shapes():
             raise UserError(f"the arrays of new clips have other shapes than those in {folder}: choose another output")
-        builder.write_dataset(
+        write_dataset(
             part,
             spec=spec,
             provenance=extractor.provenance,
             empty_prompt=preparation.empty_prompt,
-            splits={split: _records(work, kind, split, spec, preparation.fps) for split in SPLITS if counts[split]},
+            splits=splits,
+            progress=progress,
         )
 
 
-def _write_index(folder: Path, work: WorkFolder, kind: Kind, split: str) -> None:
+def _write_index(folder: Path, plans: Iterable[ClipPlan]) -> None:
     """The index of the kept clips of a split: those that were there, and those that were made."""
     rows = read_index(folder) if (folder / INDEX_FILE).exists() else {}
-    clips = (clip for _, clip in _clips(work, kind) if clip.source.split == split)
-    rows |= {clip.clip_id: {**_description(clip), "labels": clip.source.labels} for clip in clips}
+    rows |= {clip.clip_id: {**_description(clip), "labels": clip.source.labels} for clip in plans}
     _write_lines(folder / INDEX_FILE, rows.values())
 
 
@@ -140,27 +145,44 @@ def _outcomes(work: WorkFolder) -> Iterator[Outcome]:
             yield plan.outcome
 
 
-def _clips(work: WorkFolder, kind: Kind) -> Iterator[tuple[int, ClipPlan]]:
-    """The clips of one kind with the number of their group."""
+class _Clips(Mapping[str, dict[str, Any]]):
+    """The records of the clips of one kind and split by their ids, each read from its features when asked for."""
+
+    def __init__(self, files: Mapping[str, tuple[Path, ClipPlan]], fps: float):
+        self._files, self._fps = files, fps
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __getitem__(self, clip_id: str) -> dict[str, Any]:
+        features, clip = self._files[clip_id]
+        with np.load(features, allow_pickle=False) as arrays:
+            return dict(arrays) | _description(clip) | {"fps": self._fps}
+
+    @property
+    def plans(self) -> Iterator[ClipPlan]:
+        """The clips, in the order of the input."""
+        return (clip for _, clip in self._files.values())
+
+
+def _clips(work: WorkFolder, kind: Kind, fps: float) -> dict[str, _Clips]:
+    """The clips of one kind, by their splits; no split without any."""
+    files: dict[str, dict[str, tuple[Path, ClipPlan]]] = {split: {} for split in SPLITS}
     for number in range(len(work.groups)):
         for plan in work.read_plans(number) or ():
             for clip in plan.clips:
                 if clip.kind == kind:
-                    yield number, clip
+                    files[clip.source.split][clip.clip_id] = (work.features_path(number, clip), clip)
+    return {split: _Clips(found, fps) for split, found in files.items() if found}
 
 
-def _spec(work: WorkFolder, kind: Kind, fields: Fields) -> RecordSpec:
+def _spec(clips: _Clips, fields: Fields) -> RecordSpec:
     """The arrays of the records of one kind, as its first clip has them."""
-    number, clip = next(_clips(work, kind))
-    with np.load(work.features_path(number, clip), allow_pickle=False) as arrays:
-        return RecordSpec.of(fields, {name: arrays[name].shape for name in fields})
-
-
-def _records(work: WorkFolder, kind: Kind, split: str, spec: RecordSpec, fps: float) -> Iterator[dict[str, Any]]:
-    for number, clip in _clips(work, kind):
-        if clip.source.split == split:
-            with np.load(work.features_path(number, clip), allow_pickle=False) as arrays:
-                yield {name: arrays[name] for name in spec.fields} | _description(clip) | {"fps": fps}
+    first = clips[next(iter(clips))]
+    return RecordSpec.of(fields, {name: first[name].shape for name in fields})
 
 
 def _description(clip: ClipPlan) -> dict[str, Any]:

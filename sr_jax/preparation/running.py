@@ -1,5 +1,6 @@
 """One call of the command: a shard of a preparation, its merge, or all of it."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ def prepare(
         if shard is not None:
             print(f"shard {shard.index}/{shard.count} is done: run --merge when all are")
             return
-        merge(part)
+        with tqdm.tqdm(desc="merging", unit="clip") as bar:
+            merge(part, functools.partial(_show, bar))
         if only_merge:
             break
     _report(output, read_summary(preparation))
@@ -95,6 +97,12 @@ class _Bar:
             text = f"{self._clips} clips, {self._clips / max(seconds, 1e-3):.2f} clips/s"
             self._bar.set_postfix_str(text, refresh=not videos)
         self._bar.update(videos)
+
+
+def _show(bar: tqdm.tqdm, written: int, total: int) -> None:
+    """Shows that so many more clips of a dataset are written, and how many there are."""
+    bar.total = total
+    bar.update(written)
 
 
 def _report(output: Path, summary: Summary) -> None:

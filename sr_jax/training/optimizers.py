@@ -1,5 +1,6 @@
 """Optimizers and learning-rate schedules by name."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -7,7 +8,8 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 import optax.contrib
-from jaxtyping import PyTree
+from flax import nnx
+from jaxtyping import Array, Int, PyTree
 from optax.contrib import MuonDimensionNumbers
 
 from sr_jax.errors import UserError
@@ -43,17 +45,47 @@ def learning_rate_schedule(
     raise UserError(f"config.optimizer.schedule is {config.schedule!r}: choose constant or cosine")
 
 
-def make_optimizer(config: ml_collections.ConfigDict, num_train_steps: int) -> optax.GradientTransformationExtraArgs:
-    """AdamW, Adafactor or Muon, behind a clip of the gradients' global norm, which `update` takes as `grad_norm`.
+def decaying(modules: Mapping[str, nnx.State]) -> PyTree:
+    """Which parameters weight decay acts on, where that is not all: matrices and convolutions, by their logical axes.
 
-    Adafactor (Shazeer & Stern 2018) keeps of each matrix the row and column means of the squared gradients, and no
-    momentum; the updates are scaled by the learning rate alone.
+    Not on what has one axis (the layers of a scan aside): norms and biases, whose size is no measure of how much a
+    network fits. Nor on modulations, which read the time embedding and put out shifts, scales and gates: decay would
+    pull the gates of adaLN-Zero back to the closed ones that they start from. Nor on tables of positions.
 
     Args:
-        config: `name` ("adamw", "adafactor" or "muon"), `learning_rate`, `warmup_steps`, `schedule`, `b1`, `b2`,
-            `eps`, `weight_decay`, `max_grad_norm`, `state_dtype` ("float32" or "bfloat16"); for Muon also
+        modules: The parameters of each module with their metadata (`Functional.abstract`).
+
+    Returns:
+        A boolean for each parameter, in the structure of the parameters.
+    """
+
+    def one(variable: nnx.Variable) -> bool:
+        first, *others = variable.get_metadata()["logical_axes"]
+        is_modulation = first == "time" and others != ["time"]
+        return bool(others) and first != "positions" and not is_modulation
+
+    def of_module(abstract: nnx.State) -> PyTree:
+        flat = [(path, one(variable)) for path, variable in nnx.to_flat_state(abstract)]
+        return nnx.to_pure_dict(nnx.from_flat_state(flat))
+
+    return {name: of_module(abstract) for name, abstract in modules.items()}
+
+
+def make_optimizer(
+    config: ml_collections.ConfigDict, num_train_steps: int, decays: PyTree | None = None
+) -> optax.GradientTransformationExtraArgs:
+    """AdamW, Lion, Adafactor or Muon, behind a clip of the gradients' global norm, which `update` takes as `grad_norm`.
+
+    Adafactor (Shazeer & Stern 2018) keeps of each matrix the row and column means of the squared gradients, and no
+    momentum; the updates are scaled by the learning rate alone. Lion (Chen et al. 2023, algorithm 2) keeps a mean of
+    gradients alone, and moves every parameter by the learning rate, up or down.
+
+    Args:
+        config: `name` ("adamw", "lion", "adafactor" or "muon"), `learning_rate`, `warmup_steps`, `schedule`, `b1`,
+            `b2`, `eps`, `weight_decay`, `max_grad_norm`, `state_dtype` ("float32" or "bfloat16"); for Muon also
             `muon_learning_rate`, with the same schedule.
         num_train_steps: Length of the run, for the schedule.
+        decays: A boolean for each parameter: whether weight decay acts on it. None: on all.
 
     Raises:
         UserError: For an unknown name or schedule.
@@ -61,6 +93,8 @@ def make_optimizer(config: ml_collections.ConfigDict, num_train_steps: int) -> o
     schedule = learning_rate_schedule(config, num_train_steps)
     if config.name == "adamw":
         rule = optax.adamw(schedule, b1=config.b1, b2=config.b2, eps=config.eps, weight_decay=config.weight_decay)
+    elif config.name == "lion":
+        rule = optax.lion(schedule, b1=config.b1, b2=config.b2, weight_decay=config.weight_decay)
     elif config.name == "muon":
         rule = optax.contrib.muon(
             learning_rate_schedule(config, num_train_steps, peak=config.muon_learning_rate),
@@ -80,9 +114,30 @@ def make_optimizer(config: ml_collections.ConfigDict, num_train_steps: int) -> o
             optax.scale_by_learning_rate(schedule),
         )
     else:
-        raise UserError(f"config.optimizer.name is {config.name!r}: choose adamw, adafactor or muon")
+        raise UserError(f"config.optimizer.name is {config.name!r}: choose adamw, lion, adafactor or muon")
     rule = precision.stored_in(rule, precision.storage_type("optimizer.state_dtype", config.state_dtype), seed=0)
+    rule = rule if decays is None else _decaying_only(rule, decays)
     return optax.chain(_clip_by_grad_norm(config.max_grad_norm), rule, optax.stateless(_keep_buffers))
+
+
+def updates_made(opt_state: PyTree) -> Int[Array, ""]:
+    """How many updates a state of `make_optimizer` has behind it, with which the learning rate goes."""
+    # Each part of a rule counts its own, and they are one number.
+    return optax.tree_utils.tree_get_all_with_path(opt_state, "count")[0][1]
+
+
+def _decaying_only(rule: optax.GradientTransformation, decays: PyTree) -> optax.GradientTransformation:
+    """`rule` with weight decay on some parameters only.
+
+    No rule here looks at a parameter but to take a part of it off: what is not to decay is shown as 0. Optax's masks
+    would do for all but Muon, whose Adam takes none, and they change the state's structure.
+    """
+
+    def update(updates: PyTree, state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
+        shown = jax.tree.map(lambda param, decay: param if decay else jnp.zeros_like(param), params, decays)
+        return rule.update(updates, state, shown)
+
+    return optax.GradientTransformation(rule.init, update)
 
 
 def _clip_by_grad_norm(max_norm: float) -> optax.GradientTransformationExtraArgs:

@@ -22,7 +22,7 @@ from sr_jax.models import precision
 from sr_jax.models.functional import Params
 from sr_jax.parallel import mesh as meshes
 from sr_jax.parallel import sharding
-from sr_jax.training.optimizers import make_optimizer
+from sr_jax.training.optimizers import decaying, learning_rate_schedule, make_optimizer
 from sr_jax.training.stages import Frozen, Stage
 from sr_jax.training.state import TrainState, make_train_step
 
@@ -58,7 +58,7 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, stage: Stage) -
         ValueError: Naming each parameter that no sharding rule matches.
     """
     rules = sharding.ShardingRules.of(config.sharding.to_dict())
-    optimizer = make_optimizer(config.optimizer, config.num_train_steps)
+    optimizer = _optimizer(config, stage)
     param_dtype = precision.storage_type("param_dtype", config.param_dtype)
     state = _abstract_state(stage, optimizer, mesh, rules, param_dtype)
     frozen = _abstract_frozen(stage, mesh, rules, precision.storage_type("frozen_dtype", config.frozen_dtype))
@@ -68,6 +68,7 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, stage: Stage) -
         ema_decay=config.ema_decay,
         seed=config.seed,
         accumulate_steps=config.accumulate_steps,
+        learning_rate=learning_rate_schedule(config.optimizer, config.num_train_steps),
     )
     train_step = jax.jit(
         meshes.on_mesh(mesh, step),
@@ -76,6 +77,13 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, stage: Stage) -
         out_shardings=(shardings(state), meshes.replicated(mesh)),
     )
     return Program(mesh, stage, optimizer, state, frozen, train_step)
+
+
+def _optimizer(config: ml_collections.ConfigDict, stage: Stage) -> optax.GradientTransformationExtraArgs:
+    decays = None
+    if config.optimizer.weight_decay_on == "matrices":
+        decays = decaying({name: module.abstract for name, module in stage.modules.items()})
+    return make_optimizer(config.optimizer, config.num_train_steps, decays)
 
 
 def shardings(abstract: Any) -> Any:

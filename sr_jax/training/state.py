@@ -12,6 +12,7 @@ from jaxtyping import PyTree
 
 from sr_jax.models import precision
 from sr_jax.models.functional import Params
+from sr_jax.training.optimizers import updates_made
 
 Metrics = dict[str, clu_metrics.Average]
 """Running averages by name; they merge exactly, whatever the number of samples behind each."""
@@ -90,7 +91,13 @@ class TrainState:
 
 
 def make_train_step(
-    stage: Loss, optimizer: optax.GradientTransformation, *, ema_decay: float, seed: int, accumulate_steps: int = 1
+    stage: Loss,
+    optimizer: optax.GradientTransformation,
+    *,
+    ema_decay: float,
+    seed: int,
+    accumulate_steps: int = 1,
+    learning_rate: optax.Schedule | None = None,
 ) -> Callable[[TrainState, Params, Batch], tuple[TrainState, Metrics]]:
     """Builds `train_step(state, frozen, batch) -> (state, metrics)`, pure and ready to be jitted.
 
@@ -101,6 +108,9 @@ def make_train_step(
     A step whose loss or gradient is not finite is skipped: it counts in `step`, and all else stays as it was, bit for
     bit. Its metrics average nothing, but for `SKIPPED`.
 
+    Beside those of the loss the metrics are `grad_norm`, `param_norm` and `update_norm`, global L2 norms: of the
+    gradients before they are clipped, of the parameters behind the update, and of what it added to them.
+
     Args:
         stage: The loss.
         optimizer: The update rule; it may take the gradients' global norm as `grad_norm`.
@@ -108,6 +118,7 @@ def make_train_step(
         seed: Seed of the run.
         accumulate_steps: In how many parts the gradient of a batch is computed, one after the other. All of the
             batch's randomness is drawn before, so that it does not depend on this.
+        learning_rate: The optimizer's, for the metrics; None leaves it out of them.
     """
     optimizer = optax.with_extra_args_support(optimizer)
 
@@ -122,11 +133,15 @@ def make_train_step(
         good = jnp.isfinite(loss) & jnp.isfinite(norm)
 
         def trained() -> tuple[TrainState, Metrics]:
-            running = stage.advance(state.running, metrics)
-            return _update(state, gradients, norm, optimizer, ema_decay, key).replace(running=running), metrics
+            new_state, norms = _update(state, gradients, norm, optimizer, ema_decay, key)
+            new_state = new_state.replace(running=stage.advance(state.running, metrics))
+            rate = {"learning_rate": learning_rate(updates_made(state.opt_state))} if learning_rate else {}
+            # A rate that is constant is a number of Python's.
+            return new_state, metrics | {name: average(jnp.asarray([value])) for name, value in (norms | rate).items()}
 
         def skipped() -> tuple[TrainState, Metrics]:
-            return state.replace(step=state.step + 1), jax.tree.map(jnp.zeros_like, metrics)
+            nothing = jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), jax.eval_shape(trained)[1])
+            return state.replace(step=state.step + 1), nothing
 
         # Choosing leaf by leaf between the two would be compiled to other bits than the update alone.
         state, metrics = jax.lax.cond(good, trained, skipped)
@@ -142,8 +157,8 @@ def _update(
     optimizer: optax.GradientTransformationExtraArgs,
     ema_decay: float,
     key: jax.Array,
-) -> TrainState:
-    """The state after one update of what is trained."""
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """The state after one update of what is trained, and the norms of the parameters and of what the update added."""
     old_params, old_ema = precision.to_float32((state.params, state.ema_params))
     updates, opt_state = optimizer.update(gradients, state.opt_state, old_params, grad_norm=grad_norm)
     params = optax.apply_updates(old_params, updates)
@@ -151,9 +166,10 @@ def _update(
     # In this form the average of what does not change keeps its bits.
     ema_params = jax.tree.map(lambda mean, new: mean + (1.0 - decay) * (new - mean), old_ema, params)
     params_key, ema_key = jax.random.split(jax.random.fold_in(key, 1))
+    norms = {"param_norm": optax.global_norm(params), "update_norm": optax.global_norm(updates)}
     params = precision.store(params, state.params, params_key)
     ema_params = precision.store(ema_params, state.ema_params, ema_key)
-    return TrainState(state.step + 1, params, opt_state, ema_params, state.running)
+    return TrainState(state.step + 1, params, opt_state, ema_params, state.running), norms
 
 
 def _gradients(

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from sr_jax.conversion.imported import read_record
-from sr_jax.data.builder import write_dataset
 from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.data.records import Provenance, RecordSpec
+from sr_jax.data.writing import write_dataset
 
 
 def provenance(**codec) -> Provenance:
@@ -130,6 +130,11 @@ def write_synthetic_dataset(
         spec=spec,
         provenance=dataclasses.replace(made, clip=made.clip | size),
         empty_prompt=empty_prompt(spec),
-        splits=splits,
+        splits={split: by_id(records) for split, records in splits.items()},
     )
     return path
+
+
+def by_id(records: list) -> dict:
+    """Records as `write_dataset` takes those of a split."""
+    return {record["clip_id"]: record for record in records}

@@ -44,13 +44,6 @@ def _records(output, split):
     return {record["clip_id"].decode(): record for record in builder.open_dataset(output, split)}
 
 
-def _assert_equal(records, expected):
-    assert list(records) == list(expected)
-    for clip_id, record in records.items():
-        for name, value in record.items():
-            np.testing.assert_array_equal(value, expected[clip_id][name])
-
-
 def test_dataset_holds_every_clip_and_what_made_it(videos, prepared):
     records = _records(prepared, "train")
     assert sorted(records) == [f"v{n}-00000" for n in range(3)] + ["v2-00005"] + [f"v{n}-00000" for n in range(3, 7)]
@@ -138,7 +131,8 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from sr_jax import outputs
-from sr_jax.preparation import dataset, merging
+from sr_jax.data import writing
+from sr_jax.preparation import dataset
 from tests.preparation import fakes
 
 def die(*_):
@@ -163,13 +157,11 @@ if {place!r} == "inside a batch":
     dataset.write_arrays = write_some
 
 if {place!r} == "inside the records":
-    records = merging._records
-    def some_records(*args):
-        for number, record in enumerate(records(*args)):
-            if number == 4:
-                die()
-            yield record
-    merging._records = some_records
+    serialise, calls = writing.serialise, []
+    def serialise_some(*args):
+        calls.append(args)
+        return serialise(*args) if len(calls) < 5 else die()
+    writing.serialise = serialise_some
 
 fakes.make(Path(sys.argv[1]), Path(sys.argv[2]), progress=progress)
 """
@@ -186,9 +178,7 @@ def test_killed_and_started_again_makes_the_same_dataset(videos, prepared, tmp_p
     assert _files(output / "clips") == _files(prepared / "clips")
     assert sorted(path.name for path in output.iterdir()) == sorted(path.name for path in prepared.iterdir())
     assert (output / "manifest.json").read_text() == (prepared / "manifest.json").read_text()
-    for split in ("train", "test"):
-        # Not the bytes of the files: protocol buffers do not fix the order of a record's fields.
-        _assert_equal(_records(output, split), _records(prepared, split))
+    assert _files(output / "clip_records") == _files(prepared / "clip_records")
 
 
 def test_other_settings_or_input_are_refused(videos, prepared, tmp_path):
@@ -282,8 +272,7 @@ def test_any_number_of_shards_makes_the_same_dataset(videos, prepared, tmp_path,
     assert _files(tmp_path / "data" / "clips") == _files(prepared / "clips")
     for name in ("manifest.json", "videos.jsonl", "rejected.jsonl"):
         assert (tmp_path / "data" / name).read_bytes() == (prepared / name).read_bytes()
-    for split in ("train", "test"):
-        _assert_equal(_records(tmp_path / "data", split), _records(prepared, split))
+    assert _files(tmp_path / "data" / "clip_records") == _files(prepared / "clip_records")
 
 
 def test_a_shard_does_only_what_is_missing(videos, tmp_path):

@@ -3,6 +3,7 @@
 import logging
 import resource
 import shutil
+import time
 from pathlib import Path
 
 import jax
@@ -151,14 +152,15 @@ def test_a_save_that_fails_is_told_and_tried_again(tmp_path, caplog):
 
 
 def test_the_last_save_waits_for_room_and_says_when_there_is_none(tmp_path, monkeypatch):
-    limited, naps = _LimitedFiles(50_000), []
-    monkeypatch.setattr(checkpoints.time, "sleep", lambda seconds: naps.append(seconds))
+    limited, naps, sleep = _LimitedFiles(50_000), [], time.sleep
+    # Long enough for what is left of a failed save to end.
+    monkeypatch.setattr(checkpoints.time, "sleep", lambda seconds: naps.append(seconds) or sleep(0.5))
     saved = _open(tmp_path)
     with limited:
         assert not saved.save_last(7, _state(7, _LARGE), _META)
     assert len(naps) == 2 and saved.newest() is None
     with limited:
-        monkeypatch.setattr(checkpoints.time, "sleep", lambda seconds: limited.__exit__())
+        monkeypatch.setattr(checkpoints.time, "sleep", lambda seconds: limited.__exit__() or sleep(0.5))
         assert saved.save_last(7, _state(7, _LARGE), _META)
     # It is there: not saved again.
     before = (tmp_path / "checkpoints" / "7").stat().st_mtime_ns

@@ -57,7 +57,7 @@ def test_stage_one_without_identity_reads_no_faces(faceless, tiny):
 
 def test_a_dataset_of_before_faces_were_counted_is_taken_as_it_is(faceless, tiny, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(builder, "_FACES", "unknown")
+    monkeypatch.setattr(builder, "FACES", "unknown")
     assert builder.read_faces(faceless) == {}
     require_faces(faceless, "train", build_stage(tiny("stage_one")))
     assert "faces: not counted when this dataset was prepared" in caplog.messages

@@ -85,6 +85,13 @@ def test_keys_of_a_later_version_are_told_and_taken(tiny, begun, caplog):
     )
 
 
+def test_a_run_whose_weight_decay_was_on_everything_goes_on_so_or_not_at_all(tiny, begun):
+    _stored(begun, lambda values: values["optimizer"].pop("weight_decay_on"))
+    with pytest.raises(UserError, match=r"optimizer\.weight_decay_on='all', now it is 'matrices'"):
+        check_config(tiny("stage_two"), begun)
+    check_config(tiny("stage_two", **{"optimizer.weight_decay_on": "all"}), begun)
+
+
 def test_an_objective_that_was_not_there_is_no_key_of_a_later_version(tiny, begun):
     _stored(begun, lambda values: values["alignment"].pop("structure"))
     with pytest.raises(UserError, match=r"config\.alignment\.structure\.weight=None, now it is 0\.01"):
