@@ -24,7 +24,8 @@ COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expen
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 # The collectives of the compiled program, in which the blocks of a module are one loop. XLA's CPU compiler keeps the
 # reduce-scatters that the program asks for and makes none of its own from all-reduces, as those for TPUs and GPUs do.
-# Norms are all-reduces of a single number for each way in which arrays are split. These are the most there may be: how many of them are merged into one changes with the compiler's version.
+# Norms are all-reduces of a single number for each way in which arrays are split. These are the most there may be: how
+# many of them are merged into one changes with the compiler's version.
 MESHES = {
     "data": ({"data": 8}, {"all-reduce": 3}),
     "fsdp": ({"fsdp": 8}, {"all-gather": 68, "all-reduce": 12}),
