@@ -11,8 +11,8 @@ from sr_jax.configs import stage_two
 from sr_jax.configs.pods import PODS
 
 _ROOT = Path(plan_pods.__file__).parents[1]
-# Five minutes on two cores: the compiler keeps 1.75 to 1.95 of them busy where nothing else runs. The clock of a machine
-# that others use would say how busy they are.
+# Five minutes on two cores: the compiler keeps 1.75 to 1.95 of them busy where nothing else runs. The clock would say
+# what else the machine does.
 _MOST_CPU_SECONDS = 1.75 * 300
 
 
