@@ -1,9 +1,9 @@
-r"""Plans stage two of the released models on pods, and writes the README's table of what came out.
+r"""Plans stage two of the released models on pods, and writes the table of what came out.
 
-  python -m benchmarks.plan_pods --output benchmarks/results/plan_pods.json --readme README.md
+  python -m benchmarks.plan_pods --output benchmarks/results/plan_pods.json --page docs/scaling.md
 
 Each plan is a `python -m sr_jax.plan` of its own, one after the other. `--only v5p:2x2x4` plans one pod and keeps what
-the results file says of the others; `--readme` writes the table between its markers from that file.
+the results file says of the others; `--page` writes the table between its markers from that file.
 """
 
 import argparse
@@ -34,10 +34,10 @@ def plan(size: str, pod: str) -> dict:
 
 
 def table(plans: dict[str, dict]) -> str:
-    """The README's table, in Markdown."""
+    """The table, in Markdown."""
     lines = [
         "| model, pod | mesh | clips a step | GiB of a chip's | sent by a chip | recomputed | least s a step (MFU) "
-        "| compiled in (CPU time) |",
+        "| CPU time to compile |",
         "|-|-|-|-|-|-|-|-|",
     ]
     for name, found in plans.items():
@@ -48,21 +48,21 @@ def table(plans: dict[str, dict]) -> str:
         lines.append(
             f"| {name} | {mesh} | {found['clips']} | {found['memory_total'] / _GIB:.1f} of "
             f"{found['capacity'] / _GIB:.0f}{'' if found['fits'] else ': does NOT fit'} | {sent:.0f} GiB | {again:.0%} "
-            f"| {bound or '-'} | {found['compile_seconds']:.0f} s ({found['compile_cpu_seconds']:.0f} s) |"
+            f"| {bound or '-'} | {found['compile_cpu_seconds']:.0f} s |"
         )
     return "\n".join(lines)
 
 
-def published(readme: str) -> str:
-    """The table that stands between the markers of a README."""
-    return readme.partition(_BEGIN)[2].partition(_END)[0].strip()
+def published(page: str) -> str:
+    """The table that stands between the markers of a page."""
+    return page.partition(_BEGIN)[2].partition(_END)[0].strip()
 
 
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--readme", type=Path, help="file to write the table into, between its markers")
+    parser.add_argument("--page", type=Path, help="file to write the table into, between its markers")
     parser.add_argument("--only", action="append", help="a pod to plan; all when not given, none when empty")
     args = parser.parse_args()
     plans = json.loads(args.output.read_text())["plans"] if args.output.exists() else {}
@@ -73,10 +73,10 @@ def main() -> None:
     machine = {"cpus": os.cpu_count(), "jax": jax.__version__}
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps({"plans": plans, "machine": machine}, indent=2) + "\n")
-    if args.readme:
-        before, _, rest = args.readme.read_text().partition(_BEGIN)
+    if args.page:
+        before, _, rest = args.page.read_text().partition(_BEGIN)
         _, _, after = rest.partition(_END)
-        args.readme.write_text(f"{before}{_BEGIN}\n{table(plans)}\n{_END}{after}")
+        args.page.write_text(f"{before}{_BEGIN}\n{table(plans)}\n{_END}{after}")
 
 
 if __name__ == "__main__":

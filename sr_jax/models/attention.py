@@ -24,9 +24,8 @@ def dot_product_attention(
     """Full attention, scaled by `head_dim ** -0.5`, with the softmax in float32.
 
     The kernel follows the platform that is compiled for (see `attention_kernels`). On a mesh, every device has some of
-    the samples, heads and queries, and gathers all keys and values of those samples and heads over the `context` axis.
-    An all-to-all of tokens for heads would move less, but only where the heads that `tensor` leaves are a multiple of
-    `context`, which the 30 heads of CogVideoX-2B seldom are; the gradient of the gather is a reduce-scatter.
+    the samples, heads and tokens. Over the `context` axis they exchange tokens for heads where that sends less than
+    gathering the keys and values of all tokens (see `exchanges_heads`).
 
     Args:
         q: Queries.
@@ -40,9 +39,14 @@ def dot_product_attention(
     num_keys = k.shape[1] if num_keys is None else num_keys
 
     def attend(q: Array, k: Array, v: Array) -> Array:
-        if activations.ways("tokens") > 1:
+        ways = activations.ways("tokens")
+        exchange = exchanges_heads(q.shape[2], q.shape[1], k.shape[1], ways)
+        if exchange:
+            q, k, v = (jax.lax.all_to_all(x, "context", split_axis=2, concat_axis=1, tiled=True) for x in (q, k, v))
+        elif ways > 1:
             k, v = (jax.lax.all_gather(x, "context", axis=1, tiled=True) for x in (k, v))
-        return attention_kernels.choose(platform, q, k)(q, k, v, num_keys)
+        out = attention_kernels.choose(platform, q, k)(q, k, v, num_keys)
+        return jax.lax.all_to_all(out, "context", split_axis=1, concat_axis=2, tiled=True) if exchange else out
 
     platform = activations.platform()
     if activations.current_mesh() is None:
@@ -53,6 +57,23 @@ def dot_product_attention(
         )
     where = activations.spec("batch", "tokens", "heads")
     return jax.shard_map(attend, in_specs=where, out_specs=where, check_vma=False)(q, k, v)
+
+
+def exchanges_heads(num_heads: int, num_queries: int, num_keys: int, ways: int) -> bool:
+    """Whether devices that share a sequence do best to give each other tokens for heads (DeepSpeed's "Ulysses").
+
+    Each then has all tokens of its share of the heads. Of four exchanges, of queries, keys, values and outputs, every
+    device sends `(ways - 1) / ways`; of the keys and values, which it would gather else, `ways - 1` times its own.
+    Backwards it is the same with the gradients. So the exchange sends less, `2 / ways` of it for as many keys as
+    queries, wherever more than two devices share a sequence; heads it needs a multiple of `ways`.
+
+    Args:
+        num_heads: Of one device.
+        num_queries: Of one device.
+        num_keys: Of one device.
+        ways: Devices that share a sequence.
+    """
+    return num_heads % ways == 0 and num_queries + num_keys < ways * num_keys
 
 
 def rotate(

@@ -4,6 +4,7 @@ The softmax is float32 in all of them. Keys from `num_keys` on are padding and g
 """
 
 import functools
+import math
 from collections.abc import Callable
 
 import jax
@@ -17,8 +18,14 @@ SAVED = "attention"
 """Name of what a backward pass needs to not run the kernel again (see `models.remat`)."""
 
 _MAX_LOGITS_BYTES = 2**28
+_MAX_DQ_BYTES = 10 * 2**30
 _LANES = 128
-_SPLASH_BLOCKS = range(4 * _LANES, 8 * _LANES + 1, _LANES)
+_QUERY_BLOCKS = range(4 * _LANES, 6 * _LANES + 1, _LANES)
+# Keys of one matrix product, at most: the backward pass holds more of them at a time than the forward pass.
+_FORWARD_KEYS, _BACKWARD_KEYS = 8 * _LANES, 4 * _LANES
+# A kernel may have 16 MiB of a v5e's or v5p's fast memory. The fused one takes 4 KiB for each of these keys, of two
+# bytes a value, and nearly as much for each query of its block: 14 MiB at most.
+_MOST_KEYS = 21 * _LANES
 _FLASH_TYPES = (jnp.bfloat16, jnp.float16)
 
 Query = Float[Array, "b n heads head_dim"]
@@ -87,7 +94,9 @@ def cudnn_attention(q: Query, k: Key, v: Key, num_keys: int) -> Query:
     return jax.nn.dot_product_attention(q, k, v, key_value_seq_lengths=lengths, implementation="cudnn")
 
 
-def splash_attention(q: Query, k: Key, v: Key, num_keys: int, *, interpret: bool = False) -> Query:
+def splash_attention(
+    q: Query, k: Key, v: Key, num_keys: int, *, blocks: splash.BlockSizes | None = None, interpret: bool = False
+) -> Query:
     """Splash attention, the TPU's flash attention.
 
     Queries and keys are padded to whole blocks. Every query belongs to segment 1, keys to segment 1 or, when padding,
@@ -98,25 +107,19 @@ def splash_attention(q: Query, k: Key, v: Key, num_keys: int, *, interpret: bool
         k: Keys.
         v: Values.
         num_keys: Keys that are no padding.
+        blocks: How queries and keys are cut, and what computes their gradients; `splash_blocks` when None.
         interpret: Whether to run without a TPU, for tests.
     """
     n, scale = q.shape[1], q.shape[-1] ** -0.5
-    block_q, block_kv = splash_block(n), splash_block(k.shape[1])
-    q, k, v = _pad(q * scale, block_q), _pad(k, block_kv), _pad(v, block_kv)
+    blocks = splash_blocks(q, k) if blocks is None else blocks
+    q, k, v = _pad(q * scale, blocks.block_q), _pad(k, blocks.block_kv), _pad(v, blocks.block_kv)
     segments = None
     if num_keys < k.shape[1]:
         keys = (jnp.arange(k.shape[1]) < num_keys).astype(jnp.int32)
         segments = splash.SegmentIds(jnp.ones(q.shape[1], jnp.int32), keys)
     kernel = splash.make_splash_mha_single_device(
         splash_mask.MultiHeadMask([splash_mask.FullMask((q.shape[1], k.shape[1]))] * q.shape[2]),
-        block_sizes=splash.BlockSizes(
-            block_q=block_q,
-            block_kv=block_kv,
-            block_q_dkv=block_q,
-            block_kv_dkv=block_kv,
-            block_q_dq=block_q,
-            block_kv_dq=block_kv,
-        ),
+        block_sizes=blocks,
         residual_checkpoint_name=SAVED,
         interpret=interpret,
     )
@@ -124,11 +127,69 @@ def splash_attention(q: Query, k: Key, v: Key, num_keys: int, *, interpret: bool
     return attend(*(x.swapaxes(1, 2) for x in (q, k, v))).swapaxes(1, 2)[:, :n]
 
 
-def splash_block(length: int) -> int:
-    """The block size that pads a sequence of this length least; of those, the largest."""
-    if length <= _SPLASH_BLOCKS[0]:
-        return -(-length // _LANES) * _LANES
-    return min(_SPLASH_BLOCKS, key=lambda block: (-length % block, -block))
+def splash_blocks(q: jax.Array | jax.ShapeDtypeStruct, k: jax.Array | jax.ShapeDtypeStruct) -> splash.BlockSizes:
+    """How splash attention cuts these queries and keys, and which of its backward kernels runs.
+
+    One kernel for all three gradients takes five matrix products; two kernels, one for queries and one for keys and
+    values, take seven, because both compute the weights again. The one kernel writes a partial sum of the queries'
+    gradient, in their type, for every block of keys: it is taken where these fit into `_MAX_DQ_BYTES`, which is what a
+    clip of CogVideoX1.5 needs on a device of its own (45,106 tokens: 8.8 GiB of a v5p's 95; the 17,776 of CogVideoX
+    take 1.4 GiB). Blocks of many keys make few of them.
+    """
+    block_q, block_kv = query_block(q.shape[1]), key_block(k.shape[1], q.dtype.itemsize)
+    forward, backward = (_part(block_kv, most) for most in (_FORWARD_KEYS, _BACKWARD_KEYS))
+    fused = _dq_bytes(q, k, block_q, block_kv) <= _MAX_DQ_BYTES
+    return splash.BlockSizes(
+        block_q=block_q,
+        block_kv=block_kv,
+        block_kv_compute=forward,
+        block_q_dkv=block_q,
+        block_kv_dkv=block_kv,
+        block_kv_dkv_compute=backward,
+        block_q_dq=None if fused else block_q,
+        block_kv_dq=None if fused else forward,
+        use_fused_bwd_kernel=fused,
+    )
+
+
+def query_block(length: int) -> int:
+    """The block that pads so many queries least; of those, the largest."""
+    if length <= _QUERY_BLOCKS[0]:
+        return _round_up(length, _LANES)
+    return min(_QUERY_BLOCKS, key=lambda block: (-length % block, -block))
+
+
+def key_block(length: int, itemsize: int = 2) -> int:
+    """The largest block of keys that pads so many of them by at most a fortieth, or else the one that pads them least.
+
+    Args:
+        length: Keys.
+        itemsize: Bytes of a value; a block of wider ones holds fewer.
+    """
+    if length <= _BACKWARD_KEYS:
+        return _round_up(length, _LANES)
+    most = 2 * _MOST_KEYS // itemsize
+    blocks = [block for block in range(_BACKWARD_KEYS, most + 1, _LANES) if _part(block, _BACKWARD_KEYS) >= 3 * _LANES]
+    good = [block for block in blocks if -length % block <= length / 40]
+    return max(good) if good else min(blocks, key=lambda block: (-length % block, -block))
+
+
+def _part(block: int, most: int) -> int:
+    """The most lanes, at most so many, that divide a block."""
+    return max(part for part in range(_LANES, most + 1, _LANES) if block % part == 0)
+
+
+def _dq_bytes(
+    q: jax.Array | jax.ShapeDtypeStruct, k: jax.Array | jax.ShapeDtypeStruct, block_q: int, block_kv: int
+) -> int:
+    """Bytes of the partial sums of the queries' gradient, of all samples, in rows of whole lanes."""
+    batch, n, heads, head_dim = q.shape
+    row = _round_up(head_dim, _LANES) * q.dtype.itemsize
+    return math.ceil(k.shape[1] / block_kv) * batch * heads * _round_up(n, block_q) * row
+
+
+def _round_up(length: int, multiple: int) -> int:
+    return length + -length % multiple
 
 
 def _pad(x: Float[Array, "b n *rest"], multiple: int) -> Float[Array, "b padded *rest"]:

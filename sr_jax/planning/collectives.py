@@ -43,7 +43,7 @@ def collectives(program: Program, num_devices: int) -> dict[str, Traffic]:
             if kind is None:
                 continue
             operands = [instructions[name] for name in instruction.operands if name in instructions]
-            sent = _sent(kind, _bytes(operands), _group_size(instruction, num_devices))
+            sent = sent_bytes(kind, _bytes(operands), _group_size(instruction, num_devices))
             so_far = totals.get(kind, Traffic(0, 0))
             totals[kind] = Traffic(so_far.count + runs, so_far.bytes + runs * sent)
     return {kind: totals[kind] for kind in KINDS if kind in totals}
@@ -63,7 +63,8 @@ def _bytes(operands: Iterable[Instruction]) -> int:
     return sum(array.bytes for operand in operands for array in operand.result)
 
 
-def _sent(kind: str, operand_bytes: int, group: int) -> int:
+def sent_bytes(kind: str, operand_bytes: int, group: int) -> int:
+    """What one device sends for one collective of `KINDS` in a group of so many devices (see `Traffic`)."""
     factor = {
         "all-gather": group - 1,
         "reduce-scatter": (group - 1) / group,

@@ -18,9 +18,15 @@ def count_flops(closed: core.ClosedJaxpr) -> int:
     Args:
         closed: For example `jitted.trace(...).jaxpr`.
     """
-    # A trace still holds what remat policies keep and the backward pass therefore need not compute again.
-    jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
-    return _flops(jaxpr)
+    return _flops(live_jaxpr(closed))
+
+
+def live_jaxpr(closed: core.ClosedJaxpr) -> core.Jaxpr:
+    """A traced function without what its results do not need.
+
+    A trace still holds what remat policies keep and the backward pass therefore need not compute again.
+    """
+    return partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))[0]
 
 
 def _flops(jaxpr: core.Jaxpr) -> int:
@@ -39,7 +45,7 @@ def _equation(equation: Any) -> int:
         # A transposed convolution is written with zeros between its inputs, which no one multiplies.
         dilation = math.prod(params["lhs_dilation"])
         return 2 * math.prod(equation.outvars[0].aval.shape) * taps // dilation
-    inside = [_flops(jaxpr) for jaxpr in _jaxprs(params)]
+    inside = [_flops(jaxpr) for jaxpr in inner_jaxprs(params)]
     if not inside:
         return 0
     if name == "scan":
@@ -55,7 +61,8 @@ def _sizes(variable: Any, axes: tuple[int, ...]) -> int:
     return math.prod(variable.aval.shape[axis] for axis in axes)
 
 
-def _jaxprs(params: dict[str, Any]) -> Iterator[Any]:
+def inner_jaxprs(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
+    """The functions that an equation calls, from its parameters."""
     for value in params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
             if isinstance(item, core.ClosedJaxpr | core.Jaxpr):

@@ -11,6 +11,7 @@ import ml_collections
 from sr_jax.checkpoints.networks import backbone_of, structure_backbone_of
 from sr_jax.parallel import mesh as meshes
 from sr_jax.planning import hlo
+from sr_jax.planning.attention_traffic import AttentionTraffic, attention_traffic
 from sr_jax.planning.collectives import Traffic, collectives
 from sr_jax.planning.memory import Memory, compiled_memory, refused_memory
 from sr_jax.planning.operations import count_flops
@@ -43,6 +44,7 @@ class Plan:
         compiled: Whether the compiler took the program.
         compile_seconds: Of tracing, lowering and compiling, by the clock.
         compile_cpu_seconds: The same, of all of the machine's cores together.
+        attention: What attention sends, either way; None where no devices share a sequence.
         traffic: Collectives by kind; None when nothing was compiled.
         hbm_bytes: What one device moves to and from its main memory in a step, estimated; None as above.
         roofline: None when nothing was compiled or the peaks are unknown.
@@ -61,6 +63,7 @@ class Plan:
     compiled: bool
     compile_seconds: float
     compile_cpu_seconds: float
+    attention: AttentionTraffic | None
     traffic: dict[str, Traffic] | None
     hbm_bytes: int | None
     roofline: Roofline | None
@@ -112,6 +115,7 @@ def plan(config: ml_collections.ConfigDict, topology: Topology) -> Plan:
         "num_heads": math.gcd(backbone_of(fields).num_heads, structure_backbone_of(fields).num_heads),
         "work": stage.work(records.latent_shape[:3], records.text_shape[0]),
         "hardware_flops": count_flops(traced.jaxpr),
+        "attention": attention_traffic(traced.jaxpr, mesh.shape["context"]),
         "memory": memory,
         "capacity": topology.capacity,
         "compile_seconds": seconds,

@@ -25,6 +25,8 @@ def to_text(plan: Plan) -> str:
     sections = [_head(plan), _memory(plan), _compute(plan)]
     if plan.traffic is not None:
         sections.append(_collectives(plan))
+        if plan.attention is not None:
+            sections.append(_attention(plan))
     if plan.roofline is not None:
         sections.append(_roofline(plan))
     return "\n\n".join([*("\n".join(section) for section in sections), verdict(plan)])
@@ -85,6 +87,15 @@ def _compute(plan: Plan) -> list[str]:
 def _collectives(plan: Plan) -> list[str]:
     rows = [_row(kind, f"{gib(traffic.bytes):>12} in {traffic.count:,}") for kind, traffic in plan.traffic.items()]
     return ["Sent by one device in one step", *(rows or [_row("nothing", "")])]
+
+
+def _attention(plan: Plan) -> list[str]:
+    sent = plan.attention
+    rows = [("as it is", sent.sent), ("tokens for heads", sent.exchange), ("gathered keys and values", sent.gather)]
+    return [
+        f"Of that for attention, over context {plan.mesh['context']}, and what each way of it would send",
+        *(_row(name, f"{gib(size):>12}") for name, size in rows),
+    ]
 
 
 def _roofline(plan: Plan) -> list[str]:

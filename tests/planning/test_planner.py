@@ -9,6 +9,7 @@ import pytest
 from sr_jax.errors import UserError
 from sr_jax.parallel.chips import TPU_V5E
 from sr_jax.planning import report
+from sr_jax.planning.attention_traffic import AttentionTraffic
 from sr_jax.planning.collectives import Traffic
 from sr_jax.planning.memory import Memory
 from sr_jax.planning.planner import Plan, described_stage_one, plan
@@ -93,7 +94,8 @@ def found():
     return Plan(
         "v5e:2x2", 4, {"data": 1, "fsdp": 4, "context": 1, "tensor": 1}, 4, ("structure",), 4,
         Work(197 * 10**12, 17_776),
-        6 * 197 * 10**12, memory, 16 * _GIB, True, 12.0, 20.0, {"all-gather": Traffic(84, 10**11)}, 819 * 10**9, bound,
+        6 * 197 * 10**12, memory, 16 * _GIB, True, 12.0, 20.0, None, {"all-gather": Traffic(84, 10**11)},
+        819 * 10**9, bound,
     )  # fmt: skip
 
 
@@ -112,6 +114,19 @@ def test_the_answer_in_words(found):
     assert "(+50%: recomputed, and the optimizer)" in text
     assert report.to_json(found)["memory_total"] == found.memory.total
     assert report.to_json(found)["fits"] is True
+
+
+def test_what_attention_sends_in_words(found):
+    assert "attention" not in report.to_text(found)
+    shared = dataclasses.replace(
+        found, mesh=found.mesh | {"context": 4}, attention=AttentionTraffic(3 * _GIB, 3 * _GIB, 6 * _GIB)
+    )
+    rows = report.to_text(shared).partition("Of that for attention, over context 4")[2].splitlines()[1:4]
+    assert [row.split() for row in rows] == [
+        ["as", "it", "is", "3.00", "GiB"],
+        ["tokens", "for", "heads", "3.00", "GiB"],
+        ["gathered", "keys", "and", "values", "6.00", "GiB"],
+    ]
 
 
 def test_what_the_compiler_refuses_does_not_fit(found):

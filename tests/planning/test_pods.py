@@ -1,4 +1,4 @@
-"""The published plans of the pods: what the README says is what was found for the configs as they are now."""
+"""The published plans of the pods: what docs/scaling.md says is what was found for the configs as they are now."""
 
 import json
 import math
@@ -11,7 +11,9 @@ from sr_jax.configs import stage_two
 from sr_jax.configs.pods import PODS
 
 _ROOT = Path(plan_pods.__file__).parents[1]
-_MOST_SECONDS = 300
+# Five minutes on two cores: the compiler keeps 1.75 to 1.95 of them busy where nothing else runs. The clock would say
+# what else the machine does.
+_MOST_CPU_SECONDS = 1.75 * 300
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +37,11 @@ def test_a_pod_has_a_plan_of_its_config(plans, size, pod):
 def test_it_compiles_in_time_and_fits(plans, size, pod):
     found = plans[f"{size}, {pod}"]
     assert found["compiled"] is True
-    assert found["compile_seconds"] <= _MOST_SECONDS
+    assert found["compile_cpu_seconds"] <= _MOST_CPU_SECONDS
     assert found["fits"] is True
     assert sum(found["memory"].values()) == found["memory_total"] <= found["capacity"]
 
 
-def test_the_readme_has_the_table(plans):
+def test_the_page_has_the_table(plans):
     assert plans.keys() == {f"{size}, {pod}" for size, pod in PODS}
-    assert plan_pods.published((_ROOT / "README.md").read_text()) == plan_pods.table(plans)
+    assert plan_pods.published((_ROOT / "docs/scaling.md").read_text()) == plan_pods.table(plans)

@@ -67,6 +67,7 @@ def _planner(capacity, tried, most_context=2, frozen=("structure",), num_heads=4
             None,
             None,
             None,
+            None,
         )
 
     return plan
