@@ -14,10 +14,10 @@ from sr_jax.backbones.cogvideox.vae_layers import (
     Cache,
     CausalConv3d,
     Downsample3D,
+    GroupNorm,
     ResnetBlock3D,
     SpatialNorm3D,
     Upsample3D,
-    group_norm,
     part,
 )
 from sr_jax.errors import UserError
@@ -150,7 +150,7 @@ class Encoder(nnx.Module):
         self.conv_in = CausalConv3d(_PIXEL_CHANNELS, widths[0], rngs=rngs, dtype=dtype)
         self.down_blocks = nnx.List(stages)
         self.mid_block = Stage(widths[-1], widths[-1], _MIDDLE_LAYERS, config, None, None, rngs=rngs, dtype=dtype)
-        self.norm_out = group_norm(widths[-1], config.norm_num_groups, NORM_EPSILON, rngs=rngs)
+        self.norm_out = GroupNorm(widths[-1], config.norm_num_groups, NORM_EPSILON)
         self.conv_out = CausalConv3d(widths[-1], 2 * config.latent_channels, rngs=rngs, dtype=dtype)
 
     def __call__(
