@@ -8,7 +8,7 @@ With released weights `W0` is their import (`python -m sr_jax.convert import`), 
 
   ... --config.alignment.structure.weight=0 --config.alignment.identity.weight=0
 
-Weights may change over time (`docs/alignment.md`):
+Weights may change over time (`docs/alignment_weights.md`):
 
   ... --config.alignment.structure.warmup_steps=200 --config.alignment.structure.off_after=2000
 

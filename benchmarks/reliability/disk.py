@@ -114,7 +114,7 @@ def _read_only(folder: Path, data: Path, cache: Path) -> dict[str, Any]:
             closed.chmod(0o555)
         with runs.Run(closed / "run", data, cache, said=folder) as run:
             codes, said = run.finish(), run.stderr()[0].strip().splitlines()
-    errors = [line for line in said if line.startswith("error: ")]
+    errors = [line.replace(str(folder), "FOLDER") for line in said if line.startswith("error: ")]
     return {"exit_codes": codes, "said": errors, "holds": codes == [2] and len(errors) == 1}
 
 

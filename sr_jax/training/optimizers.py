@@ -51,6 +51,7 @@ def decaying(modules: Mapping[str, nnx.State]) -> PyTree:
     Not on what has one axis (the layers of a scan aside): norms and biases, whose size is no measure of how much a
     network fits. Nor on modulations, which read the time embedding and put out shifts, scales and gates: decay would
     pull the gates of adaLN-Zero back to the closed ones that they start from. Nor on tables of positions.
+    Factors of a LoRA decay, whatever they are of.
 
     Args:
         modules: The parameters of each module with their metadata (`Functional.abstract`).
@@ -61,7 +62,7 @@ def decaying(modules: Mapping[str, nnx.State]) -> PyTree:
 
     def one(variable: nnx.Variable) -> bool:
         first, *others = variable.get_metadata()["logical_axes"]
-        is_modulation = first == "time" and others != ["time"]
+        is_modulation = first == "time" and others not in (["time"], ["lora_rank"])
         return bool(others) and first != "positions" and not is_modulation
 
     def of_module(abstract: nnx.State) -> PyTree:

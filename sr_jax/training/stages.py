@@ -120,7 +120,9 @@ def total_and_metrics(
         process: Its ranges of times.
         times: Of each sample; None when the stage adds no noise, and then there are no ranges.
     """
-    total = sum(jnp.mean(jnp.where(weight > 0, weight * term.value, 0.0)) for weight, term in terms.values())
+    total = sum(
+        jnp.mean(jnp.where(term.counted & (weight > 0), weight * term.value, 0.0)) for weight, term in terms.values()
+    )
     metrics = {"loss": average(total[None])}
     for name, (weight, term) in terms.items():
         if term.similarity is not None:

@@ -288,3 +288,10 @@ def test_what_is_carried_lives_on_every_device(scheduled):
     carried = jax.tree.leaves(program.state.running)
     assert [leaf.shape for leaf in carried] == [()] * 3
     assert all(leaf.sharding.is_fully_replicated and leaf.sharding.mesh == program.mesh for leaf in carried)
+
+
+def test_a_sample_that_is_not_counted_is_a_0_whatever_its_value():
+    term = Term(jnp.asarray([5.0, jnp.inf, 1.0]), jnp.asarray([False, False, True]))
+    total, metrics = total_and_metrics({"x": (jnp.full(3, 2.0), term)}, PROCESS, None)
+    assert total == pytest.approx(2.0 / 3)
+    assert metrics["loss/x"].compute() == 1.0

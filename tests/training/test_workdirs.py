@@ -111,6 +111,21 @@ def test_weights_that_say_nothing_of_time_are_constant(tiny, begun, caplog):
         check_config(tiny("stage_two", **{"alignment.identity.off_after": 3}), begun)
 
 
+def test_options_of_objectives_left_out_are_their_defaults(tiny, begun):
+    short, whole = tiny("stage_two"), tiny("stage_two")
+    with short.unlocked(), whole.unlocked():
+        short.alignment.deep = {"objective": "repa", "weight": 0.5}
+        whole.alignment.deep = {"objective": "repa", "weight": 0.5, "block": 8, "grid": (16, 24), "spatial_norm": False}
+    for started, now in ((short, whole), (whole, short)):
+        write_config(started, begun)
+        check_config(now, begun)
+        changed = now.copy_and_resolve_references()
+        with changed.unlocked():
+            changed.alignment.deep.block = 20
+        with pytest.raises(UserError, match=r"alignment\.deep\.block=8, now it is 20"):
+            check_config(changed, begun)
+
+
 def test_sizes_left_out_are_their_defaults(tiny, begun):
     config = tiny("stage_two")
     assert "use_learned_positional_embeddings" not in config.model
