@@ -29,11 +29,11 @@ KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective
 MESHES = {
     "data": ({"data": 8}, {"all-reduce": 3}),
     "fsdp": ({"fsdp": 8}, {"all-gather": 68, "all-reduce": 12}),
-    "context": ({"context": 8}, {"all-gather": 58, "all-reduce": 11, "all-to-all": 1, "reduce-scatter": 4}),
+    "context": ({"context": 8}, {"all-gather": 51, "all-reduce": 11, "all-to-all": 23}),
     "tensor": ({"tensor": 8}, {"all-gather": 13, "all-reduce": 11}),
     "fsdp_context": (
         {"fsdp": 2, "context": 4},
-        {"all-gather": 78, "all-reduce": 10, "collective-permute": 6, "reduce-scatter": 4},
+        {"all-gather": 71, "all-reduce": 10, "all-to-all": 22, "collective-permute": 6},
     ),
     "data_fsdp_tensor": (
         {"data": 2, "fsdp": 2, "tensor": 2},

@@ -135,7 +135,7 @@ def test_two_processes_compute_what_one_computes(stopped, undisturbed):
 
 def test_two_processes_start_from_a_checkpoint_of_which_each_reads_its_part(dataset, undisturbed, tmp_path):
     """With a LoRA: the frozen transformer is split over both."""
-    settings = {"init.transformer": str(undisturbed), "lora.rank": 2, "optimizer.learning_rate": 0.1}
+    settings = {"init.transformer": str(undisturbed), "lora.rank": 2, "optimizer.learning_rate": 0.01}
     settings |= {"num_train_steps": 3, "mesh.data": 1, "mesh.fsdp": 4, "mesh.tensor": 2}
     with TwoProcesses(tmp_path / "two", **{"data.dir": dataset}, **settings) as run:
         codes, outputs = run.finish()
