@@ -20,6 +20,7 @@ from typing import Any
 
 import jax
 
+from benchmarks.pages import publish
 from sr_jax.configs import stage_two_all
 from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.planning.planner import NOISY_IMAGES, described_stage_one
@@ -45,8 +46,6 @@ OBJECTIVES: dict[str, dict[str, str]] = {
     },
 }
 """What each plan changes in `config.alignment`, where all weights are 0: the published weights."""
-
-_BEGIN, _END = "<!-- plan_objectives: begin -->", "<!-- plan_objectives: end -->"
 
 
 def counted(changes: dict[str, str]) -> dict[str, int]:
@@ -104,11 +103,6 @@ def table(found: dict[str, dict[str, dict]]) -> str:
     return "\n".join(lines)
 
 
-def published(page: str) -> str:
-    """The table that stands between the markers of a page."""
-    return page.partition(_BEGIN)[2].partition(_END)[0].strip()
-
-
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -129,9 +123,7 @@ def main() -> None:
             args.output.write_text(json.dumps(found, indent=2) + "\n")
     args.output.write_text(json.dumps(found, indent=2) + "\n")
     if args.page:
-        before, _, rest = args.page.read_text().partition(_BEGIN)
-        _, _, after = rest.partition(_END)
-        args.page.write_text(f"{before}{_BEGIN}\n{table(found)}\n{_END}{after}")
+        publish(args.page, "plan_objectives", table(found))
 
 
 if __name__ == "__main__":

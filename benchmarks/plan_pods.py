@@ -16,9 +16,9 @@ from pathlib import Path
 
 import jax
 
+from benchmarks.pages import publish
 from sr_jax.configs.pods import PODS
 
-_BEGIN, _END = "<!-- plan_pods: begin -->", "<!-- plan_pods: end -->"
 _GIB = 2**30
 
 
@@ -53,11 +53,6 @@ def table(plans: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def published(page: str) -> str:
-    """The table that stands between the markers of a page."""
-    return page.partition(_BEGIN)[2].partition(_END)[0].strip()
-
-
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -74,9 +69,7 @@ def main() -> None:
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps({"plans": plans, "machine": machine}, indent=2) + "\n")
     if args.page:
-        before, _, rest = args.page.read_text().partition(_BEGIN)
-        _, _, after = rest.partition(_END)
-        args.page.write_text(f"{before}{_BEGIN}\n{table(plans)}\n{_END}{after}")
+        publish(args.page, "plan_pods", table(plans))
 
 
 if __name__ == "__main__":

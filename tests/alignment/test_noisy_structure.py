@@ -56,7 +56,10 @@ def _value(process, arrays, times, reads, prediction, noise=None):
 
 def _gradient(*args, **kwargs):
     process, arrays, times, reads = args
-    loss = lambda prediction: _value(process, arrays, times, reads, prediction, **kwargs)[0].sum()  # noqa: E731
+
+    def loss(prediction):
+        return _value(process, arrays, times, reads, prediction, **kwargs)[0].sum()
+
     return np.asarray(jax.grad(loss)(jnp.asarray(arrays["prediction"])), np.float64)
 
 

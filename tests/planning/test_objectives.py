@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from benchmarks import plan_objectives
+from benchmarks.pages import published
 
 _ROOT = Path(plan_objectives.__file__).parents[1]
 _FOUND = json.loads((_ROOT / "benchmarks/results/plan_objectives.json").read_text())
@@ -12,7 +13,7 @@ _FOUND = json.loads((_ROOT / "benchmarks/results/plan_objectives.json").read_tex
 def test_the_page_has_the_table():
     assert list(_FOUND["counted"]) == list(plan_objectives.OBJECTIVES)
     page = (_ROOT / "docs" / "alignment.md").read_text()
-    assert plan_objectives.published(page) == plan_objectives.table(_FOUND)
+    assert published(page, "plan_objectives") == plan_objectives.table(_FOUND)
 
 
 def test_what_is_counted_is_that_of_the_config_as_it_is():

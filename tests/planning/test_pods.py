@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import plan_pods
+from benchmarks.pages import published
 from sr_jax.configs import stage_two
 from sr_jax.configs.pods import PODS
 
@@ -44,4 +45,4 @@ def test_it_compiles_in_time_and_fits(plans, size, pod):
 
 def test_the_page_has_the_table(plans):
     assert plans.keys() == {f"{size}, {pod}" for size, pod in PODS}
-    assert plan_pods.published((_ROOT / "docs/scaling.md").read_text()) == plan_pods.table(plans)
+    assert published((_ROOT / "docs/scaling.md").read_text(), "plan_pods") == plan_pods.table(plans)
