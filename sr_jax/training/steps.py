@@ -1,6 +1,7 @@
 """The training loop: batches from Grain, one jitted step, logs, checkpoints; never more than two steps in flight."""
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,9 @@ def run_steps(
                     watchdog.expect_slow(f"compiling step {step}")
                     compiled.add(shapes)
                 state, metrics = program.train_step(state, frozen, batch)
+                if step == first_step + 1:
+                    # What is there now stays until the end: the collector need not go through it again and again.
+                    gc.freeze()
             profile.after(step, metrics)
             window.add(metrics, batch)
             log.advance()
