@@ -9,7 +9,7 @@ import shutil
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +28,18 @@ _TREES = ("params", "ema_params", "opt_state", "running")
 # Of several processes one that cannot write makes the others wait so long, and as much later than another may one be
 # done with its share.
 _SECONDS_TO_MEET = 600
+_HOST_MEMORY = "pinned_host"
 _LAST_TRIES = 3
 _SECONDS_BETWEEN_TRIES = 5.0
+
+
+class _Copy(NamedTuple):
+    """What is to be saved, in the host's memory."""
+
+    step: int
+    items: dict[str, Any]
+    is_finite: jax.Array
+    meta: dict[str, Any]
 
 
 class Checkpoints:
@@ -54,6 +64,7 @@ class Checkpoints:
             policies.append(checkpoint_managers.preservation_policy.EveryNSteps(keep_every))
         self._policy = checkpoint_managers.preservation_policy.AnyPreservationPolicy(policies)
         self._is_finite = jax.jit(_is_finite)
+        self._copy: _Copy | None = None
         self._saving: int | None = None
         self._due, self._not_before, self._saved_at = False, 0, time.monotonic()
         self._manager = self._open()
@@ -77,27 +88,51 @@ class Checkpoints:
             self._due = bool(processes.votes(time.monotonic() - self._saved_at >= self._every_seconds)[0])
         return self._due and step >= self._not_before
 
-    def save(self, step: int, state: TrainState, meta: dict[str, Any]) -> None:
-        """Begins to save `step`, once the save before it is done.
+    def copy(self, step: int, state: TrainState, meta: dict[str, Any]) -> None:
+        """Begins to copy what is to be saved of `step` to the host, so that the next step may be given its arrays.
 
-        Raises:
-            DivergedError: When there is a number in the state that is not finite.
+        While that step is computed, `save_copy` has the time that it takes to begin. The host holds the state twice
+        until it is written: this copy, and what Orbax makes of it.
         """
-        self._settle(step)
-        self._cleaner.join()
-        if not self._is_finite(state):
-            raise DivergedError(f"training has diverged: not all numbers in its state are finite after step {step}")
         items = {"params": state.params, "ema_params": state.ema_params, "opt_state": state.opt_state}
         # Orbax saves no tree without leaves.
         items |= {"running": state.running} if state.running else {}
-        saved = {name: _save(tree) for name, tree in items.items()}
-        args = ocp.args.Composite(**saved, meta=ocp.args.JsonSave(meta | {"step": step}))
-        self._due, self._saving, self._saved_at = False, step, time.monotonic()
+        on_host = jax.tree.map(lambda array: array.sharding.with_memory_kind(_HOST_MEMORY), items)
+        self._copy = _Copy(step, jax.device_put(items, on_host), self._is_finite(state), meta)
+        self._due = False
+
+    @property
+    def has_copy(self) -> bool:
+        """Whether a copy waits for `save_copy`."""
+        return self._copy is not None
+
+    def save_copy(self) -> None:
+        """Begins to save what was copied, once the save before it is done.
+
+        Raises:
+            DivergedError: When there is a number in it that is not finite.
+        """
+        copy, self._copy = self._copy, None
+        assert copy is not None
+        self._settle(copy.step)
+        self._cleaner.join()
+        if not copy.is_finite:
+            raise DivergedError(
+                f"training has diverged: not all numbers in its state are finite after step {copy.step}"
+            )
+        saved = {name: _save(tree) for name, tree in copy.items.items()}
+        args = ocp.args.Composite(**saved, meta=ocp.args.JsonSave(copy.meta | {"step": copy.step}))
+        self._saving, self._saved_at = copy.step, time.monotonic()
         try:
-            self._manager.save(step, args=args, force=True)
+            self._manager.save(copy.step, args=args, force=True)
         # Whatever keeps one checkpoint from being saved must not end training.
         except Exception as error:
-            self._settle(step, error)
+            self._settle(copy.step, error)
+
+    def save(self, step: int, state: TrainState, meta: dict[str, Any]) -> None:
+        """Both, where no step waits to be computed."""
+        self.copy(step, state, meta)
+        self.save_copy()
 
     def save_last(self, step: int, state: TrainState, meta: dict[str, Any]) -> bool:
         """Saves `step`, unless that is done, and waits for it; tries again for some seconds. Whether it is saved."""

@@ -1,7 +1,6 @@
 """The training loop: batches from Grain, one jitted step, logs, checkpoints; never more than two steps in flight."""
 
 import contextlib
-import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,9 +86,10 @@ def run_steps(
                     watchdog.expect_slow(f"compiling step {step}")
                     compiled.add(shapes)
                 state, metrics = program.train_step(state, frozen, batch)
-                if step == first_step + 1:
-                    # What is there now stays until the end: the collector need not go through it again and again.
-                    gc.freeze()
+                if saved.has_copy:
+                    # While the step is computed.
+                    watchdog.expect_slow(f"saving step {step - 1}")
+                    saved.save_copy()
             profile.after(step, metrics)
             window.add(metrics, batch)
             log.advance()
@@ -107,8 +107,7 @@ def run_steps(
                 break
             # After steps that were skipped it would take the place of a checkpoint from which a run can go on.
             if due and results.last_is_good():
-                watchdog.expect_slow(f"saving step {step}")
-                saved.save(step, state, meta)
+                saved.copy(step, state, meta)
         watchdog.expect_slow(f"saving step {step}")
         results.last_is_good()
         is_saved = saved.save_last(step, state, meta)
