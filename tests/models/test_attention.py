@@ -15,8 +15,10 @@ from sr_jax.parallel.mesh import make_mesh, on_mesh, replicated
 
 KERNELS = {
     "xla": kernels.xla_attention,
-    # 5 of the queries at a time.
-    "chunked": functools.partial(kernels.chunked_attention, max_logits_bytes=4 * 2 * 3 * 130 * 5),
+    # 5 of a head's queries at a time, with up to 130 keys.
+    "chunked_queries": functools.partial(kernels.chunked_attention, max_logits_bytes=4 * 130 * 5),
+    # As many of the 2 x 3 heads as fit: 1, 2 or 6.
+    "chunked_heads": functools.partial(kernels.chunked_attention, max_logits_bytes=4 * 130 * 130 * 2),
     "splash": functools.partial(kernels.splash_attention, interpret=True),
 }
 # Queries, keys, and how many of the keys are no padding. Splash's blocks are multiples of 128.
@@ -89,7 +91,10 @@ def test_chunks_bound_the_memory():
 
     logits = 4 * 2 * 2048**2
     assert temporaries(kernels.xla_attention) > logits
-    assert temporaries(functools.partial(kernels.chunked_attention, max_logits_bytes=logits // 16)) < logits / 2
+    for parts in (2, 16):
+        chunked = functools.partial(kernels.chunked_attention, max_logits_bytes=logits // parts)
+        # Their exponentials and gradients are as large, and inputs and outputs a sixteenth.
+        assert temporaries(chunked) < logits * (3 / parts + 0.25)
 
 
 @pytest.mark.parametrize(
@@ -98,13 +103,17 @@ def test_chunks_bound_the_memory():
         ("tpu", 17776, jnp.bfloat16, kernels.splash_attention),
         ("gpu", 17776, jnp.bfloat16, kernels.cudnn_attention),
         ("gpu", 17776, jnp.float32, kernels.chunked_attention),
+        # Logits of 218 MiB.
+        ("gpu", 1090, jnp.float32, kernels.xla_attention),
+        ("cpu", 1090, jnp.float32, kernels.chunked_attention),
         ("cpu", 17776, jnp.bfloat16, kernels.chunked_attention),
         ("cpu", 100, jnp.bfloat16, kernels.xla_attention),
     ],
 )
 def test_the_kernel_follows_platform_and_size(platform, length, dtype, expected):
     q = jax.ShapeDtypeStruct((1, length, 48, 64), dtype)
-    assert kernels.choose(platform, q, q) is expected
+    chosen = kernels.choose(platform, q, q)
+    assert getattr(chosen, "func", chosen) is expected
 
 
 @pytest.mark.parametrize(
