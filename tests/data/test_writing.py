@@ -63,8 +63,18 @@ def test_a_record_is_what_tfds_makes_of_it(spec):
     features = writing._features(spec)
     serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
     expected = tf_example_pb2.Example.FromString(serializer.serialize_example(features.encode_example(record)))
-    # In one order of the entries, where that of TFDS differs from process to process.
-    assert writing.serialise(record, spec) == expected.SerializeToString(deterministic=True)
+    serialised = writing.serialise(record | {"source_first_frame": 300, "prompt": "", "fps": 0.0}, spec)
+    expected.features.feature["source_first_frame"].int64_list.value[:] = [300]
+    expected.features.feature["prompt"].bytes_list.value[:] = [b""]
+    expected.features.feature["fps"].float_list.value[:] = [0.0]
+    found = tf_example_pb2.Example.FromString(serialised)
+    assert found == expected
+    assert len(serialised) == len(expected.SerializeToString())
+    # Always in one order of the entries, where that of TFDS differs from process to process.
+    places = [
+        serialised.index(b"\n" + bytes([len(name)]) + name.encode()) for name in sorted(expected.features.feature)
+    ]
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize(

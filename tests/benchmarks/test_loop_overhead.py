@@ -1,0 +1,27 @@
+"""What the benchmark of the training loop makes of its measurements."""
+
+import pytest
+
+from benchmarks.loop_overhead import flatness, summary
+
+
+def _pair(loop, alone, waiting):
+    return {
+        "loop": {"seconds_per_step": loop, "processor_seconds_per_step": 2 * loop, "waiting_for_data": waiting},
+        "step_alone": {"seconds_per_step": alone, "processor_seconds_per_step": 2.5 * alone},
+    }
+
+
+def test_what_the_loop_adds_is_the_median_of_the_pairs():
+    assert summary([_pair(1.02, 1.0, 0.01), _pair(2.2, 2.0, 0.03), _pair(0.99, 1.0, 0.02)]) == {
+        "added_by_the_loop": 0.02,
+        "lowest_and_highest": [-0.01, 0.1],
+        "added_processor_time": pytest.approx(1.02 * 2 / 2.5 - 1, abs=1e-4),
+        "waiting_for_data": 0.02,
+    }
+
+
+def test_steps_that_become_slower_are_seen():
+    speeds = [4.0] * 15 + [2.0] * 5
+    found = flatness([{"step": 100 * number, "steps_per_second": speed} for number, speed in enumerate(speeds, 1)])
+    assert found == {"last_to_median": 2.0, "slowest_to_median": 2.0}
