@@ -7,7 +7,8 @@ process: a run of the loop (`train`, with data, logs and checks), and the same j
 the device already, with two steps in flight as in the loop. Of every pair there is also the processor time of a step,
 for a machine that others use.
 
-At the end one run of `--flat` steps on one clip each, and the speed of each 100 of them.
+At the end one run of `--flat` steps, and how long each 100 of them took: of a transformer of one block on one clip, so
+that what the loop adds, and could add more and more of, is a large part of a step.
 """
 
 import argparse
@@ -26,16 +27,15 @@ import jax
 import numpy as np
 
 from benchmarks.side_by_side.__main__ import machine
-from sr_jax.checkpoints.logs import METRICS_FILE, read_lines
 from sr_jax.configs import base
 from sr_jax.data.pipeline import TrainBatches
 from sr_jax.data.records import Provenance
 from sr_jax.data.writing import write_dataset
-from sr_jax.parallel.batches import to_global
+from sr_jax.parallel.batches import place, to_global
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.training import builders
 from sr_jax.training.loop import make_data, make_state, train
-from sr_jax.training.program import build_program, record_spec
+from sr_jax.training.program import build_program, record_spec, shardings
 from sr_jax.training.results import StepResults
 from sr_jax.training.state import SKIPPED
 
@@ -59,8 +59,8 @@ def main() -> None:
         jax.config.update("jax_compilation_cache_dir", f"{scratch}/compiled")
         config = _config(Path(scratch))
         result: dict[str, Any] = {"machine": machine(), "jax": jax.__version__, "steps": options.steps}
-        alone = StepAlone(config)
-        pairs = []
+        pairs: list[dict[str, Any]] = []
+        alone = StepAlone(config) if options.pairs else None
         for number in range(options.pairs):
             loop = run_loop(config, Path(scratch) / f"run{number}", options.steps)
             pairs.append({"loop": loop, "step_alone": alone.run(options.steps)})
@@ -69,7 +69,8 @@ def main() -> None:
             _write(options.output, result)
         if options.flat:
             lines = long_run(config, Path(scratch) / "long", options.flat)
-            result |= {"flatness": flatness(lines), "long_run": lines}
+            columns = ("seconds_per_step", "processor_seconds_per_step")
+            result |= {"flatness": {column: flatness(lines, column) for column in columns}, "long_run": lines}
             _write(options.output, result)
     print(json.dumps({name: result[name] for name in ("summary", "flatness") if name in result}))
     print(f"written to {options.output}")
@@ -114,6 +115,8 @@ class StepAlone:
         stage = builders.build_stage(config)
         self._program = build_program(config, mesh, stage)
         self._state = make_state(self._program, {}, config.seed)
+        frozen = builders.load_frozen(stage)
+        self._frozen = place(frozen, shardings(self._program.frozen))
         data = make_data(config, mesh, stage)
         batches = [to_global(next(data), config.batch_size, mesh) for _ in range(_BATCHES)]
         self._batches = itertools.cycle(jax.block_until_ready(batches))
@@ -124,7 +127,7 @@ class StepAlone:
         results = StepResults(most_skipped=0, on_skipped=lambda step: None)
         start, processor = time.perf_counter(), time.process_time()
         for step in range(1, steps + 1):
-            self._state, metrics = self._program.train_step(self._state, {}, next(self._batches))
+            self._state, metrics = self._program.train_step(self._state, self._frozen, next(self._batches))
             results.add(step, metrics[SKIPPED].total)
         results.last_is_good()
         wall, processor = time.perf_counter() - start, time.process_time() - processor
@@ -132,20 +135,28 @@ class StepAlone:
 
 
 def long_run(config: Any, workdir: Path, steps: int) -> list[dict[str, float]]:
-    """The speed of each 100 steps of a run, as its log has it."""
-    config.num_train_steps, config.log_every, config.batch_size = steps, 100, 1
-    train(config, workdir)
-    lines = read_lines(workdir / METRICS_FILE)
-    return [{"step": line["step"], "steps_per_second": line["steps_per_second"]} for line in lines[1:]]
+    """How long a step takes of each 100 steps of a run, but the first 100."""
+    config.num_train_steps, config.log_every = steps, 100
+    config.batch_size = config.model.num_layers = 1
+    with _timed_batches() as calls:
+        train(config, workdir)
+    return [
+        {
+            "step": last,
+            "seconds_per_step": (calls[last - 1].began - calls[last - 101].began) / 100,
+            "processor_seconds_per_step": (calls[last - 1].processor - calls[last - 101].processor) / 100,
+        }
+        for last in range(200, steps + 1, 100)
+    ]
 
 
-def flatness(lines: list[dict[str, float]]) -> dict[str, float]:
-    """How many times as long as the median 100 steps the last 500 take (their median), and the slowest 100."""
-    seconds = [1 / line["steps_per_second"] for line in lines]
-    middle = statistics.median(seconds)
+def flatness(lines: list[dict[str, float]], column: str) -> dict[str, float]:
+    """How many times as long as the first 500 steps the last 500 take (their medians), and the slowest 100."""
+    seconds = [line[column] for line in lines]
+    first = statistics.median(seconds[:5])
     return {
-        "last_to_median": round(statistics.median(seconds[-5:]) / middle, 4),
-        "slowest_to_median": round(max(seconds) / middle, 4),
+        "last_to_first": round(statistics.median(seconds[-5:]) / first, 4),
+        "slowest_to_first": round(max(seconds) / first, 4),
     }
 
 
@@ -181,7 +192,7 @@ def _config(folder: Path) -> Any:
     """The config of the run, with random records in `folder`."""
     config = base.get_config("tiny")
     stage = builders.build_stage(config)
-    spec = record_spec(config, stage, noisy_images=0)
+    spec = record_spec(config, stage, noisy_images=1)
     rng = np.random.default_rng(0)
     records = {}
     for number in range(_CLIPS):

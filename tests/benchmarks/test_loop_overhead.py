@@ -22,6 +22,6 @@ def test_what_the_loop_adds_is_the_median_of_the_pairs():
 
 
 def test_steps_that_become_slower_are_seen():
-    speeds = [4.0] * 15 + [2.0] * 5
-    found = flatness([{"step": 100 * number, "steps_per_second": speed} for number, speed in enumerate(speeds, 1)])
-    assert found == {"last_to_median": 2.0, "slowest_to_median": 2.0}
+    seconds = [1.0] * 14 + [2.0, 2.0, 3.0, 2.0, 2.0]
+    lines = [{"step": 100 * number, "seconds_per_step": each} for number, each in enumerate(seconds, 2)]
+    assert flatness(lines, "seconds_per_step") == {"last_to_first": 2.0, "slowest_to_first": 3.0}
