@@ -8,7 +8,7 @@ It says what is missing: parts without a measurement, and why a contestant faile
 import argparse
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +61,13 @@ def page(results: dict[str, Parts]) -> str:
 def _section(name: str, parts: Parts) -> str:
     machines = {_machine(part) for part in parts.values()}
     lines = [f"## {name}", "", *sorted(machines), ""]
-    settings = {_size(part["settings"]): None for part in parts.values()}
-    for size in settings:
-        lines += [size, "", *_HEAD]
-        for title in PARTS:
-            if title in parts and _size(parts[title]["settings"]) == size:
-                lines += _rows(title, parts[title])
+    ordered = [name for name in PARTS if name in parts]
+    # Parts of one size share a table, in the order of the first of them.
+    sizes = {json.dumps(parts[name]["settings"]): parts[name]["settings"] for name in ordered}
+    for settings in sizes.values():
+        alike = [name for name in ordered if parts[name]["settings"] == settings]
+        lines += [_size(settings, alike), "", *_HEAD]
+        lines += [row for name in alike for row in _rows(name, parts[name])]
         lines.append("")
     lines += [line for title, part in parts.items() for line in _failures(title, part["contestants"])]
     return "\n".join([*lines, *_appetite(parts)]) + "\n"
@@ -80,18 +81,29 @@ def _machine(part: dict[str, Any]) -> str:
     return f"{said[0]}; {machine['cores']} cores of {machine['cpu']}; {said[1]}; {own}.  "
 
 
-def _size(settings: dict[str, Any]) -> str:
-    """What was computed, in a paragraph."""
+def _size(settings: dict[str, Any], parts: Sequence[str]) -> str:
+    """What was computed in these parts, in a paragraph."""
+    clauses = {
+        "forward training sampling first_step": (
+            f"{settings['layers']} of 42 blocks, {settings['heads']} of 48 heads, parameters and optimizer state in "
+            f"{settings['storage']}, sr_jax's remat `{settings['remat']}`"
+        ),
+        "sampling": f"{settings['sampling_steps']} steps",
+        "vae_encode vae_decode vae_encode_tiled vae_decode_tiled": (
+            f"VAE of {settings['vae_width']} of 128 channels, tiles of {settings['tile_height']}x"
+            f"{settings['tile_width']}"
+        ),
+        "t5": (
+            f"{settings['text_layers']} of 24 blocks of T5, {settings['text_heads']} of 64 heads, "
+            f"{settings['prompts']} captions at once"
+        ),
+        "depth": f"{settings['depth_frames']} frames of {settings['depth_input']} for the depth teacher",
+    }
+    said = [clause for names, clause in clauses.items() if not set(names.split()).isdisjoint(parts)]
+    if settings["xla_flags"]:
+        said.append(f"XLA's flags `{settings['xla_flags']}`")
     size = f"{settings['frames']} frames of {settings['height']}x{settings['width']} ({settings['tokens']:,} tokens)"
-    return (
-        f"{size}, computed in {settings['dtype']}: {settings['layers']} of 42 blocks, {settings['heads']} of 48 heads; "
-        f"trained parameters and optimizer state in {settings['storage']}; sr_jax's remat is `{settings['remat']}`; "
-        f"sampling in {settings['sampling_steps']} steps; {settings['text_layers']} of 24 blocks of T5 with "
-        f"{settings['text_heads']} of 64 heads; VAE of {settings['vae_width']} of 128 channels, tiles of "
-        f"{settings['tile_height']}x{settings['tile_width']}; {settings['depth_frames']} frames of "
-        f"{settings['depth_input']} for the depth teacher."
-        + (f" XLA's flags: `{settings['xla_flags']}`." if settings["xla_flags"] else "")
-    )
+    return "; ".join([f"{size}, computed in {settings['dtype']}", *said]) + "."
 
 
 def _appetite(parts: Parts) -> Iterator[str]:

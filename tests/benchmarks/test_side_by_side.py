@@ -45,7 +45,8 @@ def test_parts_of_other_sizes_have_a_table_of_their_own():
     parts = _result({"training": each}) | _result({"vae_encode": each}, SIZES["cpu"])
     text = page({"cpu": parts})
     assert text.count("| Part |") == 2
-    assert text.index("1,090 tokens") < text.index(PARTS["vae_encode"].title)
+    assert text.index("17,776 tokens") < text.index(PARTS["training"].title) < text.index("1,090 tokens")
+    assert text.count("of 42 blocks") == text.count("of 128 channels") == 1
 
 
 def test_the_input_pipeline_is_compared_with_the_step_that_it_feeds():
