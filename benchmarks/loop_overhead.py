@@ -5,7 +5,8 @@
 Writes benchmarks/results/loop_overhead.json. The base stage of the `tiny` config on random records. In turn, in one
 process: a run of the loop (`train`, with data, logs and checks), and the same jitted step alone on batches that are on
 the device already, with two steps in flight as in the loop. Of every pair there is also the processor time of a step,
-for a machine that others use.
+for a machine that others use, and of the thread that runs the loop, which waits for the device most of the time: what
+it does more than the step alone takes, over a step's time, is what the loop can add at most, and hardly varies.
 
 At the end one run of `--flat` steps, and how long each 100 of them took: of a transformer of one block on one clip, so
 that what the loop adds, and could add more and more of, is a large part of a step.
@@ -58,14 +59,16 @@ def main() -> None:
         # Every run compiles what the first one did.
         jax.config.update("jax_compilation_cache_dir", f"{scratch}/compiled")
         config = _config(Path(scratch))
-        result: dict[str, Any] = {"machine": machine(), "jax": jax.__version__, "steps": options.steps}
+        # What is not measured this time stays.
+        result: dict[str, Any] = json.loads(options.output.read_text()) if options.output.exists() else {}
+        result |= {"machine": machine(), "jax": jax.__version__}
         pairs: list[dict[str, Any]] = []
         alone = StepAlone(config) if options.pairs else None
         for number in range(options.pairs):
             loop = run_loop(config, Path(scratch) / f"run{number}", options.steps)
             pairs.append({"loop": loop, "step_alone": alone.run(options.steps)})
             print(json.dumps(pairs[-1]), flush=True)
-            result |= {"summary": summary(pairs), "pairs": pairs}
+            result |= {"summary": summary(pairs), "steps": options.steps, "pairs": pairs}
             _write(options.output, result)
         if options.flat:
             lines = long_run(config, Path(scratch) / "long", options.flat)
@@ -82,10 +85,16 @@ def summary(pairs: list[dict[str, Any]]) -> dict[str, Any]:
     def added(column: str) -> list[float]:
         return [pair["loop"][column] / pair["step_alone"][column] - 1 for pair in pairs]
 
+    host = [
+        (pair["loop"]["host_seconds_per_step"] - pair["step_alone"]["host_seconds_per_step"])
+        / pair["step_alone"]["seconds_per_step"]
+        for pair in pairs
+    ]
     return {
         "added_by_the_loop": round(statistics.median(added("seconds_per_step")), 4),
         "lowest_and_highest": [round(end(added("seconds_per_step")), 4) for end in (min, max)],
         "added_processor_time": round(statistics.median(added("processor_seconds_per_step")), 4),
+        "added_host_time": round(statistics.median(host), 4),
         "waiting_for_data": round(statistics.median(pair["loop"]["waiting_for_data"] for pair in pairs), 5),
     }
 
@@ -102,6 +111,7 @@ def run_loop(config: Any, workdir: Path, steps: int) -> dict[str, float]:
     return {
         "seconds_per_step": wall / steps,
         "processor_seconds_per_step": (last.processor - began.processor) / steps,
+        "host_seconds_per_step": (last.host - began.host) / steps,
         "waiting_for_data": waited / wall,
     }
 
@@ -125,13 +135,16 @@ class StepAlone:
     def run(self, steps: int) -> dict[str, float]:
         """How long a step takes."""
         results = StepResults(most_skipped=0, on_skipped=lambda step: None)
-        start, processor = time.perf_counter(), time.process_time()
+        start, processor, host = time.perf_counter(), time.process_time(), time.thread_time()
         for step in range(1, steps + 1):
             self._state, metrics = self._program.train_step(self._state, self._frozen, next(self._batches))
             results.add(step, metrics[SKIPPED].total)
         results.last_is_good()
-        wall, processor = time.perf_counter() - start, time.process_time() - processor
-        return {"seconds_per_step": wall / steps, "processor_seconds_per_step": processor / steps}
+        return {
+            "seconds_per_step": (time.perf_counter() - start) / steps,
+            "processor_seconds_per_step": (time.process_time() - processor) / steps,
+            "host_seconds_per_step": (time.thread_time() - host) / steps,
+        }
 
 
 def long_run(config: Any, workdir: Path, steps: int) -> list[dict[str, float]]:
@@ -162,10 +175,11 @@ def flatness(lines: list[dict[str, float]], column: str) -> dict[str, float]:
 
 @dataclasses.dataclass(frozen=True)
 class _Call:
-    """When a batch was asked for, the processor time of this process by then, and how long the batch took to come."""
+    """A call for a batch: when, the processor time of process and thread by then, and how long the batch took to come."""
 
     began: float
     processor: float
+    host: float
     waited: float
 
 
@@ -176,9 +190,9 @@ def _timed_batches() -> Iterator[list[_Call]]:
     real = TrainBatches.__next__
 
     def timed(batches: TrainBatches) -> dict[str, np.ndarray]:
-        began, processor = time.perf_counter(), time.process_time()
+        began, processor, host = time.perf_counter(), time.process_time(), time.thread_time()
         batch = real(batches)
-        calls.append(_Call(began, processor, time.perf_counter() - began))
+        calls.append(_Call(began, processor, host, time.perf_counter() - began))
         return batch
 
     TrainBatches.__next__ = timed

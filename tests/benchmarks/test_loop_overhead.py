@@ -7,8 +7,17 @@ from benchmarks.loop_overhead import flatness, summary
 
 def _pair(loop, alone, waiting):
     return {
-        "loop": {"seconds_per_step": loop, "processor_seconds_per_step": 2 * loop, "waiting_for_data": waiting},
-        "step_alone": {"seconds_per_step": alone, "processor_seconds_per_step": 2.5 * alone},
+        "loop": {
+            "seconds_per_step": loop,
+            "processor_seconds_per_step": 2 * loop,
+            "host_seconds_per_step": 0.03,
+            "waiting_for_data": waiting,
+        },
+        "step_alone": {
+            "seconds_per_step": alone,
+            "processor_seconds_per_step": 2.5 * alone,
+            "host_seconds_per_step": 0.02,
+        },
     }
 
 
@@ -17,6 +26,7 @@ def test_what_the_loop_adds_is_the_median_of_the_pairs():
         "added_by_the_loop": 0.02,
         "lowest_and_highest": [-0.01, 0.1],
         "added_processor_time": pytest.approx(1.02 * 2 / 2.5 - 1, abs=1e-4),
+        "added_host_time": 0.01,
         "waiting_for_data": 0.02,
     }
 
