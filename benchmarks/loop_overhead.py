@@ -175,7 +175,7 @@ def flatness(lines: list[dict[str, float]], column: str) -> dict[str, float]:
 
 @dataclasses.dataclass(frozen=True)
 class _Call:
-    """A call for a batch: when, the processor time of process and thread by then, and how long the batch took to come."""
+    """A call for a batch: when, the processor time of process and thread by then, and how long it took to come."""
 
     began: float
     processor: float

@@ -1,3 +1,4 @@
+import json
 import os
 import resource
 import signal
@@ -56,6 +57,8 @@ def test_files_are_the_same_whatever_the_order_and_however_many_at_a_time(tmp_pa
     assert stored == sorted(by_id(records), key=hasher.hash_key)
     assert builder.read_faces(tmp_path / "a") == {"train": FaceCount(13, 10, 26, 20), "test": FaceCount(2, 2, 4, 4)}
     assert builder.count_clips(tmp_path / "a", "test") == [2]
+    (train,) = (split for split in json.loads(files["dataset_info.json"])["splits"] if split["name"] == "train")
+    assert int(train["numBytes"]) == sum(len(writing.serialise(record, spec)) for record in records)
 
 
 def test_a_record_is_what_tfds_makes_of_it(spec):
