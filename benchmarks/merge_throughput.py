@@ -121,7 +121,12 @@ def make_features(work: Path, clips: int) -> float:
 
 
 def _merge(output: Path, clips: int) -> dict[str, float]:
-    """Merges what is in a folder, and says how long that took."""
+    """Merges what is in a folder, and says how long that took.
+
+    Raises:
+        ValueError: When the dataset does not hold all clips: what was not done takes no time.
+    """
+    from sr_jax.data import builder
     from sr_jax.preparation.merging import merge
 
     preparation = _preparation(output, clips)
@@ -133,6 +138,8 @@ def _merge(output: Path, clips: int) -> dict[str, float]:
         os.fsync(descriptor)
         os.close(descriptor)
     stored = time.perf_counter() - start
+    if sum(builder.count_clips(output, "train")) != clips:
+        raise ValueError(f"{output} does not hold {clips} clips")
     return {
         "clips_per_second": round(clips / stored, 2),
         "clips_per_second_until_handed_over": round(clips / seconds, 2),
@@ -147,7 +154,7 @@ def _preparation(output: Path, clips: int) -> Any:
     from sr_jax.data.fields import CORE_FIELDS
     from sr_jax.data.records import Provenance
     from sr_jax.preparation.dataset import Preparation
-    from sr_jax.preparation.framing import Size
+    from sr_jax.preparation.framing import Kind, Size
     from sr_jax.preparation.inputs import FoundFile
 
     clip = {"num_frames": 49, "fps": 8.0, "height": 480, "width": 720, "noisy_images": 4, "seed": 0}
@@ -157,7 +164,7 @@ def _preparation(output: Path, clips: int) -> Any:
         files=[FoundFile(Path(f"{number:06d}.mp4"), "train", f"{number:06d}") for number in range(clips)],
         planner=SimpleNamespace(settings={}),
         reader=None,
-        extractors={Size(480, 720): SimpleNamespace(fields=CORE_FIELDS, provenance=provenance)},
+        extractors={Kind(Size(480, 720)): SimpleNamespace(fields=CORE_FIELDS, provenance=provenance)},
         empty_prompt=np.zeros((_AXES["l"], _AXES["d"]), np.float32),
         look=None,
         fps=8.0,

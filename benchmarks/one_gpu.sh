@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # What is worth measuring on one GPU of 140 GB in nine minutes, the most important first.
 #
-#   benchmarks/one_gpu.sh OUTPUT SECONDS [OPTIONS of benchmarks.side_by_side, such as sizes]
+#   benchmarks/one_gpu.sh OUTPUT SECONDS [OPTIONS of benchmarks.side_by_side]
 #
-# OUTPUT gets a file for each group as soon as there is something in it. sr_jax's transformers are compiled ahead, all at
+# With `--size tiny` it can be tried without a GPU. OUTPUT gets a folder for each group, with a file for each part as soon
+# as there is something in it. sr_jax's transformers are compiled ahead, all at
 # once, while what needs no long compilation is measured; they leave matrix products to cuBLAS, as PyTorch does, so that
 # compiling does not try out kernels on the device while others are timed. A group that fails leaves its error.
 set -u

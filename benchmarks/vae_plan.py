@@ -75,6 +75,7 @@ def _steps(network: str, topology: Topology, dtype: str, pixels: tuple[int, int]
     from sr_jax.backbones.cogvideox.vae import CogVideoXVAE
     from sr_jax.backbones.cogvideox.vae_network import RELEASED, Autoencoder
     from sr_jax.models.functional import Functional
+    from sr_jax.parallel.mesh import make_mesh, on_mesh
 
     config = RELEASED["5b_i2v"]
     sharding = jax.sharding.SingleDeviceSharding(topology.devices[0])
@@ -91,10 +92,12 @@ def _steps(network: str, topology: Topology, dtype: str, pixels: tuple[int, int]
         )
     else:
         size, step = (*pixels, 3), codec._encode_step
+    # Convolutions ask the mesh for which platform they are compiled.
+    compiled = jax.jit(on_mesh(make_mesh({}, topology.devices[:1]), step), donate_argnums=2)
     cache = None
     for frames in _FRAMES[network]:
         arguments = on_chip((codec.params, jax.ShapeDtypeStruct((1, frames, *size), np.float32), cache))
-        yield step, arguments
+        yield compiled, arguments
         _, cache = jax.eval_shape(step, *arguments)
 
 

@@ -1,6 +1,5 @@
 """The work as sr_jax does it. Weights are random."""
 
-import dataclasses
 import itertools
 import shutil
 import tempfile
@@ -26,7 +25,6 @@ from sr_jax.data.writing import write_dataset
 from sr_jax.generation.sampler import SamplingSettings, make_sampler
 from sr_jax.models import attention_kernels, video_depth
 from sr_jax.models.functional import Functional
-from sr_jax.models.t5 import RELEASED as T5
 from sr_jax.models.t5 import T5Encoder
 from sr_jax.models.video_depth import VideoDepthAnything
 from sr_jax.teachers.depth.video_depth_anything import input_size_for
@@ -36,6 +34,8 @@ from sr_jax.training.program import record_spec
 _HEAD_DIM = 64
 _RECORDS = 8
 _CLIPS_PER_RUN = 16
+# Prime, so that the rows of a matrix are not all the same.
+_DRAWN = 1_000_003
 
 
 class _Ours(Workload):
@@ -151,14 +151,20 @@ class Sampling(_Compiled):
         super().__init__(sampler, (params, keys, image, text, no_text))
 
 
-class TextEncoder(_Compiled):
-    """T5 v1.1 XXL on padded prompts; its weights have the compute type, as the teacher's do."""
+class TextEncoder(_Ours):
+    """T5 v1.1 XXL on padded prompts, its weights in the compute type as the teacher's; compiled by its first run."""
 
     def __init__(self, settings: Settings):
-        config = dataclasses.replace(T5["xxl"], num_layers=settings.text_layers)
-        encoder = Functional(lambda rngs: T5Encoder(config, rngs=rngs, dtype=settings.dtype))
-        ids = jax.ShapeDtypeStruct((settings.prompts, TEXT_TOKENS), jnp.int32)
-        super().__init__(encoder.apply, (_stored(encoder, settings.dtype), ids))
+        config = settings.text_encoder
+        self._encoder = Functional(lambda rngs: T5Encoder(config, rngs=rngs, dtype=settings.dtype))
+        self._abstract = _stored(self._encoder, settings.dtype)
+        self._ids = jnp.ones((settings.prompts, TEXT_TOKENS), jnp.int32)
+
+    def _create(self) -> None:
+        self._params = jax.block_until_ready(jax.jit(lambda: jax.tree.map(_draw, self._abstract))())
+
+    def _run(self) -> None:
+        jax.block_until_ready(self._encoder.apply(self._params, self._ids))
 
 
 class Depth(_Compiled):
@@ -173,13 +179,12 @@ class Depth(_Compiled):
 
 
 class Codec(_Ours):
-    """The released autoencoder on one clip, whole or in tiles of half the released size; compiled by its first run."""
+    """The autoencoder on one clip, whole or in tiles; compiled by its first run."""
 
     def __init__(self, settings: Settings, *, way: str, tiled: bool):
         self._settings, self._way = settings, way
-        self._config = vae_network.RELEASED["5b_i2v"]
-        height, width = self._config.sample_height // 2, self._config.sample_width // 2
-        self._tiling = Tiling(height, width) if tiled else None
+        self._config = settings.autoencoder
+        self._tiling = Tiling(settings.tile_height, settings.tile_width) if tiled else None
 
     def _create(self) -> None:
         network = Functional(lambda rngs: vae_network.Autoencoder(self._config, rngs=rngs))
@@ -262,7 +267,9 @@ def _draw(leaf: jax.ShapeDtypeStruct) -> jax.Array:
         return jax.random.split(jax.random.key(0), leaf.shape[0])
     if jnp.issubdtype(leaf.dtype, jnp.integer):
         return jnp.ones(leaf.shape, leaf.dtype)
-    return 0.02 * jax.random.normal(jax.random.key(0, impl="rbg"), leaf.shape, leaf.dtype)
+    # A few numbers again and again: billions of them take minutes to draw on a CPU.
+    few = 0.02 * jax.random.normal(jax.random.key(0), (_DRAWN,), leaf.dtype)
+    return jnp.resize(few, leaf.shape)
 
 
 def _memory(analysis: Any) -> dict[str, float]:

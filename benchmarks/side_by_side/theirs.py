@@ -17,8 +17,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.side_by_side.settings import TEXT_TOKENS, Settings
 from benchmarks.side_by_side.workload import Workload, peak_bytes_of_process
-from sr_jax.backbones.cogvideox.vae_network import RELEASED as AUTOENCODERS
-from sr_jax.models.t5 import RELEASED as T5
+from sr_jax.models import video_depth
+from sr_jax.teachers.depth.video_depth_anything import input_size_for
+from tests.models import tiny_video_depth
+from tests.originals.video_depth import Network as VideoDepthAnything
 
 _BEST_ATTENTION = [
     SDPBackend.CUDNN_ATTENTION,
@@ -190,20 +192,19 @@ class Sampling(_OnDevice):
 
 
 class Codec(_OnDevice):
-    """`AutoencoderKLCogVideoX` on one clip, whole or in tiles of half the released size."""
+    """`AutoencoderKLCogVideoX` on one clip, whole or in tiles."""
 
     def __init__(self, settings: Settings, *, way: str, tiled: bool):
         super().__init__(settings)
         self._way, self._tiled = way, tiled
 
     def _create(self) -> None:
-        config = AUTOENCODERS["5b_i2v"]
+        settings, config = self._settings, self._settings.autoencoder
         blocks = {f"{way}_block_types": [f"CogVideoX{way.title()}Block3D"] * 4 for way in ("down", "up")}
         fields = dataclasses.asdict(config)
         model = self._load(lambda: diffusers.AutoencoderKLCogVideoX(**blocks, **fields), self._dtype).eval()
         if self._tiled:
-            model.enable_tiling()
-        settings = self._settings
+            model.enable_tiling(settings.tile_height, settings.tile_width)
         size = (settings.height, settings.width)
         if self._way == "encode":
             self._method, self._input = model.encode, self._normal(1, 3, settings.frames, *size)
@@ -221,7 +222,7 @@ class TextEncoder(_OnDevice):
     """T5 v1.1 XXL on padded prompts, without a mask."""
 
     def _create(self) -> None:
-        fields = dataclasses.asdict(dataclasses.replace(T5["xxl"], num_layers=self._settings.text_layers))
+        fields = dataclasses.asdict(self._settings.text_encoder)
         config = transformers.T5Config(**fields, feed_forward_proj="gated-gelu")
         self._model = self._load(lambda: transformers.T5EncoderModel(config), self._dtype).eval()
         self._ids = torch.ones(self._settings.prompts, TEXT_TOKENS, dtype=torch.long, device=self._device)
@@ -233,6 +234,32 @@ class TextEncoder(_OnDevice):
 
     def _about(self) -> dict[str, Any]:
         return super()._about() | {"framework": f"torch {torch.__version__}, transformers {transformers.__version__}"}
+
+
+class Depth(_OnDevice):
+    """Video Depth Anything as published, on a clip as large as it takes."""
+
+    def _create(self) -> None:
+        settings, config = self._settings, video_depth.RELEASED["small"]
+        sizes = dataclasses.asdict(config.backbone) | {
+            "taps": config.taps,
+            "features": config.features,
+            "out_channels": config.out_channels,
+        }
+        self._network = VideoDepthAnything(
+            {
+                name: torch.from_numpy(tensor).to(self._device, self._dtype)
+                for name, tensor in tiny_video_depth.weights(sizes, seed=0).items()
+            },
+            sizes,
+        )
+        size = input_size_for((settings.height, settings.width), settings.depth_input, config.backbone.patch_size)
+        self._frames = self._normal(settings.depth_frames, 3, *size)
+        self._wait()
+
+    @torch.no_grad()
+    def _work(self) -> None:
+        self._network(self._frames)
 
 
 def _scheduler() -> diffusers.CogVideoXDPMScheduler:

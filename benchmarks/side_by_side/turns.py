@@ -15,6 +15,9 @@ from typing import Any
 from benchmarks.stage_two_step import error_line
 
 Save = Callable[[], None]
+CACHE = "JAX_COMPILATION_CACHE_DIR"
+"""The variable of the environment that names the folder of compiled programs."""
+_START = ("prepare", "create", "run")
 
 
 class ContestantError(Exception):
@@ -106,8 +109,8 @@ class Turns:
         self._environments, self._deadline, self._save = environments, deadline, save
         self.results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
 
-    def _start(self, name: str) -> Contestant:
-        return Contestant(self._part, name, self._settings, self._environments[name])
+    def _start(self, name: str, **environment: str) -> Contestant:
+        return Contestant(self._part, name, self._settings, self._environments[name] | environment)
 
     def prepare(self) -> None:
         """Compiles for all contestants at once, and measures nothing: what they leave is the compilation cache."""
@@ -120,7 +123,7 @@ class Turns:
         """All stay in memory, and take turns run by run."""
         started = {name: self._start(name) for name in self._names}
         for name in self._names:
-            if not self._set_up(name, started[name], ("prepare", "create", "run")):
+            if not self._set_up(name, started[name], _START):
                 started.pop(name).close()
         for _ in range(runs):
             for name in list(started):
@@ -137,11 +140,33 @@ class Turns:
             contestant = following
             if place + 1 < len(order):
                 following = self._start(order[place + 1])
-            if self._set_up(name, contestant, ("prepare", "create", "run")) and all(
-                self._run(name, contestant) for _ in range(runs)
-            ):
+            if self._set_up(name, contestant, _START) and all(self._run(name, contestant) for _ in range(runs)):
                 self._finish(name, contestant)
             contestant.close()
+
+    def afresh(self, runs: int, cached: str) -> None:
+        """Each run is a process of its own, timed from its start until its work is done for the first time.
+
+        Args:
+            runs: Of each contestant.
+            cached: The contestant that finds what it compiled before; a first process of it, not counted, does that.
+                The others compile anew each time.
+        """
+        if cached in self._names:
+            contestant = self._start(cached)
+            if not self._set_up(cached, contestant, _START):
+                return
+            contestant.close()
+            self.results[cached].pop()
+        for _ in range(runs):
+            for name in self._names:
+                with tempfile.TemporaryDirectory() as empty:
+                    begun = time.perf_counter()
+                    contestant = self._start(name, **({} if name == cached else {CACHE: empty}))
+                    if self._set_up(name, contestant, _START):
+                        self.results[name][-1]["seconds"].append(time.perf_counter() - begun)
+                        self._finish(name, contestant)
+                    contestant.close()
 
     def _set_up(self, name: str, contestant: Contestant, actions: tuple[str, ...]) -> bool:
         turn: dict[str, Any] = {"seconds": []}

@@ -30,7 +30,11 @@ WORKLOADS = {
     ("t5", "sr_jax"): (_OURS, "TextEncoder", {}),
     ("t5", "pytorch"): (_THEIRS, "TextEncoder", {}),
     ("depth", "sr_jax"): (_OURS, "Depth", {}),
+    ("depth", "pytorch"): (_THEIRS, "Depth", {}),
     ("input", "sr_jax"): (_OURS, "Input", {}),
+    ("first_step", "sr_jax"): (_OURS, "Training", {}),
+    ("first_step", "cached"): (_OURS, "Training", {}),
+    ("first_step", "pytorch"): (_THEIRS, "Training", {}),
 }
 """Module, class and options of each part and contestant. A workload has `prepare` (compiles), `create` (puts weights
 and inputs on the device), `run` (does the work once and waits for it) and `about` (what is known afterwards)."""

@@ -116,5 +116,6 @@ def open_component(folder: Path, name: str, kinds: Mapping[str, PartKind]) -> tu
         if names not in paths or names not in stored or stored[names].shape != wanted[paths[names]].shape
     }
     if differing:
-        raise UserError(f"{item} does not fit its configuration: {name_list(map('.'.join, differing))} differ")
+        names = name_list(map(".".join, differing))
+        raise UserError(f"{item} does not fit its configuration: {names} differ: import again")
     return config, traverse_util.unflatten_dict({paths[names]: leaf for names, leaf in stored.items()})

@@ -25,12 +25,12 @@ _ATTENTION = "layer.0.SelfAttention"
 _FEED_FORWARD = "layer.1.DenseReluDense"
 
 _BLOCK = {
-    **{(f"{_ATTENTION}.{name}", "linear"): ("attention", name, "kernel") for name in ("q", "k", "v", "o")},
-    **{(f"{_FEED_FORWARD}.{name}", "linear"): ("feed_forward", name, "kernel") for name in ("wi_0", "wi_1", "wo")},
-    ("layer.0.layer_norm", "same"): ("attention_norm", "scale"),
-    ("layer.1.layer_norm", "same"): ("feed_forward_norm", "scale"),
+    **{f"{_ATTENTION}.{name}": ("attention", name, "weight") for name in ("q", "k", "v", "o")},
+    **{f"{_FEED_FORWARD}.{name}": ("feed_forward", name, "weight") for name in ("wi_0", "wi_1", "wo")},
+    "layer.0.layer_norm": ("attention_norm", "scale"),
+    "layer.1.layer_norm": ("feed_forward_norm", "scale"),
 }
-"""Weights of one block: name and layout, and where they go."""
+"""Weights of one block, and where they go, all as they are."""
 
 ALIASES = {"encoder.embed_tokens.weight": "shared.weight"}
 """Names that files have for the token table beside or instead of its own: the encoder shares it with a decoder."""
@@ -108,6 +108,6 @@ def rules(config: T5Config) -> list[TensorRule]:
         TensorRule("encoder.final_layer_norm.weight", ("final_norm", "scale"), "same"),
     ]
     for layer in range(config.num_layers):
-        for (name, layout), target in _BLOCK.items():
-            result.append(TensorRule(f"encoder.block.{layer}.{name}.weight", ("blocks", *target), layout, layer))
+        for name, target in _BLOCK.items():
+            result.append(TensorRule(f"encoder.block.{layer}.{name}.weight", ("blocks", layer, *target), "same"))
     return result

@@ -5,18 +5,19 @@ import time
 
 import pytest
 
+from benchmarks.side_by_side import turns
 from benchmarks.side_by_side.report import page
-from benchmarks.side_by_side.settings import PARTS, Settings
-from benchmarks.side_by_side.turns import Contestant, ContestantError, median
+from benchmarks.side_by_side.settings import PARTS, SIZES, Settings
+from benchmarks.side_by_side.turns import CACHE, Contestant, ContestantError, Turns, median
 from benchmarks.side_by_side.worker import WORKLOADS
 
-_MACHINE = {"cpu": "a processor", "cores": 16, "python": "3.12.3"}
+_MACHINE = {"cpu": "a processor", "cores": 16, "python": "3.12.3", "sr_jax": "0"}
 
 
 def _result(parts, settings=None):
     settings = settings or Settings()
     said = dataclasses.asdict(settings) | {"tokens": settings.tokens, "xla_flags": ""}
-    return {"machine": _MACHINE, "settings": said, "parts": parts}
+    return {name: {"machine": _MACHINE, "settings": said, "contestants": each} for name, each in parts.items()}
 
 
 def _turn(*seconds, **said):
@@ -39,6 +40,20 @@ def test_times_ratios_and_utilisation_of_the_released_size():
     assert _row(text, "pytorch")[2:7] == ["4", "3", "1.33 (1.00 to 2.00)", "249", "25.2%"]
 
 
+def test_parts_of_other_sizes_have_a_table_of_their_own():
+    each = {"sr_jax": [_turn(2.0)]}
+    parts = _result({"training": each}) | _result({"vae_encode": each}, SIZES["cpu"])
+    text = page({"cpu": parts})
+    assert text.count("| Part |") == 2
+    assert text.index("17,776 tokens") < text.index(PARTS["training"].title) < text.index("1,090 tokens")
+    assert text.count("of 42 blocks") == text.count("of 128 channels") == 1
+
+
+def test_the_input_pipeline_is_compared_with_the_step_that_it_feeds():
+    parts = _result({"input": {"sr_jax": [_turn(0.4, clips=16)]}, "training": {"sr_jax": [_turn(5.0)]}})
+    assert "reads a clip in 25.0 ms: 0.50% of a training step" in page({"cpu": parts})
+
+
 def test_what_failed_and_what_is_missing_is_said():
     parts = {"t5": {"sr_jax": [_turn(error="run: out of memory")], "pytorch": []}}
     text = page({"cpu": _result(parts)})
@@ -53,6 +68,35 @@ def test_every_contestant_has_a_workload():
 
 def test_the_structure_module_keeps_its_share_of_the_blocks():
     assert [Settings(layers=layers).structure_layers for layers in (42, 21, 1)] == [12, 6, 1]
+
+
+def test_first_steps_are_timed_from_the_start_and_cold_ones_compile_anew(monkeypatch):
+    caches = []
+
+    class Instant:
+        def __init__(self, part, name, settings, environment):
+            self._name = name
+            caches.append((name, environment.get(CACHE)))
+
+        def ask(self, action, deadline):
+            time.sleep(0.01)
+            return {"seconds": 0.01, "returned": {"said": self._name} if action == "about" else None}
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(turns, "Contestant", Instant)
+    names = ("sr_jax", "cached")
+    environments = {name: {CACHE: "kept"} for name in names}
+    taken = Turns("first_step", names, "{}", environments=environments, deadline=0.0, save=lambda: None)
+    taken.afresh(2, cached="cached")
+    assert [name for name, _ in caches] == ["cached", "sr_jax", "cached", "sr_jax", "cached"]
+    assert {cache for name, cache in caches if name == "cached"} == {"kept"}
+    cold = [cache for name, cache in caches if name == "sr_jax"]
+    assert len(set(cold)) == 2 and "kept" not in cold
+    for name, runs in taken.results.items():
+        assert [turn["said"] for turn in runs] == [name, name]
+        assert all(0.03 <= second < 1 for turn in runs for second in turn["seconds"])
 
 
 def test_a_contestant_that_cannot_start_says_why():

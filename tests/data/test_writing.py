@@ -1,3 +1,4 @@
+import json
 import os
 import resource
 import signal
@@ -56,6 +57,8 @@ def test_files_are_the_same_whatever_the_order_and_however_many_at_a_time(tmp_pa
     assert stored == sorted(by_id(records), key=hasher.hash_key)
     assert builder.read_faces(tmp_path / "a") == {"train": FaceCount(13, 10, 26, 20), "test": FaceCount(2, 2, 4, 4)}
     assert builder.count_clips(tmp_path / "a", "test") == [2]
+    (train,) = (split for split in json.loads(files["dataset_info.json"])["splits"] if split["name"] == "train")
+    assert int(train["numBytes"]) == sum(len(writing.serialise(record, spec)) for record in records)
 
 
 def test_a_record_is_what_tfds_makes_of_it(spec):
@@ -63,8 +66,18 @@ def test_a_record_is_what_tfds_makes_of_it(spec):
     features = writing._features(spec)
     serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
     expected = tf_example_pb2.Example.FromString(serializer.serialize_example(features.encode_example(record)))
-    # In one order of the entries, where that of TFDS differs from process to process.
-    assert writing.serialise(record, spec) == expected.SerializeToString(deterministic=True)
+    serialised = writing.serialise(record | {"source_first_frame": 300, "prompt": "", "fps": 0.0}, spec)
+    expected.features.feature["source_first_frame"].int64_list.value[:] = [300]
+    expected.features.feature["prompt"].bytes_list.value[:] = [b""]
+    expected.features.feature["fps"].float_list.value[:] = [0.0]
+    found = tf_example_pb2.Example.FromString(serialised)
+    assert found == expected
+    assert len(serialised) == len(expected.SerializeToString())
+    # Always in one order of the entries, where that of TFDS differs from process to process.
+    places = [
+        serialised.index(b"\n" + bytes([len(name)]) + name.encode()) for name in sorted(expected.features.feature)
+    ]
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,13 @@ from tests.teachers.published_windows import joined_windows, prepared
 
 def depth(sizes: Mapping, seed: int, frames: np.ndarray) -> np.ndarray:
     """Of the frames of one clip."""
-    return _Reference(sizes, seed)(frames)
+    return _network(sizes, seed).of_frames(frames)
 
 
 def temporal_module(sizes: Mapping, seed: int, index: int, x: np.ndarray) -> np.ndarray:
     """The features that one temporal module makes of others, both `[t, h, w, c]`."""
     features = torch.from_numpy(x).permute(0, 3, 1, 2)
-    return _Reference(sizes, seed).temporal(index, features).permute(0, 2, 3, 1).numpy()
+    return _network(sizes, seed).temporal(index, features).permute(0, 2, 3, 1).numpy()
 
 
 def depth_of_a_video(sizes: Mapping, seed: int, frames: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
@@ -34,10 +34,10 @@ def depth_of_a_video(sizes: Mapping, seed: int, frames: np.ndarray, input_size: 
         frames: RGB, of 8 bits.
         input_size: Height and width of the network's input.
     """
-    network = _Reference(sizes, seed)
+    network = _network(sizes, seed)
 
     def estimate(inputs: np.ndarray) -> np.ndarray:
-        small = torch.from_numpy(network(inputs.astype(np.float32)))[:, None]
+        small = torch.from_numpy(network.of_frames(inputs.astype(np.float32)))[:, None]
         return functional.interpolate(small, frames.shape[1:3], mode="bilinear", align_corners=True)[:, 0].numpy()
 
     return joined_windows(frames, lambda frame: prepared(frame, input_size), estimate).astype(np.float32)
@@ -49,12 +49,20 @@ def resized(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return functional.interpolate(theirs, size, mode="bilinear", align_corners=True).permute(0, 2, 3, 1).numpy()
 
 
-class _Reference:
-    """The network as published, frame by frame and pixel by pixel, without any of our code."""
+def _network(sizes: Mapping, seed: int) -> "Network":
+    return Network({name: torch.from_numpy(tensor) for name, tensor in weights(sizes, seed).items()}, sizes)
 
-    def __init__(self, sizes: Mapping, seed: int):
-        self.sizes = sizes
-        self.tensors = {name: torch.from_numpy(tensor) for name, tensor in weights(sizes, seed).items()}
+
+class Network:
+    """The network as published, without any of our code.
+
+    Args:
+        tensors: Those of a released file, all on one device and of one type.
+        sizes: As `tests.models.tiny_video_depth.SIZES`.
+    """
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor], sizes: Mapping):
+        self.tensors, self.sizes = tensors, sizes
 
     def linear(self, name, x):
         return functional.linear(x, self.tensors[f"{name}.weight"], self.tensors.get(f"{name}.bias"))
@@ -98,26 +106,23 @@ class _Reference:
         return taps
 
     def temporal(self, index, x):
-        """The temporal module number `index` on the features `[t, c, h, w]` of one clip, one pixel at a time."""
+        """The temporal module number `index` on the features `[t, c, h, w]` of one clip: every pixel sees itself."""
         name = f"head.motion_modules.{index}.temporal_transformer"
         block = f"{name}.transformer_blocks.0"
-        t, c = x.shape[:2]
+        t, c, height, width = x.shape
         weight, bias = self.tensors[f"{name}.norm.weight"], self.tensors[f"{name}.norm.bias"]
-        normed = torch.stack([functional.group_norm(frame[None], 32, weight, bias, 1e-6)[0] for frame in x])
-        positions, out = torch.from_numpy(sinusoids(t, c)), torch.zeros_like(x)
-        for row in range(x.shape[2]):
-            for column in range(x.shape[3]):
-                h = self.linear(f"{name}.proj_in", normed[:, :, row, column])
-                for number in range(2):
-                    part = f"{block}.attention_blocks.{number}"
-                    y = self.layer_norm(f"{block}.norms.{number}", h, 1e-5) + positions
-                    q, k, v = (self.linear(f"{part}.{role}", y) for role in ("to_q", "to_k", "to_v"))
-                    h = h + self.linear(f"{part}.to_out.0", _attention(q[None], k[None], v[None], 8)[0])
-                y = self.linear(f"{block}.ff.net.0.proj", self.layer_norm(f"{block}.ff_norm", h, 1e-5))
-                values, gates = y[:, : 4 * c], y[:, 4 * c :]
-                h = h + self.linear(f"{block}.ff.net.2", values * functional.gelu(gates))
-                out[:, :, row, column] = x[:, :, row, column] + self.linear(f"{name}.proj_out", h)
-        return out
+        pixels = functional.group_norm(x, 32, weight, bias, 1e-6).permute(2, 3, 0, 1).reshape(-1, t, c)
+        positions = torch.from_numpy(sinusoids(t, c)).to(x)
+        h = self.linear(f"{name}.proj_in", pixels)
+        for number in range(2):
+            part = f"{block}.attention_blocks.{number}"
+            y = self.layer_norm(f"{block}.norms.{number}", h, 1e-5) + positions
+            q, k, v = (self.linear(f"{part}.{role}", y) for role in ("to_q", "to_k", "to_v"))
+            h = h + self.linear(f"{part}.to_out.0", _attention(q, k, v, 8))
+        y = self.linear(f"{block}.ff.net.0.proj", self.layer_norm(f"{block}.ff_norm", h, 1e-5))
+        values, gates = y.chunk(2, dim=-1)
+        h = h + self.linear(f"{block}.ff.net.2", values * functional.gelu(gates))
+        return x + self.linear(f"{name}.proj_out", h).unflatten(0, (height, width)).permute(2, 3, 0, 1)
 
     def fuse(self, number, x, size, skip=None):
         name = f"head.scratch.refinenet{number}"
@@ -129,9 +134,12 @@ class _Reference:
     def unit(self, name, x):
         return x + self.conv(f"{name}.conv2", torch.relu(self.conv(f"{name}.conv1", torch.relu(x))))
 
-    def __call__(self, frames: np.ndarray) -> np.ndarray:
+    def of_frames(self, frames: np.ndarray) -> np.ndarray:
         """Depth `[t, h, w]` of the normalised frames `[t, h, w, 3]` of one clip."""
-        images = torch.from_numpy(frames).permute(0, 3, 1, 2)
+        return self(torch.from_numpy(frames).permute(0, 3, 1, 2)).numpy()
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Depth `[t, h, w]` of the normalised frames `[t, 3, h, w]` of one clip."""
         first, second, third, fourth = (
             self.conv(f"head.projects.{level}", tap) for level, tap in enumerate(self.backbone(images))
         )
@@ -151,11 +159,10 @@ class _Reference:
         out = self.conv("head.scratch.output_conv1", path)
         out = functional.interpolate(out, images.shape[2:], mode="bilinear", align_corners=True)
         out = torch.relu(self.conv("head.scratch.output_conv2.0", out))
-        return torch.relu(self.conv("head.scratch.output_conv2.2", out))[:, 0].numpy()
+        return torch.relu(self.conv("head.scratch.output_conv2.2", out))[:, 0]
 
 
 def _attention(q, k, v, heads):
     """Softmax attention of `[n, l, d]` split into heads."""
     split = [x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v)]
-    logits = split[0] @ split[1].transpose(-1, -2) / split[0].shape[-1] ** 0.5
-    return (logits.softmax(-1) @ split[2]).transpose(1, 2).flatten(2)
+    return functional.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2)

@@ -73,7 +73,7 @@ class T5Text(TextTeacher):
             )
         encoder = Functional(lambda rngs: T5Encoder(config, rngs=rngs, dtype=dtype))
         self._params = to_first_device(jax.tree.map(lambda leaf: leaf.astype(dtype), params))
-        self._encode = jax.jit(encoder.apply)
+        self._encode = encoder.apply
         record = read_record(folder)
         self.weight_hash = weight_hash(record.dtype, record.files_of("text_encoder"), folder / _TOKENIZER)
 
@@ -92,7 +92,7 @@ class T5Text(TextTeacher):
     def _embed(self, prompts: Sequence[str]) -> Float[np.ndarray, "n l d"]:
         # Filled up to one size, so that one shape is compiled.
         filled = [*prompts, *[""] * (self._batch_size - len(prompts))]
-        embedding = self._encode(self._params, self._tokens(filled))
+        embedding = self._encode(self._params, jnp.asarray(self._tokens(filled)))
         return np.asarray(embedding[: len(prompts)].astype(jnp.float32))
 
     def _tokens(self, prompts: Sequence[str]) -> Int[np.ndarray, "n l"]:
