@@ -13,8 +13,8 @@ class Metric(ClipMetric):
         "%",
         -1,
         1,
-        "Frames in which a judge of body parts finds nothing of a part (head, torso, arms in three, legs) that the real "
-        "first frame shows. Parts are hidden in real clips, too: compare with those.",
+        "Frames in which a judge of body parts finds nothing of a part (head, torso, arms in three, legs) that the "
+        "real first frame shows. Parts are hidden in real clips, too: compare with those.",
         by_frame="% of clips with a part missing",
     )
     needs = frozenset({"body_parts"})
