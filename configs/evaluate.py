@@ -8,7 +8,7 @@ Sizes: `people` for the demo's rendered people; `real` for real clips, where no 
 
 import ml_collections
 
-from sr_jax.configs.sections import CODEC, FACES, SMALL_FACES
+from sr_jax.configs.sections import BODY_PARTS, CODEC, FACES, SMALL_FACES
 from sr_jax.declared.keys import Key, make_config
 
 KEYS = {
@@ -21,6 +21,8 @@ KEYS = {
     # The judge of faces: never the recogniser that supervised.
     "faces": FACES,
     "structure": Key("", "The judge of structure: the workdir of a stage one with another seed."),
+    # For the metrics whose names begin with "part", which are of people: `python -m sr_jax.demo.body_parts` fits it.
+    "body_parts": BODY_PARTS,
     "batch_size": Key(16, "Clips that are judged at a time.", minimum=1),
 }
 _FACES = {

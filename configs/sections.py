@@ -11,6 +11,7 @@ from sr_jax.declared.keys import Key, Part
 # The small parts of the demo.
 LINEAR_CODEC = "sr_jax.demo.linear_codec:load"
 SMALL_FACES = "sr_jax.demo.small_faces.teacher:load"
+SMALL_BODY_PARTS = "sr_jax.demo.body_parts.judge:load"
 SILHOUETTE_DEPTH = "sr_jax.demo.silhouette:load"
 WORDLLAMA_TEXT = "sr_jax.demo.wordllama:load"
 
@@ -71,6 +72,11 @@ FACES = Part(
         "deviation": Key(127.5, "What onnx divides each pixel by.", above=0),
         "colour_order": Key("rgb", "The order in which onnx reads colours.", choices=("rgb", "bgr")),
     },
+)
+
+BODY_PARTS = Part(
+    always={"name": Key(SMALL_BODY_PARTS, "The judge of body parts: package.module:function.")},
+    keys={"path": Key("", "Its file.")},
 )
 
 FEATURES = Part(

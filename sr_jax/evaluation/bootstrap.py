@@ -1,6 +1,7 @@
 """Bootstrap intervals over clips: how far would the result move with other clips of the same kind?"""
 
 import dataclasses
+import statistics
 from collections.abc import Callable
 
 import numpy as np
@@ -8,6 +9,8 @@ from jaxtyping import Float, Int
 
 RESAMPLES = 2000
 LEVEL = 0.95
+POWER = 0.8
+"""How often an experiment sees the smallest difference that it is said to be able to see."""
 MIN_GROUPS = 6
 """Of fewer people or videos, not even all on one side would be evidence at this level: 2 / 2^5 > 0.05."""
 
@@ -22,6 +25,7 @@ class Interval:
         high: Upper end of the interval.
         clips: Number of clips behind it.
         groups: Number of groups (people, or else videos) that the clips are of.
+        p_value: Of there being no difference, two-sided: below 1 - `LEVEL` when the interval leaves out zero.
     """
 
     estimate: float
@@ -29,6 +33,7 @@ class Interval:
     high: float
     clips: int
     groups: int
+    p_value: float
 
     @property
     def excludes_zero(self) -> bool:
@@ -39,6 +44,17 @@ class Interval:
     def has_few_groups(self) -> bool:
         """Whether there are too few groups to draw from for the interval to mean much."""
         return self.groups < MIN_GROUPS
+
+    @property
+    def smallest_visible(self) -> float:
+        """The true difference of which `POWER` of such experiments would have an interval that leaves out zero.
+
+        (z(1 - alpha / 2) + z(power)) standard errors, of an estimate that is about normal (Cohen 1988, section 2.2);
+        the interval is 2 z(1 - alpha / 2) of them wide.
+        """
+        normal = statistics.NormalDist()
+        level, power = normal.inv_cdf((1 + LEVEL) / 2), normal.inv_cdf(POWER)
+        return (self.high - self.low) / 2 * (level + power) / level
 
 
 def resample_counts(
@@ -97,11 +113,15 @@ def statistic_interval(
         seed: Seed of the resampling.
 
     Returns:
-        The statistic of all clips, each counted once, and its 95% interval.
+        The statistic of all clips, each counted once, and its 95% interval. The p-value is twice the share of
+        resampled values on the other side of zero, of which one more is counted than there is (Davison and Hinkley
+        1997, section 4.2.3).
     """
     groups = np.unique(groups, return_inverse=True)[1]
     estimate = float(statistic(np.ones((1, len(groups)), int))[0])
     resampled = statistic(resample_counts(groups, seed=seed))
     centred = resampled - resampled.mean() + estimate
     low, high = np.quantile(centred, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(estimate, float(low), float(high), len(groups), int(groups.max()) + 1)
+    beyond = min((centred <= 0).sum(), (centred >= 0).sum())
+    p_value = min(1.0, 2 * (1 + int(beyond)) / (1 + len(centred)))
+    return Interval(estimate, float(low), float(high), len(groups), int(groups.max()) + 1, p_value)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,25 @@ from sr_jax.teachers.base import FaceTeacher
 from sr_jax.teachers.depth.colours import invert_colour
 
 
+@runtime_checkable
+class BodyPartJudge(Protocol):
+    """Tells body parts apart in frames.
+
+    Attributes:
+        name: What it is.
+        weight_hash: Names its weights in results.
+        parts: Names of the parts; a part's number is its place, from 1.
+    """
+
+    name: str
+    weight_hash: str
+    parts: Sequence[str]
+
+    def __call__(self, frames: UInt8[np.ndarray, "f h w 3"]) -> UInt8[np.ndarray, "f h w"]:
+        """The number of the part that each pixel shows; 0: none."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Judges:
     """What reads the clips. None of it may have supervised the model that is scored, the codec excepted.
@@ -25,12 +45,14 @@ class Judges:
         read_structure: From clean latents to the coloured depth video seen in them (see `depth_reader`); None when no
             metric needs it.
         faces: Finds and embeds faces; None when no metric needs it.
+        body_parts: Tells body parts apart; None when no metric needs it.
         colour_map: Of the coloured depth.
     """
 
     codec: VideoCodec
     read_structure: Callable[[Float[Array, "b t y x c"]], Float[np.ndarray, "b f h w 3"]] | None = None
     faces: FaceTeacher | None = None
+    body_parts: BodyPartJudge | None = None
     colour_map: str = "inferno"
 
     def read(self, batch: Sequence[Clip], batch_size: int) -> Iterator[Clip]:
@@ -51,6 +73,7 @@ class Judges:
             raise UserError(f"generated clips are {_size(video[0])}, the real ones {_size(batch[0].reference)}")
         colours = self.read_structure(latents) if self.read_structure else None
         faces = self._read_faces(batch, video) if self.faces else None
+        parts = self._read_body_parts(batch, video) if self.body_parts else None
         # One by one: what is read of a clip at full size fills gigabytes.
         for row, clip in enumerate(batch):
             yield dataclasses.replace(
@@ -59,6 +82,8 @@ class Judges:
                 structure=None if colours is None else invert_colour(colours[row], self.colour_map),
                 faces=faces and faces[row][1],
                 reference_faces=faces and faces[row][0],
+                body_parts=None if parts is None else parts[1, row],
+                reference_body_parts=None if parts is None else parts[0, row],
             )
 
     def _read_faces(self, batch: Sequence[Clip], video: UInt8[np.ndarray, "n f h w 3"]) -> list[tuple[Faces, Faces]]:
@@ -70,6 +95,13 @@ class Judges:
         )
         real, ours = map(Faces, embeddings[0], found[0]), map(Faces, embeddings[1], found[1])
         return list(zip(real, ours, strict=True))
+
+    def _read_body_parts(
+        self, batch: Sequence[Clip], video: UInt8[np.ndarray, "n f h w 3"]
+    ) -> UInt8[np.ndarray, "2 n f h w"]:
+        """Body parts in the real clips, and in those that are scored."""
+        both = np.stack([np.stack([clip.reference for clip in batch]), video])
+        return self.body_parts(both.reshape(-1, *both.shape[3:])).reshape(both.shape[:-1])
 
 
 def find_faces(frames: UInt8[np.ndarray, "f h w 3"], judge: FaceTeacher) -> Faces:

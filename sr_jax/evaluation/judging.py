@@ -10,6 +10,7 @@ import numpy as np
 import tqdm
 from jaxtyping import Array, Float
 
+from sr_jax import sections
 from sr_jax.alignment.structure import structure_network
 from sr_jax.backbones import load_codec
 from sr_jax.checkpoints.networks import structure_backbone_of
@@ -106,6 +107,8 @@ def load_judges(config: ml_collections.ConfigDict, needed: Collection[str], *, s
         loaded = _with_structure(loaded, config.structure, step)
     if "faces" in needed:
         loaded = _with_faces(loaded, config.faces)
+    if "body_parts" in needed:
+        loaded = _with_body_parts(loaded, config.body_parts)
     return loaded
 
 
@@ -139,6 +142,12 @@ def _with_faces(loaded: LoadedJudges, section: ml_collections.ConfigDict) -> Loa
     return dataclasses.replace(
         loaded, judges=dataclasses.replace(loaded.judges, faces=faces), about=loaded.about | about
     )
+
+
+def _with_body_parts(loaded: LoadedJudges, section: ml_collections.ConfigDict) -> LoadedJudges:
+    judge = sections.load(section, "body_parts", "judge of body parts", package="sr_jax.evaluation")
+    about = loaded.about | {"body_parts": _identify(judge)}
+    return dataclasses.replace(loaded, judges=dataclasses.replace(loaded.judges, body_parts=judge), about=about)
 
 
 def judge_folder(

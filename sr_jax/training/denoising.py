@@ -121,25 +121,37 @@ class Denoising:
 
     def loss(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[jax.Array, Metrics]:
         """`L_t + lambda_S L_S + lambda_ID L_ID`, averaged over the batch; every part also by range of times."""
-        times, noise, num_frames = drawn["times"], drawn["noise"], drawn["latents"].shape[1]
-        latents = pad_frames(drawn["latents"], self.backbone.patch[0])
-        noisy = self.process.add_noise(latents, noise, times)
-        network = functools.partial(self.transformer.apply, params["transformer"])
-        inputs = Inputs(noisy, times, drawn["text"], drawn["condition"])
-        prediction, hidden = self.backbone.predict(network, inputs, self.objectives.taps)
-        target, given = self.process.target(latents, noise, times), self.backbone.given_frames
+        noisy, prediction, hidden = self.predict(params, drawn)
+        times, noise = drawn["times"], drawn["noise"]
+        target = self.process.target(pad_frames(drawn["latents"], self.backbone.patch[0]), noise, times)
         terms = self.denoising(
             prediction, target, times, drawn["records"], process=self.process, backbone=self.backbone
         )
         if self.objectives.weighted:
-            clean = self.process.predict_clean(noisy, prediction, times)
-            clean = jnp.concatenate([latents[:, :given], clean[:, given:]], axis=1) if given else clean
-            # Without the frames that were added in front.
-            clean, noisy, noise = (x[:, -num_frames:] for x in (clean, noisy, noise))
-            view = View(clean, noisy, times, noise, hidden, drawn["records"])
+            view = self.view(drawn, noisy, prediction, hidden)
             terms |= self.objectives.terms(params, frozen, view, drawn["aligned"], self.process)
         total, metrics = total_and_metrics(terms, self.process, times)
         return total, metrics | self.objectives.metrics(drawn["aligned"])
+
+    def predict(self, params: Params, drawn: Drawn) -> tuple[jax.Array, jax.Array, Mapping[int, jax.Array]]:
+        """`zt` of whole patches, what the transformer predicts of it, and what it has inside at the taps."""
+        latents = pad_frames(drawn["latents"], self.backbone.patch[0])
+        noisy = self.process.add_noise(latents, drawn["noise"], drawn["times"])
+        network = functools.partial(self.transformer.apply, params["transformer"])
+        inputs = Inputs(noisy, drawn["times"], drawn["text"], drawn["condition"])
+        prediction, hidden = self.backbone.predict(network, inputs, self.objectives.taps)
+        return noisy, prediction, hidden
+
+    def view(self, drawn: Drawn, noisy: jax.Array, prediction: jax.Array, hidden: Mapping[int, jax.Array]) -> View:
+        """What objectives look at, of what `predict` gave: without the frames that were added in front."""
+        times, noise, num_frames = drawn["times"], drawn["noise"], drawn["latents"].shape[1]
+        given = self.backbone.given_frames
+        clean = self.process.predict_clean(noisy, prediction, times)
+        if given:
+            latents = pad_frames(drawn["latents"], self.backbone.patch[0])
+            clean = jnp.concatenate([latents[:, :given], clean[:, given:]], axis=1)
+        clean, noisy, noise = (x[:, -num_frames:] for x in (clean, noisy, noise))
+        return View(clean, noisy, times, noise, hidden, drawn["records"])
 
     def advance(self, running: Running, metrics: Metrics) -> Running:
         """That of the objectives."""

@@ -68,6 +68,21 @@ class ColourRecogniser:
         return (means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-6)).astype(np.float32), found
 
 
+class ColourParts:
+    """The part of a pixel is its brightest colour; none where it is dark."""
+
+    name = "colour_parts"
+    weight_hash = "p1"
+    parts = ("red", "green", "blue")
+
+    def __call__(self, frames):
+        return np.where(frames.max(axis=-1) > 128, 1 + frames.argmax(axis=-1), 0).astype(np.uint8)
+
+
+def load_colour_parts(section):
+    return ColourParts()
+
+
 class LetterText(TextTeacher):
     """Embeds a prompt as the numbers of its letters, `[4, 12]`."""
 

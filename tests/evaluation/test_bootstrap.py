@@ -43,9 +43,9 @@ def test_interval_covers_the_true_mean_about_95_times_in_100():
 
 
 def test_excludes_zero():
-    assert Interval(1.0, 0.1, 2.0, 5, 5).excludes_zero
-    assert Interval(-1.0, -2.0, -0.1, 5, 5).excludes_zero
-    assert not Interval(1.0, -0.1, 2.0, 5, 5).excludes_zero
+    assert Interval(1.0, 0.1, 2.0, 5, 5, 0.04).excludes_zero
+    assert Interval(-1.0, -2.0, -0.1, 5, 5, 0.04).excludes_zero
+    assert not Interval(1.0, -0.1, 2.0, 5, 5, 0.04).excludes_zero
 
 
 def test_a_biased_statistic_keeps_its_estimate_inside():

@@ -177,7 +177,9 @@ def _checkpoint(monkeypatch, *, recogniser: str = "t0", codec: str = "c0", struc
 
 
 def _config(structure: str = "wj") -> ml_collections.ConfigDict:
-    return ml_collections.ConfigDict({"codec": {}, "faces": {}, "structure": structure, "batch_size": 2})
+    parts = {"name": "tests.evaluation.fakes:load_colour_parts"}
+    sections = {"codec": {}, "faces": {}, "body_parts": parts}
+    return ml_collections.ConfigDict(sections | {"structure": structure, "batch_size": 2})
 
 
 def test_loaded_judges_say_who_they_are(monkeypatch):
@@ -185,6 +187,7 @@ def test_loaded_judges_say_who_they_are(monkeypatch):
     loaded = judging.load_judges(_config(), JUDGES)
     assert loaded.about["structure"] == {"workdir": "wj", "seed": 1, "step": 4}
     assert loaded.about["face_recogniser"] == {"name": "colour_recogniser", "weight_hash": "r1"}
+    assert loaded.about["body_parts"] == {"name": "colour_parts", "weight_hash": "p1"}
     assert loaded.judges.colour_map == "viridis"
 
 

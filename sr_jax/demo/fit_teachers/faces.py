@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from sr_jax.backbones.codec import VideoCodec
 from sr_jax.demo.fit_teachers.angular_margin import angular_margin_loss
+from sr_jax.demo.fit_teachers.augmentation import recoloured, relit
 from sr_jax.demo.fit_teachers.detection_loss import detection_loss
 from sr_jax.demo.fit_teachers.round_trip import codec_round_trip
 from sr_jax.demo.labelled_clips import LabelledClips
@@ -102,7 +103,7 @@ def fit_detector(examples: FaceExamples, config: FaceDetectorConfig, schedule: F
         index_key, copy_key, mirror_key, light_key, colour_key = jax.random.split(key, 5)
         index = jax.random.randint(index_key, (schedule.batch_size,), 0, len(data.frames))
         images, boxes = _mirrored(_either_copy(data, index, copy_key), data.boxes[index], mirror_key)
-        images = _recoloured(_relit(images, light_key), colour_key)
+        images = recoloured(relit(images, light_key), colour_key)
         return detection_loss(network.apply(params, images), boxes, data.visible[index], stride=STRIDE).mean()
 
     params_key, key = jax.random.split(jax.random.key(seed))
@@ -148,7 +149,7 @@ def fit_recogniser(
         images, boxes = _mirrored(_either_copy(data, index, copy_key), data.boxes[index], mirror_key)
         crops = crop_faces(images, _jittered(boxes, box_key), size=config.crop_size, margin=config.margin)
         # Light changes on crops: drawing noise for whole frames takes longer than the network.
-        embeddings = embed_crops(network, params["network"], _relit(crops, light_key))
+        embeddings = embed_crops(network, params["network"], relit(crops, light_key))
         current = margin * jnp.minimum(2 * progress, 1)
         return angular_margin_loss(
             embeddings, params["centres"], data.classes[index], scale=scale, margin=current
@@ -197,23 +198,6 @@ def _either_copy(data: FaceExamples, index: Int[Array, " n"], key: Array) -> Flo
     """Frames in [-1, 1], most of them degraded."""
     clean = jax.random.bernoulli(key, 0.4, (len(index), 1, 1, 1))
     return to_unit_range(jnp.where(clean, data.frames[index], data.degraded[index]))
-
-
-def _relit(images: Float[Array, "n h w 3"], key: Array) -> Float[Array, "n h w 3"]:
-    """Changes contrast, brightness and colour cast of each image, and adds noise."""
-    keys = jax.random.split(key, 4)
-    n = len(images)
-    contrast = 1 + 0.15 * jax.random.uniform(keys[0], (n, 1, 1, 1), minval=-1)
-    offset = 0.1 * jax.random.uniform(keys[1], (n, 1, 1, 1), minval=-1)
-    cast = 0.03 * jax.random.uniform(keys[2], (n, 1, 1, 3), minval=-1)
-    return images * contrast + offset + cast + 0.02 * jax.random.normal(keys[3], images.shape)
-
-
-def _recoloured(images: Float[Array, "n h w 3"], key: Array) -> Float[Array, "n h w 3"]:
-    """Shuffles the colour channels of a third of the images: a detector must not rely on known clothes and hair."""
-    choose_key, order_key = jax.random.split(key)
-    shuffled = jax.random.permutation(order_key, images, axis=-1)
-    return jnp.where(jax.random.bernoulli(choose_key, 1 / 3, (len(images), 1, 1, 1)), shuffled, images)
 
 
 def _mirrored(

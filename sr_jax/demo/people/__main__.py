@@ -3,9 +3,10 @@
   python -m sr_jax.demo.people --output VIDEOS --split train --clips 400
   python -m sr_jax.demo.people --output VIDEOS --split test --clips 64
 
-Writes VIDEOS/SPLIT/NAME.mp4 and beside each NAME.depth.npz (key `depth`: metres, one value a pixel), NAME.txt (the
-caption) and NAME.json (labels). No person of one split is in the other; every second test clip shows a motion that the
-training split never shows. More clips, or another seed, are more of the same kind.
+Writes VIDEOS/SPLIT/NAME.mp4 and beside each NAME.depth.npz (key `depth`: metres, one value a pixel), NAME.parts.npz
+(key `parts`: numbers of body parts, one a pixel), NAME.txt (the caption) and NAME.json (labels). No person of one split
+is in the other; every second test clip shows a motion that the training split never shows. More clips, or another seed,
+are more of the same kind.
 """
 
 import os

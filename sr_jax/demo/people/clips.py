@@ -11,6 +11,7 @@ from sr_jax.demo.people.clothes import sample_clothes
 from sr_jax.demo.people.identities import IDENTITIES_PER_SPLIT, SPLITS, identity_number, identity_split, make_person
 from sr_jax.demo.people.looks import make_look
 from sr_jax.demo.people.motions import JOINTS, MOTIONS, SIDES, sample_motion
+from sr_jax.demo.people.parts import part_maps
 from sr_jax.demo.people.rendering import render_clip
 from sr_jax.demo.people.scenes import sample_camera, sample_framing, sample_room
 from sr_jax.demo.people.visibility import face_boxes, face_visibility
@@ -25,6 +26,7 @@ class Clip(NamedTuple):
     Attributes:
         frames: sRGB, `[F, H, W, 3]`.
         depth: Metres along the camera's axis at the centre of every pixel, `[F, H, W]`.
+        parts: Number of the body part at the centre of every pixel, `[F, H, W]`; see `parts.PARTS`.
         caption: What is seen, in a sentence.
         identity: Number of the person; the same number is the same head.
         person: "man" or "woman".
@@ -39,6 +41,7 @@ class Clip(NamedTuple):
 
     frames: UInt8[np.ndarray, "f h w 3"]
     depth: Float[np.ndarray, "f h w"]
+    parts: UInt8[np.ndarray, "f h w"]
     caption: str
     identity: int
     person: str
@@ -96,11 +99,13 @@ def sample_clip(
     framing = sample_framing(rng, motion.whole_body)
     camera, move = sample_camera(rng, framing, person.height, float(pose.lift.max()), time)
     room = sample_room(rng)
-    frames, depth, head = render_clip(make_look(person, clothes), pose, room, camera, size=size)
+    look = make_look(person, clothes)
+    frames, depth, head = render_clip(look, pose, room, camera, size=size)
     frames, depth, head = jax.tree.map(np.asarray, (frames, depth, head))
     return Clip(
         frames=frames,
         depth=depth,
+        parts=part_maps(look, pose, camera, depth),
         caption=write_caption(person, clothes, motion.phrase.format(side=side), move),
         identity=identity,
         person=person.kind,

@@ -13,10 +13,11 @@ from sr_jax.outputs import replacing
 
 
 def write_clip(video: Path, clip: Clip, fps: float, settings: dict) -> None:
-    """Writes `NAME.mp4` and beside it `NAME.depth.npz`, `NAME.txt` and `NAME.json`.
+    """Writes `NAME.mp4` and beside it `NAME.depth.npz`, `NAME.parts.npz`, `NAME.txt` and `NAME.json`.
 
-    The depth file holds `depth`, metres, float32 `[F, H, W]`; the text file the caption; the JSON file the labels and
-    the settings. Each file appears complete or not at all, the video last: where there is a video, there is everything.
+    The depth file holds `depth`, metres, float32 `[F, H, W]`; the file of parts `parts`, uint8 `[F, H, W]`, numbers of
+    `parts.PARTS`; the text file the caption; the JSON file the labels and the settings. Each file appears complete or
+    not at all, the video last: where there is a video, there is everything.
 
     Args:
         video: Path of the video; its folder must exist.
@@ -25,15 +26,16 @@ def write_clip(video: Path, clip: Clip, fps: float, settings: dict) -> None:
         settings: What the clip was made from, for `is_written` to compare.
     """
     labels = clip._asdict()
-    for name in ("frames", "depth", "caption"):
+    for name in ("frames", "depth", "parts", "caption"):
         del labels[name]
     labels["face_boxes"] = np.round(clip.face_boxes, 2).tolist()
     labels["face_visible"] = clip.face_visible.tolist()
-    depth = io.BytesIO()
-    np.savez_compressed(depth, depth=clip.depth)
     _write(video.with_suffix(".json"), json.dumps({**labels, "settings": settings}, indent=1).encode())
     _write(video.with_suffix(".txt"), f"{clip.caption}\n".encode())
-    _write(video.with_suffix(".depth.npz"), depth.getvalue())
+    for name in ("depth", "parts"):
+        array = io.BytesIO()
+        np.savez_compressed(array, **{name: getattr(clip, name)})
+        _write(video.with_suffix(f".{name}.npz"), array.getvalue())
     # Lossless: at this size chroma at half resolution would blur eyes and lips.
     write_video(video, clip.frames, fps, lossless=True)
 

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from sr_jax import registry
 from sr_jax.errors import UserError
+from sr_jax.evaluation.body_parts import PartTracks, follow_parts, part_count
 from sr_jax.evaluation.flow import optical_flow
 
 
@@ -75,6 +76,8 @@ class Clip:
         structure: The disparity in [0, 1] that the judge of structure reads in the latents, `[F, H, W]`.
         faces: What the judge of faces finds in `video`.
         reference_faces: What it finds in `reference`.
+        body_parts: Number of the part that the judge of body parts sees at each pixel of `video`, `[F, H, W]`.
+        reference_body_parts: The same of `reference`.
     """
 
     clip_id: str
@@ -85,6 +88,8 @@ class Clip:
     structure: Float[np.ndarray, "f h w"] | None = None
     faces: Faces | None = None
     reference_faces: Faces | None = None
+    body_parts: UInt8[np.ndarray, "f h w"] | None = None
+    reference_body_parts: UInt8[np.ndarray, "f h w"] | None = None
 
     @functools.cached_property
     def flow(self) -> Float[np.ndarray, "g h w 2"]:
@@ -94,7 +99,11 @@ class Clip:
     def real(self) -> "Clip":
         """The real clip in the place of the one that is scored; its latents are the scored clip's."""
         return dataclasses.replace(
-            self, video=self.reference, structure=self.reference_structure, faces=self.reference_faces
+            self,
+            video=self.reference,
+            structure=self.reference_structure,
+            faces=self.reference_faces,
+            body_parts=self.reference_body_parts,
         )
 
 
@@ -110,7 +119,7 @@ class Measurement(NamedTuple):
     frames: Float[np.ndarray, " f"] | None = None
 
 
-JUDGES = ("structure", "faces")
+JUDGES = ("structure", "faces", "body_parts")
 """What a metric may need beside the real clip, the latents and their video."""
 
 
@@ -219,6 +228,12 @@ def describe(metrics: Mapping[str, ClipMetric | SetMetric]) -> list[Description]
         Description(name, metric.level, metric.score, metric.features_name if metric.level == "set" else "")
         for name, metric in metrics.items()
     ]
+
+
+def body_part_tracks(clip: Clip) -> tuple[PartTracks, PartTracks]:
+    """The body parts of a clip and of the real one, followed over their frames."""
+    count = part_count(clip.body_parts, clip.reference_body_parts)
+    return follow_parts(clip.body_parts, count), follow_parts(clip.reference_body_parts, count)
 
 
 def mean_where_defined(values: Sequence[float | None] | Float[np.ndarray, " n"]) -> float | None:

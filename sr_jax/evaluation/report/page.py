@@ -128,6 +128,7 @@ def _difference(comparison: Comparison | None) -> dict[str, Any] | None:
         "mark": forest_mark(interval.low, interval.estimate, interval.high, reach=reach, style=kind),
         "kind": kind,
         "chip": words.CHIPS[kind],
+        "visible": words.visible(score, interval) if kind == words.UNDECIDED else "",
     }
 
 

@@ -1,9 +1,10 @@
 """Says in words what the numbers say, and nothing more."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from sr_jax.evaluation.bootstrap import LEVEL, MIN_GROUPS, Interval
+from sr_jax.evaluation.bootstrap import LEVEL, MIN_GROUPS, POWER, Interval
 from sr_jax.evaluation.metrics.base import Score
 
 BETTER, WORSE, UNDECIDED, FEW, NO_VERDICT = "better", "worse", "undecided", "few", "none"
@@ -49,6 +50,12 @@ def difference(score: Score, interval: Interval) -> tuple[str, str]:
     return _minus(estimate + unit), _minus(f"{low} to {high}{unit}")
 
 
+def visible(score: Score, interval: Interval) -> str:
+    """What an undecided difference leaves open: "a difference of 0.31 points would have been seen"."""
+    size, _ = difference(score, dataclasses.replace(interval, estimate=interval.smallest_visible))
+    return f"a difference of {size.removeprefix('+')} would have been seen with {POWER:.0%} probability"
+
+
 def _minus(text: str) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
@@ -89,7 +96,7 @@ def sentences(
         behind = f"{LEVEL:.0%} interval {ends}, {interval.clips} clips of {interval.groups} {group_name}"
         result.append(
             f"{score.label}: {run} {ours}, {baseline} {theirs}; difference {size} ({behind}). "
-            f"{_READING[kind].format(group_name)}"
+            f"{_READING[kind].format(groups=group_name, visible=visible(score, interval))}"
         )
     return result
 
@@ -135,6 +142,6 @@ _VERBS = {
 _READING = {
     BETTER: "Better: the interval leaves out zero.",
     WORSE: "Worse: the interval leaves out zero.",
-    UNDECIDED: "Undecided: the interval holds zero.",
-    FEW: f"No verdict: fewer than {MIN_GROUPS} {{}}.",
+    UNDECIDED: "Undecided: the interval holds zero; {visible}.",
+    FEW: f"No verdict: fewer than {MIN_GROUPS} {{groups}}.",
 }

@@ -10,7 +10,7 @@ from sr_jax.demo.people import sample_clip
 from sr_jax.errors import UserError
 from sr_jax.media.video import read_video
 
-_SUFFIXES = (".depth.npz", ".json", ".mp4", ".txt")
+_SUFFIXES = (".depth.npz", ".parts.npz", ".json", ".mp4", ".txt")
 
 
 def _render(folder, *extra):
@@ -41,6 +41,7 @@ def test_clips_are_written_with_everything_beside_them(tmp_path):
     np.testing.assert_array_equal(frames, clip.frames)
     assert fps == 24.0
     np.testing.assert_array_equal(np.load(folder / "000001.depth.npz")["depth"], clip.depth)
+    np.testing.assert_array_equal(np.load(folder / "000001.parts.npz")["parts"], clip.parts)
     assert (folder / "000001.txt").read_text() == clip.caption + "\n"
     labels = json.loads((folder / "000001.json").read_text())
     assert labels["identity"] == clip.identity and labels["held_out_motion"] is True

@@ -14,7 +14,7 @@ METRICS = describe(make_metrics())
 STRUCTURE_ERROR, ID_SCORE, MOTION_SCORE, PSNR, SSIM, FACE_FOUND, MOTION_MAGNITUDE = (metric.score for metric in METRICS)
 CLIP_SCORES = [metric.score for metric in METRICS if metric.level == "clip"]
 
-UP, DOWN, OPEN = (Interval(*ends, 48, 24) for ends in ((0.2, 0.1, 0.3), (-0.2, -0.3, -0.1), (0.1, -0.1, 0.3)))
+UP, DOWN, OPEN = (Interval(*ends, 48, 24, 0.01) for ends in ((0.2, 0.1, 0.3), (-0.2, -0.3, -0.1), (0.1, -0.1, 0.3)))
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ UP, DOWN, OPEN = (Interval(*ends, 48, 24) for ends in ((0.2, 0.1, 0.3), (-0.2, -
         (ID_SCORE, OPEN, words.UNDECIDED),
         (ID_SCORE, dataclasses.replace(UP, groups=6), words.BETTER),
         (ID_SCORE, dataclasses.replace(UP, groups=5), words.FEW),
-        (PSNR, Interval(0.2, 0.2, 0.2, 5, 1), words.FEW),
+        (PSNR, Interval(0.2, 0.2, 0.2, 5, 1, 0.01), words.FEW),
         (MOTION_MAGNITUDE, UP, words.NO_VERDICT),
     ],
 )
@@ -61,15 +61,18 @@ def test_sentences_give_values_difference_and_interval():
         "Structure error: ours 9.80 %, control 10.00 %; difference \N{MINUS SIGN}0.20 points (95% interval "
         "\N{MINUS SIGN}0.30 to \N{MINUS SIGN}0.10 points, 48 clips of 24 people). Better: the interval leaves out zero."
     )
-    assert second.endswith("Undecided: the interval holds zero.")
+    # The interval is 0.4 wide: 0.2 times (1.960 + 0.842) / 1.960.
+    assert second.endswith(
+        "Undecided: the interval holds zero; a difference of 0.29 points would have been seen with 80% probability."
+    )
 
 
 def test_small_differences_keep_two_digits():
-    assert words.difference(PSNR, Interval(-0.0004, -0.0007, -0.0001, 9, 9)) == (
+    assert words.difference(PSNR, Interval(-0.0004, -0.0007, -0.0001, 9, 9, 0.01)) == (
         "\N{MINUS SIGN}0.00040 dB",
         "\N{MINUS SIGN}0.00070 to \N{MINUS SIGN}0.00010 dB",
     )
-    assert words.difference(PSNR, Interval(0.0, 0.0, 0.0, 9, 9)) == ("+0.00 dB", "+0.00 to +0.00 dB")
+    assert words.difference(PSNR, Interval(0.0, 0.0, 0.0, 9, 9, 1.0)) == ("+0.00 dB", "+0.00 to +0.00 dB")
 
 
 def test_the_paper_is_only_quoted_for_what_it_claims():

@@ -1,0 +1,1 @@
+"""The judge of body parts: a small network that tells them apart in frames of rendered people."""

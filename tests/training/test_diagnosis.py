@@ -1,0 +1,128 @@
+"""What `sr_jax.diagnose` measures, on the tiny runs of these tests."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sr_jax.ablation.gradients import gram, lengths_and_angles, measure_gradients
+from sr_jax.ablation.readings import explained, load_stage, people_apart, read_identity, read_modules
+from sr_jax.data.pipeline import eval_examples
+from sr_jax.errors import UserError
+from sr_jax.training.state import Progress
+
+PEOPLE = ("a", "a", "b", "b", "c", "c")
+
+
+@pytest.fixture(scope="module")
+def labelled(dataset, tmp_path_factory):
+    """The dataset, with the kept clips' index, which says who is seen."""
+    folder = tmp_path_factory.mktemp("labelled") / "data"
+    shutil.copytree(dataset, folder)
+    index = folder / "clips" / "train"
+    index.mkdir(parents=True)
+    ids = [example["clip_id"] for example in eval_examples(folder, "train")]
+    lines = [
+        {"clip_id": name, "source": name, "labels": {"identity": who}} for name, who in zip(ids, PEOPLE, strict=True)
+    ]
+    (index / "index.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(stage_two, labelled):
+    return stage_two(**{"data.dir": str(labelled), "batch_size": 4, "image_dropout": 0.0, "text_dropout": 0.0})
+
+
+def test_modules_read_clean_latents_as_they_are_and_predictions_of_noise(config, labelled):
+    clean, noisy, again = read_modules(config, "train", clips=6, shares=(0.0, 0.9, 0.9))
+    stage, _, frozen = load_stage(config)
+    examples = list(eval_examples(labelled, "train", tuple(stage.fields)))
+    latents, true = (np.stack([example[name] for example in examples]) for name in ("latent_mean", "depth_latent"))
+    depth = stage.objectives.weighted["structure"].objective.module.apply(frozen["structure"], latents)
+    faces = stage.objectives.weighted["identity"].objective.module.apply(frozen["identity"], latents, depth)
+    target, mask = (np.stack([example[name] for example in examples]) for name in ("face_embedding", "face_mask"))
+    assert clean["structure_loss"] == pytest.approx(np.square(np.asarray(depth) - true).mean(), rel=1e-4)
+    cosine = (np.asarray(faces) * target).sum(axis=-1)[mask > 0].mean()
+    assert clean["identity_cosine"] == pytest.approx(cosine, abs=1e-4)
+    assert noisy == again and noisy["structure_loss"] != clean["structure_loss"]
+
+
+def test_the_variance_that_is_explained_is_about_the_mean_of_each_channel():
+    true = np.random.default_rng(0).normal(3.0, 2.0, (4, 2, 3, 3, 5))
+    mean = np.broadcast_to(true.mean(axis=(0, 1, 2, 3)), true.shape)
+    assert explained(true, true) == 1 and explained(mean, true) == pytest.approx(0, abs=1e-9)
+    assert explained(0.5 * true + 0.5 * mean, true) == pytest.approx(0.75)
+
+
+def test_people_are_apart_by_pairs_of_frames_of_two_clips():
+    rng = np.random.default_rng(1)
+    embeddings = rng.normal(size=(5, 3, 4)) + 2 * rng.normal(size=(3, 4))[[0, 0, 1, 1, 2], None]
+    embeddings /= np.linalg.norm(embeddings, axis=-1, keepdims=True)
+    shown, people = rng.random((5, 3)) < 0.8, np.array([0, 0, 1, 1, 2])
+    frames = [(clip, embeddings[clip, frame]) for clip in range(5) for frame in range(3) if shown[clip, frame]]
+    pairs = [(i, j) for n, i in enumerate(frames) for j in frames[n + 1 :] if i[0] != j[0]]
+    within = [1 - a @ b for (i, a), (j, b) in pairs if people[i] == people[j]]
+    between = [1 - a @ b for (i, a), (j, b) in pairs if people[i] != people[j]]
+    auc = np.mean([(w < b) + 0.5 * (w == b) for w in within for b in between])
+    found = people_apart(embeddings, shown, people)
+    expected = {
+        "between": np.mean(between),
+        "within": np.mean(within),
+        "apart": np.mean(between) - np.mean(within),
+        "auc": auc,
+    }
+    assert found == pytest.approx(expected)
+    assert people_apart(embeddings, shown, np.arange(5))["auc"] is None
+
+
+def test_the_identity_module_of_a_stage_one_is_read_with_true_depth(stage_one_run, labelled, base_run):
+    found = read_identity(str(stage_one_run), str(labelled), "train", clips=6)
+    assert found["clips"] == 6 and found["identity_loss"] > 0 and 0 <= found["auc"] <= 1
+    with pytest.raises(UserError, match="holds no identity module"):
+        read_identity(str(base_run), str(labelled), "train", clips=6)
+
+
+def test_lengths_and_angles_of_gradients_are_those_of_each_loss_alone(config):
+    stage, params, frozen = load_stage(config)
+    examples = list(eval_examples(config.data.dir, "train", tuple(stage.fields)))[:4]
+    batch = {name: jnp.stack([jnp.asarray(example[name]) for example in examples]) for name in stage.fields}
+    names, key = ("denoising", "structure", "identity"), jax.random.key(3)
+    products = np.asarray(jax.jit(lambda *arguments: gram(stage, *arguments, names))(params, frozen, batch, key))
+    drawn = stage.draw(frozen, batch, key, Progress(jnp.int32(0), stage.running))
+
+    def loss(transformer, name):
+        metric = stage.loss(params | {"transformer": transformer}, frozen, drawn)[1][f"loss/{name}"]
+        return metric.total / 4
+
+    gradients = []
+    for name in names:
+        gradient = jax.jit(jax.grad(lambda transformer, name=name: loss(transformer, name)))(params["transformer"])
+        gradients.append(np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(gradient)]))
+    gradients = np.stack(gradients)
+    np.testing.assert_allclose(products, gradients @ gradients.T, rtol=1e-3, atol=1e-9)
+    found = lengths_and_angles(np.stack([products, 4 * products]), names)
+    lengths = np.linalg.norm(gradients, axis=1)
+    np.testing.assert_allclose(list(found["norms"].values()), 1.5 * lengths, rtol=1e-3)
+    cosine = gradients[0] @ gradients[1] / lengths[0] / lengths[1]
+    assert found["cosines"]["denoising, structure"] == pytest.approx(cosine, abs=1e-3)
+    assert lengths_and_angles(np.diag([1.0, 0.0])[None], ("a", "b"))["cosines"] == {"a, b": None}
+
+
+def test_gradients_are_measured_in_ranges_of_noise(config):
+    [low, high] = measure_gradients(config, "train", batches=1, ranges=((0.0, 0.3), (0.7, 1.0)))
+    assert (low["low"], high["high"]) == (0.0, 1.0)
+    assert low["weights"] == {"denoising": 1.0, "structure": 0.01, "identity": 1.0}
+    assert low["norms"] != high["norms"] and set(low["cosines"]) == {
+        "denoising, structure",
+        "denoising, identity",
+        "structure, identity",
+    }
+
+
+def test_what_is_no_stage_two_is_refused(tiny, base_run):
+    with pytest.raises(UserError, match="name a config of stage two"):
+        load_stage(tiny("base", **{"init.transformer": str(base_run)}))
