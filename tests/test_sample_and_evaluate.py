@@ -13,6 +13,8 @@ from tests.evaluation.conftest import data, make_generator, make_judges, runs
 
 __all__ = ("data", "runs")
 
+PEOPLE = "configs/evaluate.py:people"
+
 
 def _sample(monkeypatch, *arguments: str, load=lambda *_, **__: make_generator(batch_size=2)) -> None:
     monkeypatch.setattr(generator, "load_generator", load)
@@ -83,7 +85,9 @@ def _evaluate(monkeypatch, *arguments: str, load=lambda *_, **__: make_judges())
     monkeypatch.setattr(judging, "load_judges", load)
     # Keys of the config are looked for in here.
     monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
-    command_line.parse(evaluate.FLAGS, sys.argv, config=evaluate.CONFIG)
+    for name in ("pairs", "step", "output"):
+        evaluate.FLAGS[name].unparse()
+    command_line.parse(evaluate.FLAGS, sys.argv, config=PEOPLE)
     evaluate.main(evaluate.FLAGS)
 
 
@@ -96,7 +100,9 @@ def _evaluate(monkeypatch, *arguments: str, load=lambda *_, **__: make_judges())
         (("--output={tmp}",), r"must be a file that ends in \.json"),
         (("--output={tmp}/folder.json",), r"folder\.json must be a file"),
         (("--output={tmp}/file/metrics.json",), "cannot write to .*file is not a folder"),
-        (("--generated={tmp}/missing", "--output={tmp}/metrics.json"), r"no .*missing/sampling\.json"),
+        (("--generated={tmp}/missing", "--output={tmp}/metrics.json"), "no folder .*missing: name one of video files"),
+        (("--pairs=p.csv",), "says itself which real clips its own are of"),
+        (("--generated={tmp}", "--step=2"), "--step chooses a judge of latents"),
     ],
 )
 def test_evaluate_tells_of_bad_flags_before_it_loads_the_judges(monkeypatch, tmp_path, runs, arguments, words):

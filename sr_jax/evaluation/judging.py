@@ -191,7 +191,8 @@ def judge_folder(
     real = [dataclasses.replace(scores, structure=None) for _, scores in real_ones]
     about = {"generated": str(generated), "reference": str(reference), "fps": fps}
     about |= {"made_by": settings, "judges": loaded.about, "provenance": loaded.provenance}
-    return collect(describe(metrics), [index[clip_id] for clip_id in clip_ids], ours, real, about)
+    scored_clips = {"generated": ours, "codec": real}
+    return collect(describe(metrics), [index[clip_id] for clip_id in clip_ids], scored_clips, about)
 
 
 def _write_depth(path: Path, disparity: Float[np.ndarray, "f h w"], fps: float) -> None:

@@ -1,8 +1,9 @@
 """The result of an evaluation on disk: `metrics.json`, `metrics.npz` and the depth that the judge read, as videos.
 
-`metrics.json` holds what was measured and, for the generated clips and for the real ones as the codec encodes them, the
-scores of every clip and their means, and what made them. `metrics.npz` holds what needs arrays: scores frame by frame
-`[N, F]`, and the features of metrics of sets, `[N, ...]`, in the order of the clips.
+`metrics.json` holds what was measured and, for the generated clips and for the real ones, the scores of every clip and
+their means, and what made them. The real ones are scored as the codec encodes them, or as they are where no codec made
+the generated ones: then only metrics that look at one clip alone have a value. `metrics.npz` holds what needs arrays:
+scores frame by frame `[N, F]`, and the features of metrics of sets, `[N, ...]`, in the order of the clips.
 """
 
 import dataclasses
@@ -22,8 +23,8 @@ from sr_jax.evaluation.scoring import ClipScores
 RESULTS_FILE = "metrics.json"
 """The usual name of the results in a folder of generated clips."""
 
-KINDS = ("generated", "codec")
-"""What is scored: the generated clips, and the real ones as the codec encodes them."""
+KINDS = {"generated": "generated", "codec": "codec only", "real": "real"}
+"""What is scored, and its name in a table: generated clips, and real ones as the codec encodes them or as they are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Results:
     Attributes:
         metrics: What was measured, in the order of the table.
         clips: For each clip `clip_id`, `prompt`, `source` (the video it is from), `labels` (plain values only), and its
-            scores `generated` and `codec` by key.
-        means: Means `generated` and `codec` of each score by key, or its value of the set; None where not defined.
+            scores `generated`, and `codec` or `real`, by key; of video files also `alignment`, what it took to compare.
+        means: Of each of these the mean of each score by key, or its value of the set; None where not defined.
         about: What was evaluated and by whom: folders, judges, frames a second, what made the clips.
         arrays: See the module; names are `<what>_generated` and `<what>_codec`, and for features `<what>_real`.
     """
@@ -69,8 +70,7 @@ class Results:
 def collect(
     metrics: Sequence[Description],
     entries: Sequence[Mapping[str, Any]],
-    generated: Sequence[ClipScores],
-    codec: Sequence[ClipScores],
+    scored: Mapping[str, Sequence[ClipScores]],
     about: Mapping[str, Any],
 ) -> Results:
     """Puts the scores of all clips together.
@@ -78,8 +78,8 @@ def collect(
     Args:
         metrics: What was measured.
         entries: Index entries of the clips.
-        generated: Scores of the generated clips, in the same order.
-        codec: Scores of the real clips as the codec encodes them, with features of the real clips.
+        scored: For the generated clips and the real ones (see `KINDS`) the scores of each clip, in the same order; one
+            of the two with features of the real clips.
         about: See `Results`.
     """
     clips = [
@@ -88,17 +88,21 @@ def collect(
             "prompt": entry["prompt"],
             "source": entry["source"],
             "labels": {name: value for name, value in entry["labels"].items() if isinstance(value, str | int | float)},
-            "generated": ours.values,
-            "codec": real.values,
+            **{name: entry[name] for name in ("alignment",) if name in entry},
+            **{kind: scores[place].values for kind, scores in scored.items()},
         }
-        for entry, ours, real in zip(entries, generated, codec, strict=True)
+        for place, entry in enumerate(entries)
     ]
-    arrays = {f"{name}_real": _stacked(item.real_features[name] for item in codec) for name in codec[0].real_features}
-    for kind, scores in zip(KINDS, (generated, codec), strict=True):
-        arrays |= {f"{name}_{kind}": _stacked(item.features[name] for item in scores) for name in scores[0].features}
-        arrays |= {f"{name}_{kind}": _stacked(item.frames[name] for item in scores) for name in scores[0].frames}
-    means = {kind: {metric.score.key: _mean(metric, kind, clips, arrays) for metric in metrics} for kind in KINDS}
-    return Results(list(metrics), clips, means, dict(about), arrays)
+    arrays = {}
+    for kind, scores in scored.items():
+        arrays |= {
+            f"{name}_real": _cut(item.real_features[name] for item in scores) for name in scores[0].real_features
+        }
+        arrays |= {f"{name}_{kind}": _cut(item.features[name] for item in scores) for name in scores[0].features}
+        arrays |= {f"{name}_{kind}": _filled(item.frames[name] for item in scores) for name in scores[0].frames}
+    means = {kind: {metric.score.key: _mean(metric, kind, clips, arrays) for metric in metrics} for kind in scored}
+    samples = {metric.score.key: _samples(metric, arrays) for metric in metrics if metric.level == "set"}
+    return Results(list(metrics), clips, means, {**about, "samples": samples}, arrays)
 
 
 def write_results(results: Results, path: Path) -> None:
@@ -139,16 +143,37 @@ def read_results(path: Path) -> Results:
 
 def summary(results: Results) -> str:
     """The means as a small table in plain text."""
-    lines = [f"{'mean of ' + str(len(results.clips)) + ' clips':<24}{'generated':>12}{'codec only':>12}"]
+    kinds = list(results.means)
+    lines = [f"{'mean of ' + str(len(results.clips)) + ' clips':<24}" + "".join(f"{KINDS[kind]:>12}" for kind in kinds)]
+    samples = results.about.get("samples", {})
     for score in results.scores:
-        values = [results.means[kind][score.key] for kind in KINDS]
+        values = [results.means[kind][score.key] for kind in kinds]
         cells = ["-" if value is None else f"{value:.{score.digits}f}" for value in values]
-        lines.append(f"{score.label + (f' ({score.unit})' if score.unit else ''):<24}{cells[0]:>12}{cells[1]:>12}")
+        label = score.label + (f" ({score.unit})" if score.unit else "")
+        count = f"   N = {samples[score.key]}" if score.key in samples else ""
+        lines.append(f"{label:<24}" + "".join(f"{cell:>12}" for cell in cells) + count)
     return "\n".join(lines)
 
 
-def _stacked(arrays: Iterable[Float[np.ndarray, "..."]]) -> Float[np.ndarray, "n ..."]:
-    return np.stack(list(arrays))
+def _cut(features: Iterable[Float[np.ndarray, "..."]]) -> Float[np.ndarray, "n ..."]:
+    """Features of all clips; of those frame by frame, as many first frames of each clip as the shortest one has."""
+    features = list(features)
+    if features[0].ndim > 1:
+        shortest = min(map(len, features))
+        features = [array[:shortest] for array in features]
+    return np.stack(features)
+
+
+def _filled(frames: Iterable[Float[np.ndarray, " f"]]) -> Float[np.ndarray, "n f"]:
+    """Scores frame by frame of all clips, NaN behind the end of the shorter ones."""
+    frames = list(frames)
+    longest = max(map(len, frames))
+    return np.stack([np.pad(row, (0, longest - len(row)), constant_values=np.nan) for row in frames])
+
+
+def _samples(metric: Description, arrays: Mapping[str, np.ndarray]) -> int:
+    """How many feature vectors of each set stand behind a metric of sets: of clips, or of all their frames."""
+    return int(np.prod(arrays[f"{metric.features_name}_generated"].shape[:-1]))
 
 
 def _mean(
@@ -156,5 +181,7 @@ def _mean(
 ) -> float | None:
     if metric.level == "clip":
         return mean_where_defined([clip[kind][metric.score.key] for clip in clips])
+    if kind == "real":
+        return None
     ours, real = (arrays[f"{metric.features_name}_{of}"] for of in (kind, "real"))
     return mean_where_defined(find_metric(metric.name).value(ours, real, np.ones((1, len(clips)), int)))

@@ -102,19 +102,23 @@ def score_clips(
     """
     while batch := list(itertools.islice(clips, batch_size)):
         for clip in judges.read(batch, batch_size):
-            real = _features(clip.real(), metrics) if with_real else {}
-            yield clip.clip_id, _measure(clip, metrics, real)
+            yield clip.clip_id, measure_clip(clip, metrics, with_real=with_real)
 
 
-def _measure(
-    clip: Clip, metrics: Sequence[ClipMetric | SetMetric], real_features: dict[str, Float[np.ndarray, "..."]]
-) -> ClipScores:
+def measure_clip(clip: Clip, metrics: Sequence[ClipMetric | SetMetric], *, with_real: bool) -> ClipScores:
+    """Scores one clip in which the judges have read.
+
+    Args:
+        clip: The clip.
+        metrics: What to measure.
+        with_real: Whether to keep features of the real clip too.
+    """
     measured = {metric.score: metric.measure(clip) for metric in metrics if metric.level == "clip"}
     return ClipScores(
         values={score.key: item.value for score, item in measured.items()},
         frames={score.key: item.frames for score, item in measured.items() if score.by_frame},
         features=_features(clip, metrics),
-        real_features=real_features,
+        real_features=_features(clip.real(), metrics) if with_real else {},
         structure=clip.structure,
     )
 

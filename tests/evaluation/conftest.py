@@ -6,6 +6,7 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 import pytest
+from PIL import Image
 
 from sr_jax.backbones.base import ClipSize
 from sr_jax.configs.evaluate import get_config
@@ -81,7 +82,7 @@ def make_judges(workdir: str = "wj") -> judging.LoadedJudges:
 
 def make_metrics() -> dict:
     """The metrics of `configs/evaluate.py`."""
-    return build_metrics(get_config())
+    return build_metrics(get_config("people"))
 
 
 @pytest.fixture(scope="session")
@@ -120,3 +121,15 @@ def workdirs(runs) -> dict[str, Path]:
             lines.append(line | ({"loss/structure": 0.3, "loss/structure/t000-500": 0.4} if weight else {}))
         (paths[name] / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return paths
+
+
+@pytest.fixture
+def frame_folder():
+    """Writes frames as a folder of numbered pictures."""
+
+    def write(folder: Path, frames: np.ndarray) -> None:
+        folder.mkdir(parents=True)
+        for number, frame in enumerate(frames):
+            Image.fromarray(frame).save(folder / f"frame{number:03d}.png")
+
+    return write

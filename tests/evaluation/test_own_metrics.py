@@ -22,7 +22,7 @@ NAMES = ("psnr", f"{OWN}:Redness", f"{OWN}:ColourDistance")
 
 
 def _config(*names: str):
-    config = get_config()
+    config = get_config("people")
     config.metrics = names
     return config
 

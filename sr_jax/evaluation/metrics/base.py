@@ -70,9 +70,9 @@ class Clip:
     Attributes:
         clip_id: Its name.
         reference: The real frames `[F, H, W, 3]`.
-        reference_structure: The real clip's true disparity in [0, 1], `[F, H, W]`.
-        latents: What is scored, `[T, h, w, C]`.
-        video: Its frames `[F, H, W, 3]`, as the codec decodes them.
+        reference_structure: The real clip's true disparity in [0, 1], `[F, H, W]`; None where no dataset holds it.
+        latents: What is scored, `[T, h, w, C]`; None where that is a video file.
+        video: Its frames `[F, H, W, 3]`, as the codec decodes them, or as the file holds them.
         structure: The disparity in [0, 1] that the judge of structure reads in the latents, `[F, H, W]`.
         faces: What the judge of faces finds in `video`.
         reference_faces: What it finds in `reference`.
@@ -82,8 +82,8 @@ class Clip:
 
     clip_id: str
     reference: UInt8[np.ndarray, "f h w 3"]
-    reference_structure: Float[np.ndarray, "f h w"]
-    latents: Float[np.ndarray, "t y x c"]
+    reference_structure: Float[np.ndarray, "f h w"] | None = None
+    latents: Float[np.ndarray, "t y x c"] | None = None
     video: UInt8[np.ndarray, "f h w 3"] | None = None
     structure: Float[np.ndarray, "f h w"] | None = None
     faces: Faces | None = None
@@ -126,6 +126,8 @@ JUDGES = ("structure", "faces", "body_parts")
 @runtime_checkable
 class ClipMetric(Protocol):
     """A metric with a value for every clip; that of a set is the mean over the clips that have one.
+
+    A class that looks at the scored clip and at no real one says so by `alone = True`: real clips have a value too.
 
     Attributes:
         score: What is measured.
@@ -212,7 +214,9 @@ def build_metrics(config: ml_collections.ConfigDict) -> dict[str, ClipMetric | S
     Raises:
         UserError: For an unknown metric, one that needs something else than `JUDGES`, or two with the same key.
     """
-    classes = {name: find_metric(name) for name in config.metrics}
+    # On a command line a tuple may be written as names with commas between them.
+    names = [name.strip() for entry in config.metrics for name in entry.split(",")]
+    classes = {name: find_metric(name) for name in names}
     keys = [metric.score.key for metric in classes.values()]
     if repeated := sorted({key for key in keys if keys.count(key) > 1}):
         raise UserError(f"config.metrics names several metrics whose key is {repeated[0]!r}")

@@ -18,6 +18,8 @@ class Metric(ClipMetric):
         "compare it with the real clips.",
     )
 
+    alone = True
+
     def measure(self, clip: Clip) -> Measurement:
         """The mean over all pixels of all frames."""
         return Measurement(float(np.linalg.norm(clip.flow, axis=-1).mean()))

@@ -1,0 +1,173 @@
+"""Scores any two folders of clips: no dataset, no codec, and only the judges that a metric looks at.
+
+All files are decoded once before anything is scored, so that every clip that cannot be scored is named at once. Then
+clips are read and scored one by one: memory does not grow with their number.
+"""
+
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+import tqdm
+
+from sr_jax.configs.evaluate import KEYS
+from sr_jax.declared.checking import check
+from sr_jax.errors import UserError
+from sr_jax.evaluation.aligning import RULES, SIZE_RULE, Alignment, align, read_pair, scan_clip
+from sr_jax.evaluation.judges import find_faces
+from sr_jax.evaluation.metrics.base import Clip, ClipMetric, SetMetric, build_metrics, describe
+from sr_jax.evaluation.pairing import Pair, Pairing, pair_clips
+from sr_jax.evaluation.results import Results, collect, write_results
+from sr_jax.evaluation.scoring import ClipScores, measure_clip
+from sr_jax.media.decoding import VideoInfo
+from sr_jax.outputs import require_writable
+from sr_jax.teachers.base import FaceTeacher, identify
+from sr_jax.teachers.registry import load_face_teacher
+
+_NAMED = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class FileJudges:
+    """What reads clips for metrics, as far as any of them needs it.
+
+    Attributes:
+        faces: Finds and embeds faces.
+        about: Names and hashes, for the results.
+    """
+
+    faces: FaceTeacher | None
+    about: dict[str, Any]
+
+    def read(self, clip: Clip) -> Clip:
+        """The clip with all that the judges read in it."""
+        if self.faces is None:
+            return clip
+        ours, real = (find_faces(frames, self.faces) for frames in (clip.video, clip.reference))
+        return dataclasses.replace(clip, faces=ours, reference_faces=real)
+
+
+def evaluate_files(
+    config: ml_collections.ConfigDict, *, generated: Path, reference: Path, output: Path, table: Path | None = None
+) -> Results:
+    """Scores the clips of a folder against those of another and writes the results.
+
+    Args:
+        config: Of `configs/evaluate.py`.
+        generated: Folder of the clips that are scored.
+        reference: Folder of the real ones.
+        output: JSON file to write.
+        table: Which belong together; by their names when None (see `pairing`).
+
+    Raises:
+        UserError: For a config that is not as it is declared, an output that cannot be written, as `pair_clips`,
+            `plan_alignments`, `build_metrics` and `load_judges`, and for a metric of what video files do not hold.
+    """
+    # First what takes no time.
+    check(KEYS, config)
+    if output.suffix != ".json" or output.is_dir():
+        raise UserError(f"--output {output} must be a file that ends in .json")
+    require_writable(output.parent)
+    pairing = pair_clips(generated, reference, table)
+    metrics = build_metrics(config)
+    judges = load_judges(config, metrics)
+    alignments = plan_alignments(pairing.pairs, by=config.align, frames_fps=config.frames_fps)
+    scored = score_pairs(pairing.pairs, alignments, judges, list(metrics.values()))
+    about = {"generated": str(generated), "reference": str(reference), "fps": alignments[0].fps}
+    about |= {"judges": judges.about} | _rules(pairing, config.align)
+    entries = [_entry(pair, alignment) for pair, alignment in zip(pairing.pairs, alignments, strict=True)]
+    results = collect(describe(metrics), entries, scored, about)
+    write_results(results, output)
+    return results
+
+
+def load_judges(config: ml_collections.ConfigDict, metrics: Mapping[str, ClipMetric | SetMetric]) -> FileJudges:
+    """Loads the judges that metrics need.
+
+    Raises:
+        UserError: When one cannot be loaded, or a metric reads latents, which video files do not hold.
+    """
+    for name, metric in metrics.items():
+        if "structure" in metric.needs:
+            raise UserError(
+                f"the metric {name!r} reads latents, which video files do not hold: score what `sample --data` wrote, "
+                "or leave it out of config.metrics"
+            )
+    if not _needed("faces", metrics.values()):
+        return FileJudges(None, {})
+    faces = load_face_teacher(config.faces)
+    about = {"face_detector": identify(faces.detector), "face_recogniser": identify(faces.recogniser)}
+    return FileJudges(faces, about)
+
+
+def plan_alignments(pairs: Sequence[Pair], *, by: str, frames_fps: float) -> list[Alignment]:
+    """Decodes all clips once and says which frames of each pair are compared.
+
+    Args:
+        pairs: The pairs.
+        by: See `aligning.RULES`.
+        frames_fps: Frames a second of folders of frames.
+
+    Raises:
+        UserError: Naming every pair of which a clip cannot be read, or too few frames can be compared.
+    """
+    scanned: dict[Path, VideoInfo] = {}
+    alignments, problems = [], []
+    for pair in tqdm.tqdm(pairs, unit="clip", desc="reading"):
+        try:
+            for path in (pair.generated, pair.reference):
+                if path not in scanned:
+                    scanned[path] = scan_clip(path, frames_fps)
+            alignments.append(align(scanned[pair.generated], scanned[pair.reference], by=by))
+        except UserError as error:
+            problems.append(f"{pair.name}: {error}")
+    if problems:
+        rest = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+        raise UserError(
+            f"{len(problems)} of {len(pairs)} clips cannot be scored; mend or remove them: "
+            f"{'; '.join(problems[:_NAMED])}{rest}"
+        )
+    return alignments
+
+
+def score_pairs(
+    pairs: Sequence[Pair],
+    alignments: Sequence[Alignment],
+    judges: FileJudges,
+    metrics: Sequence[ClipMetric | SetMetric],
+) -> dict[str, list[ClipScores]]:
+    """Scores of the generated clips and, by the metrics that look at one clip alone, of the real ones.
+
+    Raises:
+        UserError: When a file cannot be read.
+    """
+    scored: dict[str, list[ClipScores]] = {"generated": [], "real": []}
+    alone = [metric for metric in metrics if metric.level == "clip" and getattr(metric, "alone", False)]
+    undefined = {metric.score.key: None for metric in metrics if metric.level == "clip"}
+    for clip in tqdm.tqdm(_clips(pairs, alignments, judges), total=len(pairs), unit="clip", desc="scoring"):
+        scored["generated"].append(measure_clip(clip, metrics, with_real=True))
+        real = measure_clip(clip.real(), alone, with_real=False)
+        scored["real"].append(dataclasses.replace(real, values=undefined | real.values))
+    return scored
+
+
+def _clips(pairs: Sequence[Pair], alignments: Sequence[Alignment], judges: FileJudges) -> Iterator[Clip]:
+    for pair, alignment in zip(pairs, alignments, strict=True):
+        ours, real = read_pair(pair.generated, pair.reference, alignment)
+        yield judges.read(Clip(pair.name, real, video=ours))
+
+
+def _needed(judge: str, metrics: Collection[ClipMetric | SetMetric]) -> bool:
+    return any(judge in metric.needs for metric in metrics)
+
+
+def _rules(pairing: Pairing, by: str) -> dict[str, Any]:
+    return {"paired": pairing.rule, "aligned": f"{RULES[by]}; {SIZE_RULE}", "unused": list(pairing.unused)}
+
+
+def _entry(pair: Pair, alignment: Alignment) -> dict[str, Any]:
+    """What results say of a clip beside its scores, as a dataset's index does."""
+    entry = {"clip_id": pair.name, "prompt": pair.prompt, "source": pair.group, "labels": {}}
+    return entry | {"alignment": alignment.notes}
