@@ -10,6 +10,7 @@ from sr_jax.declared.keys import Key, Part
 
 # The small parts of the demo.
 LINEAR_CODEC = "sr_jax.demo.linear_codec:load"
+SMALL_CODEC = "sr_jax.demo.small_codec.codec:load"
 SMALL_FACES = "sr_jax.demo.small_faces.teacher:load"
 SMALL_BODY_PARTS = "sr_jax.demo.body_parts.judge:load"
 SILHOUETTE_DEPTH = "sr_jax.demo.silhouette:load"

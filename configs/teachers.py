@@ -1,13 +1,14 @@
-"""Fitting the small codec and the small face teacher.
+"""Fitting a codec and the small face teacher.
 
 python -m sr_jax.demo.fit_teachers --config configs/teachers.py:people --videos VIDEOS --output TEACHERS
 
-Sizes: `people` for rendered people; `real` for the clips of `python -m sr_jax.demo.real_clips`.
+Sizes: `people` for rendered people, in minutes; `small` for those of the pretrained models, whose codec is learned, in
+hours; `real` for the clips of `python -m sr_jax.demo.real_clips`.
 """
 
 import ml_collections
 
-from sr_jax.configs.sections import DEPTH, SEED, SILHOUETTE_DEPTH
+from sr_jax.configs.sections import DEPTH, LINEAR_CODEC, SEED, SILHOUETTE_DEPTH, SMALL_CODEC
 from sr_jax.declared.keys import Key, make_config
 
 KEYS = {
@@ -17,13 +18,28 @@ KEYS = {
         choices=("all", "codec", "faces"),
     ),
     "seed": SEED,
+    "clips": Key(0, "Training clips that are read, from the first on; 0: all.", minimum=0),
     # Whose coloured depth the codec is fitted on, besides the clips.
     "depth": DEPTH,
     "codec": {
+        "name": Key(LINEAR_CODEC, "Which codec: the linear or the learned one.", choices=(LINEAR_CODEC, SMALL_CODEC)),
+        "path": Key("", "A fitted one, to be used as it is."),
         "latent_channels": Key(16, "Channels of the latents.", minimum=1),
         "temporal_compression_ratio": Key(4, "Frames in a latent frame, after the first.", minimum=1),
         "spatial_compression_ratio": Key(4, "Pixels along each side of a latent pixel.", minimum=1),
     },
+    # Of the learned codec.
+    "codec_network": {
+        "width": Key(96, "Channels.", minimum=1),
+        "encoder_blocks": Key(3, "Residual blocks of the encoder.", minimum=0),
+        "decoder_blocks": Key(4, "Residual blocks of the decoder.", minimum=0),
+    },
+    "codec_schedule": {
+        "steps": Key(6000, "Updates.", minimum=1),
+        "batch_size": Key(4, "Clips in an update.", minimum=1),
+        "learning_rate": Key(0.015, "Peak of Muon's learning rate, which Adam's go with.", minimum=0),
+    },
+    "codec_noise": Key(0.15, "Largest noise on the latents that its decoder learns from.", minimum=0),
     "depth_weight": Key(0.5, "What a pixel of depth counts beside one of the clips in fitting the codec.", minimum=0),
     "latent_noise": Key(
         0.3, "Largest noise on latents of the degraded frames that the face teacher learns from too.", minimum=0
@@ -55,7 +71,18 @@ KEYS = {
         "margin": Key(0.2, "m of the angular margin loss, in radians.", minimum=0),
     },
 }
-_DEPTHS = {"people": "precomputed", "real": SILHOUETTE_DEPTH}
+_RATES = {"learning_rate": 3e-3}
+_SIZES = {
+    "people": {},
+    "small": {
+        "clips": 3000,
+        "codec": {"name": SMALL_CODEC},
+        "detector_schedule": {"steps": 3000, "batch_size": 32} | _RATES,
+        "recogniser": {"crop_size": 32, "widths": (32, 64, 128), "embedding_dim": 64},
+        "recogniser_schedule": {"steps": 8000, "batch_size": 128} | _RATES,
+    },
+    "real": {"depth": {"name": SILHOUETTE_DEPTH}},
+}
 
 
 def get_config(size: str = "people") -> ml_collections.ConfigDict:
@@ -64,6 +91,6 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     Raises:
         ValueError: For an unknown size.
     """
-    if size not in _DEPTHS:
-        raise ValueError(f"unknown size {size!r}: choose one of {', '.join(sorted(_DEPTHS))}")
-    return make_config(KEYS, {"depth": {"name": _DEPTHS[size]}})
+    if size not in _SIZES:
+        raise ValueError(f"unknown size {size!r}: choose one of {', '.join(sorted(_SIZES))}")
+    return make_config(KEYS, _SIZES[size])

@@ -33,8 +33,8 @@ class LabelledClips(NamedTuple):
     identities: Sequence[str]
 
 
-def read_labelled_clips(folder: Path) -> LabelledClips:
-    """Reads every `NAME.mp4` of a folder with its `NAME.json`.
+def read_labelled_clips(folder: Path, most: int = 0) -> LabelledClips:
+    """Reads every `NAME.mp4` of a folder with its `NAME.json`, or the first `most` of them by name.
 
     A label file holds `identity`, `face_boxes` (one `[x0, y0, x1, y1]` a frame) and `face_visible` (one boolean a
     frame), as `sr_jax.demo.people` writes them.
@@ -42,7 +42,7 @@ def read_labelled_clips(folder: Path) -> LabelledClips:
     Raises:
         UserError: If there are no videos, one cannot be read, one has no labels, or they differ in length or size.
     """
-    videos = sorted(folder.glob("*.mp4"))
+    videos = sorted(folder.glob("*.mp4"))[: most or None]
     if not videos:
         raise UserError(f"no .mp4 files in {folder}: render some with python -m sr_jax.demo.people")
     with ThreadPoolExecutor() as pool:

@@ -87,7 +87,7 @@ def minimise(
     with tqdm(range(done, schedule.steps), desc=description, unit="step", position=bar_line) as bar:
         for step in bar:
             *state, value = update(*state, data, key, jnp.asarray(step))
-            if step % 10 == 0:
+            if step % 20 == 0:
                 bar.set_postfix(loss=f"{float(value):.3f}")
             if progress_file is not None and time.monotonic() - saved > _SECONDS_BETWEEN_SAVES:
                 _write(progress_file, tuple(state), step + 1)

@@ -1,19 +1,17 @@
 """Fitting the small face detector and recogniser on labelled clips."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int, UInt8
-from tqdm import tqdm
 
 from sr_jax.backbones.codec import VideoCodec
 from sr_jax.demo.fit_teachers.angular_margin import angular_margin_loss
 from sr_jax.demo.fit_teachers.augmentation import recoloured, relit
+from sr_jax.demo.fit_teachers.descent import FitSchedule, adamw, minimise
 from sr_jax.demo.fit_teachers.detection_loss import detection_loss
 from sr_jax.demo.fit_teachers.round_trip import codec_round_trip
 from sr_jax.demo.labelled_clips import LabelledClips
@@ -28,21 +26,6 @@ from sr_jax.demo.small_faces.teacher import (
 )
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
-
-
-@dataclass(frozen=True)
-class FitSchedule:
-    """How long and how fast a small network learns.
-
-    Attributes:
-        steps: Updates.
-        batch_size: Frames in an update.
-        learning_rate: Peak of a one-cycle schedule.
-    """
-
-    steps: int
-    batch_size: int
-    learning_rate: float
 
 
 class FaceExamples(NamedTuple):
@@ -84,7 +67,14 @@ def face_examples(clips: LabelledClips, codec: VideoCodec, *, latent_noise: floa
     )
 
 
-def fit_detector(examples: FaceExamples, config: FaceDetectorConfig, schedule: FitSchedule, *, seed: int) -> Params:
+def fit_detector(
+    examples: FaceExamples,
+    config: FaceDetectorConfig,
+    schedule: FitSchedule,
+    *,
+    seed: int,
+    progress_file: Path | None = None,
+) -> Params:
     """Fits a detector on whole frames, clean and degraded, mirrored and with changed light.
 
     Args:
@@ -92,6 +82,7 @@ def fit_detector(examples: FaceExamples, config: FaceDetectorConfig, schedule: F
         config: Size of the network.
         schedule: How long.
         seed: Of initialisation and batches.
+        progress_file: See `minimise`.
 
     Returns:
         The network's parameters.
@@ -107,7 +98,9 @@ def fit_detector(examples: FaceExamples, config: FaceDetectorConfig, schedule: F
         return detection_loss(network.apply(params, images), boxes, data.visible[index], stride=STRIDE).mean()
 
     params_key, key = jax.random.split(jax.random.key(seed))
-    return _fit(loss, jax.jit(network.init)(params_key), examples, schedule, key, "face detector", bar_line=0)
+    start = jax.jit(network.init)(params_key)
+    where = {"bar_line": 0, "progress_file": progress_file}
+    return minimise(loss, start, examples, schedule, adamw(schedule), key, "face detector", **where)
 
 
 def fit_recogniser(
@@ -118,6 +111,7 @@ def fit_recogniser(
     scale: float,
     margin: float,
     seed: int,
+    progress_file: Path | None = None,
 ) -> Params:
     """Fits a recogniser on crops of visible faces: clean and degraded, shifted, scaled, mirrored, in changed light.
 
@@ -129,6 +123,7 @@ def fit_recogniser(
         margin: The angular margin loss's m, reached halfway: the full margin from the start keeps a small network from
             learning at all.
         seed: Of initialisation and batches.
+        progress_file: See `minimise`.
 
     Returns:
         The network's parameters, without the identities' centres.
@@ -158,40 +153,8 @@ def fit_recogniser(
     params_key, centres_key, key = jax.random.split(jax.random.key(seed), 3)
     centres = jax.random.normal(centres_key, (len(labels), config.embedding_dim))
     params = {"network": jax.jit(network.init)(params_key), "centres": centres / np.sqrt(config.embedding_dim)}
-    return _fit(loss, params, data, schedule, key, "face recogniser", bar_line=1)["network"]
-
-
-def _fit(
-    loss: Callable[[Any, FaceExamples, Array, Array], Array],
-    params: Any,
-    data: FaceExamples,
-    schedule: FitSchedule,
-    key: Array,
-    description: str,
-    *,
-    bar_line: int,
-) -> Any:
-    """Minimises `loss(params, data, key, progress)`; progress goes from 0 to 1. `bar_line` places its progress bar."""
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adamw(optax.cosine_onecycle_schedule(schedule.steps, schedule.learning_rate, 0.2), weight_decay=1e-3),
-    )
-
-    @jax.jit
-    def update(params: Any, state: Any, data: FaceExamples, key: Array, step: Array) -> tuple[Any, Any, Array]:
-        progress = step / schedule.steps
-        value, gradients = jax.value_and_grad(loss)(params, data, jax.random.fold_in(key, step), progress)
-        updates, state = optimizer.update(gradients, state, params)
-        return optax.apply_updates(params, updates), state, value
-
-    data = jax.device_put(data)
-    state = optimizer.init(params)
-    with tqdm(range(schedule.steps), desc=description, unit="step", position=bar_line) as bar:
-        for step in bar:
-            params, state, value = update(params, state, data, key, jnp.asarray(step))
-            if step % 20 == 0:
-                bar.set_postfix(loss=f"{float(value):.3f}")
-    return params
+    where = {"bar_line": 1, "progress_file": progress_file}
+    return minimise(loss, params, data, schedule, adamw(schedule), key, "face recogniser", **where)["network"]
 
 
 def _either_copy(data: FaceExamples, index: Int[Array, " n"], key: Array) -> Float[Array, "n h w 3"]:

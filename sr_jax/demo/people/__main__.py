@@ -20,6 +20,7 @@ from sr_jax import command_line
 from sr_jax.demo.people.clips import sample_clip
 from sr_jax.demo.people.files import is_written, write_clip
 from sr_jax.demo.people.identities import SPLITS
+from sr_jax.demo.people.scenes import FRAMINGS
 from sr_jax.outputs import remove_leftovers, writing_to
 
 FLAGS = flags.FlagValues()
@@ -31,6 +32,15 @@ flags.DEFINE_integer("height", 64, "Height in pixels.", lower_bound=16, flag_val
 flags.DEFINE_integer("width", 48, "Width in pixels.", lower_bound=16, flag_values=FLAGS)
 flags.DEFINE_integer("frames", 13, "Frames of a clip.", lower_bound=1, flag_values=FLAGS)
 flags.DEFINE_float("fps", 24.0, "Frames a second.", lower_bound=0.1, flag_values=FLAGS)
+_MIXED = "mixed"
+flags.DEFINE_enum(
+    "framing",
+    _MIXED,
+    [_MIXED, *(name.replace(" ", "_") for name in FRAMINGS)],
+    "How much of a person is seen; mixed: drawn for each clip.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_enum("motions", "all", ["all", "violent"], "All motions, or the fast and large ones.", flag_values=FLAGS)
 flags.mark_flag_as_required("output", flag_values=FLAGS)
 
 _SEED_STRIDE = 1_000_000  # the most clips of one seed
@@ -39,7 +49,9 @@ _SEED_STRIDE = 1_000_000  # the most clips of one seed
 def main(args: flags.FlagValues) -> None:
     """Renders the clips that are not there yet."""
     folder = Path(args.output) / args.split
-    settings = {name: getattr(args, name) for name in ("seed", "height", "width", "frames", "fps")}
+    settings = {
+        name: getattr(args, name) for name in ("seed", "height", "width", "frames", "fps", "framing", "motions")
+    }
     videos = [folder / f"{index:06d}.mp4" for index in range(args.clips)]
     missing = [index for index, video in enumerate(videos) if not is_written(video, settings)]
     with writing_to(folder):
@@ -53,6 +65,8 @@ def main(args: flags.FlagValues) -> None:
             size=(args.height, args.width),
             num_frames=args.frames,
             fps=args.fps,
+            framing=None if args.framing == _MIXED else args.framing.replace("_", " "),
+            violent_only=args.motions == "violent",
         )
         write_clip(videos[index], clip, args.fps, settings)
 

@@ -13,7 +13,7 @@ from sr_jax.demo.people.looks import make_look
 from sr_jax.demo.people.motions import JOINTS, MOTIONS, SIDES, sample_motion
 from sr_jax.demo.people.parts import part_maps
 from sr_jax.demo.people.rendering import render_clip
-from sr_jax.demo.people.scenes import sample_camera, sample_framing, sample_room
+from sr_jax.demo.people.scenes import FRAMINGS, sample_camera, sample_framing, sample_room
 from sr_jax.demo.people.visibility import face_boxes, face_visibility
 
 _CLIPS_PER_IDENTITY = 2
@@ -62,6 +62,8 @@ def sample_clip(
     num_frames: int = 13,
     fps: float = 8.0,
     identity: int | None = None,
+    framing: str | None = None,
+    violent_only: bool = False,
 ) -> Clip:
     """Renders the clip of a seed; the same arguments always give the same clip.
 
@@ -75,12 +77,16 @@ def sample_clip(
         num_frames: Number of frames F.
         fps: Frames a second.
         identity: Number of the person; by default the seed's own. Must belong to the split.
+        framing: One of `scenes.FRAMINGS`; by default it is drawn, wide enough for what the motion needs to be seen.
+        violent_only: Whether to draw among the fast and large motions alone.
 
     Raises:
-        ValueError: For an unknown split, a negative seed, or an identity of another split.
+        ValueError: For an unknown split or framing, a negative seed, or an identity of another split.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: there are {SPLITS}")
+    if framing is not None and framing not in FRAMINGS:
+        raise ValueError(f"unknown framing {framing!r}: there are {tuple(FRAMINGS)}")
     if identity is None:
         draw = np.random.default_rng([15485863, SPLITS.index(split), seed // _CLIPS_PER_IDENTITY])
         identity = identity_number(split, int(draw.integers(IDENTITIES_PER_SPLIT)))
@@ -90,13 +96,14 @@ def sample_clip(
     person = make_person(identity)
     clothes = sample_clothes(rng, person.kind)
     held_out = split == "test" and seed % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
-    name = sample_motion(rng, held_out)
+    name = sample_motion(rng, held_out, violent_only)
     motion = MOTIONS[name]
     side = str(rng.choice(SIDES))
     time = np.arange(num_frames) / fps
     pose = motion.move(time, rng, side)
     pose.angles[:, JOINTS.index("root"), 1] += rng.normal(0.0, 0.22)
-    framing = sample_framing(rng, motion.whole_body)
+    drawn = sample_framing(rng, motion.whole_body)
+    framing = framing or drawn
     camera, move = sample_camera(rng, framing, person.height, float(pose.lift.max()), time)
     room = sample_room(rng)
     look = make_look(person, clothes)

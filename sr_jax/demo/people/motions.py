@@ -55,9 +55,11 @@ class Motion(NamedTuple):
     move: Callable[[Float[np.ndarray, "f"], np.random.Generator, str], Pose]
 
 
-def sample_motion(rng: np.random.Generator, held_out: bool) -> str:
+def sample_motion(rng: np.random.Generator, held_out: bool, violent_only: bool = False) -> str:
     """Draws the name of a motion among those that are, or are not, held out from training."""
-    names = [name for name, motion in MOTIONS.items() if motion.held_out == held_out]
+    names = [
+        name for name, motion in MOTIONS.items() if motion.held_out == held_out and (motion.violent or not violent_only)
+    ]
     weights = np.array([MOTIONS[name].weight for name in names])
     return str(rng.choice(names, p=weights / weights.sum()))
 

@@ -1,6 +1,6 @@
 """Turns people, rooms and cameras into pictures and exact depth by casting rays.
 
-Each pixel is the mean of 3 x 3 rays, then the picture is softened as a camera's lens does. The middle ray goes through
+Each pixel is the mean of five rays, then the picture is softened as a camera's lens does. The middle ray goes through
 the pixel's centre and gives the depth, which stays sharp.
 """
 
@@ -17,7 +17,10 @@ from sr_jax.demo.people.motions import Pose
 from sr_jax.demo.people.primitives import Solids, ellipsoid, first_hit, stack, surface
 from sr_jax.demo.people.scenes import Camera, Room, focal_length
 
-_RAYS = 3  # per pixel and axis; odd, so that one goes through the centre
+# Right and down of each ray in its pixel: a rotated grid with every fifth of the rows and of the columns once, which
+# smooths upright and level edges in five steps, where 3 x 3 rays have three. The third goes through the centre.
+_RAYS = ((0.1, 0.3), (0.3, 0.9), (0.5, 0.5), (0.7, 0.1), (0.9, 0.7))
+_CENTRE = 2
 _LENS = 0.6  # standard deviation in pixels of the lens's blur: about that of a camera with an anti-aliasing filter
 
 
@@ -51,24 +54,21 @@ def render_clip(
         normal, local, colour = surface(solids, index, points)
         colour = jnp.where(index == HEAD, paint_head(look, local), colour)
         colour = jnp.where(distance < backdrop, _shade(colour, normal, rays, room.light), backdrop_colour)
-        samples = colour.reshape(3, *size, _RAYS * _RAYS)
-        picture = jnp.moveaxis(samples.mean(axis=-1), 0, -1)
-        return _srgb(_soften(picture)), depth.reshape(*size, -1)[..., _RAYS * _RAYS // 2], head
+        picture = jnp.moveaxis(colour.reshape(3, len(_RAYS), *size).mean(axis=1), 0, -1)
+        return _srgb(_soften(picture)), depth.reshape(len(_RAYS), *size)[_CENTRE], head
 
     pose, camera = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (pose, camera))
     return jax.lax.map(frame, (pose, camera))
 
 
 def _camera_rays(size: tuple[int, int]) -> jax.Array:
-    """Directions in the camera's frame with depth 1, so that the ray parameter is depth, `[3, H*W*9]`."""
+    """Directions in the camera's frame with depth 1, so that the ray parameter is depth, `[3, 5*H*W]`."""
     height, width = size
-    offsets = (jnp.arange(_RAYS) + 0.5) / _RAYS
-    rows = (jnp.arange(height)[:, None] + offsets - height / 2) / focal_length(height)
-    columns = (jnp.arange(width)[:, None] + offsets - width / 2) / focal_length(height)
-    shape = (height, width, _RAYS, _RAYS)
-    y = jnp.broadcast_to(rows[:, None, :, None], shape)
-    x = jnp.broadcast_to(columns[None, :, None, :], shape)
-    return jnp.stack([x, y, jnp.ones(shape)]).reshape(3, -1)
+    right, down = jnp.array(_RAYS).T[:, :, None, None]
+    x = (jnp.arange(width) + right - width / 2) / focal_length(height)
+    y = (jnp.arange(height)[:, None] + down - height / 2) / focal_length(height)
+    shape = (len(_RAYS), height, width)
+    return jnp.stack([jnp.broadcast_to(x, shape), jnp.broadcast_to(y, shape), jnp.ones(shape)]).reshape(3, -1)
 
 
 def _props(room: Room) -> Solids:

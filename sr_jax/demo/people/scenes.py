@@ -13,8 +13,11 @@ PROPS = 2
 _FIELD_OF_VIEW = math.radians(30.0)  # vertical
 _WALL_PATTERNS = ("plain", "panel", "disc", "window", "stripes")
 _CAMERA_MOVES = ("still", "left", "right", "closer", "back", "orbit left", "orbit right")
-# Visible height in metres for a person of usual height, and the share of clips.
-_FRAMINGS = {"full body": 1.86, "knees up": 1.32, "waist up": 0.98}
+FRAMINGS = {"full body": (1.86, 1.70), "knees up": (1.32, 1.70), "waist up": (0.98, 1.70), "hips up": (1.00, 1.68)}
+"""By name: visible height, and height of the picture's upper edge over the floor, metres, for a usual person."""
+
+# What is drawn from when no framing is asked for.
+_MIXED = ("full body", "knees up", "waist up")
 
 
 class Room(NamedTuple):
@@ -87,7 +90,7 @@ def sample_room(rng: np.random.Generator) -> Room:
 
 def sample_framing(rng: np.random.Generator, whole_body: bool) -> str:
     """Draws how much of the person is in the picture: "full body", "knees up" or "waist up"."""
-    return str(rng.choice(list(_FRAMINGS), p=(0.4, 0.6, 0.0) if whole_body else (0.08, 0.47, 0.45)))
+    return str(rng.choice(_MIXED, p=(0.4, 0.6, 0.0) if whole_body else (0.08, 0.47, 0.45)))
 
 
 def sample_camera(
@@ -97,7 +100,7 @@ def sample_camera(
 
     Args:
         rng: Source of the draws.
-        framing: As drawn by `sample_framing`.
+        framing: As drawn by `sample_framing`, or "hips up", in which a head is about as large as fits beside its arms.
         body_height: The person's height relative to the usual.
         reach: How high the person jumps, metres.
         time: Times of the frames, seconds.
@@ -106,9 +109,10 @@ def sample_camera(
         The camera and the name of its move, "still" for the most part.
     """
     move = str(rng.choice(_CAMERA_MOVES, p=(0.58, 0.08, 0.08, 0.07, 0.07, 0.06, 0.06)))
-    visible = _FRAMINGS[framing] * body_height * rng.uniform(0.97, 1.05) + 0.5 * reach
+    visible, top = FRAMINGS[framing]
+    visible = visible * body_height * rng.uniform(0.97, 1.05) + 0.5 * reach
     distance = visible / (2 * math.tan(_FIELD_OF_VIEW / 2))
-    top = 1.70 * body_height + 0.7 * reach
+    top = top * body_height + 0.7 * reach
     centre = np.array([rng.uniform(-0.06, 0.06), top - visible / 2, 0.0])
     elapsed = time / max(time[-1], 1e-6)
     angle = np.full(len(time), rng.uniform(-0.15, 0.15))

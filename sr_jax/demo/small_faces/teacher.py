@@ -64,7 +64,7 @@ def embed_crops(network: Functional, params: Params, crops: Float[Array, "n s s 
     return raw / jnp.maximum(jnp.linalg.norm(raw, axis=-1, keepdims=True), 1e-6)
 
 
-def to_unit_range(frames: UInt8[Array, "n h w 3"] | UInt8[np.ndarray, "n h w 3"]) -> Float[Array, "n h w 3"]:
+def to_unit_range(frames: UInt8[Array, "*n h w 3"] | UInt8[np.ndarray, "*n h w 3"]) -> Float[Array, "*n h w 3"]:
     """Pixels 0 to 255 as float32 in [-1, 1]."""
     return jnp.asarray(frames, jnp.float32) / 127.5 - 1
 

@@ -18,7 +18,7 @@ _Config = TypeVar("_Config")
 
 
 def save_network(path: Path, config: Any, params: Params) -> None:
-    """Writes a network: whole, or not at all.
+    """Writes a network, rounded to float16: whole, or not at all.
 
     Args:
         path: File to write.
@@ -26,7 +26,7 @@ def save_network(path: Path, config: Any, params: Params) -> None:
         params: Nested dict of arrays; stored by their paths.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(params)
-    tensors = {_name(keys): np.ascontiguousarray(leaf) for keys, leaf in leaves}
+    tensors = {_name(keys): np.ascontiguousarray(leaf, np.float16) for keys, leaf in leaves}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={"config": json.dumps(dataclasses.asdict(config), sort_keys=True)})
@@ -67,7 +67,7 @@ def read_params(path: Path, network: Functional) -> Params:
             name = _name(keys)
             if name not in names or tuple(stored.get_slice(name).get_shape()) != like.shape:
                 raise UserError(f"{path} has no parameter {name} of shape {like.shape}: fit it again")
-            return stored.get_tensor(name)
+            return stored.get_tensor(name).astype(like.dtype)
 
         return jax.tree_util.tree_map_with_path(read, network.abstract_params())
 

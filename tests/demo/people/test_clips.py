@@ -45,6 +45,25 @@ def test_an_identity_can_be_asked_for():
         sample_clip(0, "val", **_SMALL)
 
 
+def test_seen_from_near_a_face_is_large_and_the_hips_are_in_the_picture():
+    clips = [sample_clip(seed, "train", framing="hips up", size=(44, 36), num_frames=3) for seed in range(12)]
+    assert {clip.framing for clip in clips} == {"hips up"}
+    heights = np.array([(clip.face_boxes[:, 3] - clip.face_boxes[:, 1]).mean() for clip in clips])
+    # A token is 4 of these pixels: see configs/common.py.
+    assert np.median(heights) > 12 and heights.min() > 9
+    inside = [(box[:2] > -4).all() and (box[2:] < (40, 48)).all() for clip in clips for box in clip.face_boxes]
+    assert np.mean(inside) > 0.9
+    with pytest.raises(ValueError, match="unknown framing 'toes up'"):
+        sample_clip(0, "train", framing="toes up", **_SMALL)
+
+
+def test_violent_motions_can_be_asked_for():
+    for split in ("train", "test"):
+        clips = [sample_clip(seed, split, violent_only=True, **_SMALL) for seed in range(10)]
+        assert all(clip.violent for clip in clips) and len({clip.motion for clip in clips}) > 1
+        assert [clip.held_out_motion for clip in clips] == [split == "test" and seed % 2 == 1 for seed in range(10)]
+
+
 def test_captions_say_what_is_seen():
     for seed in range(20):
         clip = sample_clip(seed, "train", **_SMALL)

@@ -49,6 +49,15 @@ def test_clips_are_written_with_everything_beside_them(tmp_path):
     assert labels["face_visible"] == clip.face_visible.tolist()
 
 
+def test_near_and_violent_clips(tmp_path):
+    folder = _render(tmp_path, "--framing=hips_up", "--motions=violent")
+    for index in range(3):
+        labels = json.loads((folder / f"{index:06d}.json").read_text())
+        assert labels["framing"] == "hips up" and labels["violent"]
+    with pytest.raises(UserError, match="was made with framing hips_up, not mixed"):
+        _render(tmp_path)
+
+
 def test_an_interrupted_run_is_finished_with_the_same_files(tmp_path):
     folder = _render(tmp_path)
     before = _contents(folder)

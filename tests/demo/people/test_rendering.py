@@ -10,7 +10,7 @@ from sr_jax.demo.people.identities import FaceShape, make_person
 from sr_jax.demo.people.looks import make_look
 from sr_jax.demo.people.motions import MOTIONS
 from sr_jax.demo.people.primitives import ellipsoid, stack
-from sr_jax.demo.people.rendering import render_clip
+from sr_jax.demo.people.rendering import _camera_rays, render_clip
 from sr_jax.demo.people.scenes import look_at, sample_camera, sample_room
 from tests.data.people.brute_force import assert_first_hits, signed_distance
 
@@ -46,6 +46,18 @@ def _room_depth(room, origin, rays):
                 distance = (wall - origin[axis]) / rays[:, axis]
             planes.append(np.where(distance > 0, distance, np.inf))
     return np.min(planes, axis=0)
+
+
+def test_the_rays_of_a_pixel_are_spread_evenly():
+    rays = np.asarray(_camera_rays(_SIZE)).reshape(3, 5, *_SIZE)
+    camera = look_at(np.zeros((1, 3)), np.array([[0.0, 0.0, 1.0]]))._replace(rotation=np.eye(3)[None])
+    centres = _pixel_rays(camera, 0).T.reshape(3, *_SIZE)
+    np.testing.assert_allclose(rays[:, 2], centres, atol=1e-6)
+    np.testing.assert_allclose(rays.mean(axis=1), centres, atol=1e-6)
+    pixel = centres[0, 0, 1] - centres[0, 0, 0]
+    for axis in (0, 1):
+        steps = np.diff(np.sort((rays - centres[:, None])[axis, :, 3, 4])) / pixel
+        np.testing.assert_allclose(steps, 0.2, atol=1e-4)
 
 
 @pytest.mark.parametrize(

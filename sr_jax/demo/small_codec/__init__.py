@@ -1,0 +1,1 @@
+"""The small learned video codec."""
