@@ -37,18 +37,18 @@ class Forms(NamedTuple):
         causal: From frames, the `PAST` frames before them or None, and a kernel, to as many frames; rows and columns
             are padded with zeros. At the start of a clip there are two or more frames.
         enlarged: From frames and a kernel to the convolution, padded with zeros, of frames of twice the rows and
-            columns, each pixel repeated.
+            columns, each pixel repeated. None: as that is said.
     """
 
     causal: Callable[[Video, Past | None, Kernel3d], Convolved]
-    enlarged: Callable[[Video, Kernel2d], Enlarged]
+    enlarged: Callable[[Video, Kernel2d], Enlarged] | None
 
 
 def choose(platform: str, dtype: DTypeLike, height: int, width: int) -> Forms:
     """The forms for frames of this type and size on a platform: "cpu", or any other."""
     if platform == "cpu" and dtype == jnp.float32 and height * width >= _LEAST_PIXELS:
         return Forms(filter_frames, convolve_phases)
-    return Forms(convolve_volume, repeat_and_convolve)
+    return Forms(convolve_volume, None)
 
 
 def causal(x: Video, past: Past | None, kernel: Kernel3d, forms: Forms) -> Convolved:
@@ -141,13 +141,6 @@ def filter_frames(x: Video, past: Past | None, kernel: Kernel3d) -> Convolved:
 def _combine(weights: Float[np.ndarray, "parts"], parts: Iterable[Array]) -> Array:
     # Written out: a product with a matrix would move the axis of the parts in memory.
     return sum(weight * part for weight, part in zip(weights, parts, strict=True) if weight)
-
-
-def repeat_and_convolve(x: Video, kernel: Kernel2d) -> Enlarged:
-    """`Forms.enlarged` as it says."""
-    for axis in (2, 3):
-        x = jnp.repeat(x, 2, axis=axis)
-    return _convolve_frames(x, kernel)
 
 
 def convolve_phases(x: Video, kernel: Kernel2d) -> Enlarged:
