@@ -77,7 +77,8 @@ def suite_section(name: str, results: Mapping[str, Any]) -> list[str]:
             [[row["label"], *row["paper"], *row["numbers"]] for row in values["rows"]],
         ),
         f"Against fine-tuning alone: differences of each clip averaged over the seeds, with {LEVEL:.0%} bootstrap "
-        "intervals by person, and the standard deviation over seeds. Verdicts are after Holm's correction over all claims.",
+        "intervals by person, and the standard deviation over seeds. Verdicts are after Holm's correction over all "
+        "claims.",
     ]
     for key in [*claimed, *(key for key, score in scores.items() if score.direction and key not in claimed)]:
         parts += [
@@ -169,8 +170,8 @@ def diagnosis_section(diagnosis: Mapping[str, Any]) -> list[str]:
     return [
         "## Why: what the modules read, and how the gradients lie",
         f"From `diagnosis.json`, of the transformer in `{diagnosis['config']['init']['transformer']}`, on "
-        f"{diagnosis['clips']} held-out clips. What f_S explains of the variance of d0, and how f_ID keeps people apart, "
-        "in z0_hat at shares of noise (0%: in the clean latents):",
+        f"{diagnosis['clips']} held-out clips. What f_S explains of the variance of d0, and how f_ID keeps people "
+        "apart, in z0_hat at shares of noise (0%: in the clean latents):",
         markdown_table(["noise", "f_S explains", "f_ID: AUC", "apart", "cosine to f"], readings),
         "Length of each loss's gradient times its weight, and cosines between gradients "
         f"({diagnosis['batches']} batches):",
@@ -192,9 +193,9 @@ def judge_section(result: Mapping[str, Any]) -> list[str]:
     ]
     parts = [
         "## The judge of body parts, on clips that are deformed on purpose",
-        f"From `body_part_judge.json`: {result['clips']} held-out clips of {result['people']} people; mean intersection "
-        f"over union of the judge's parts {result['judge']['iou']:.2f}. As the judge sees it, and in brackets with exact "
-        "maps of parts:",
+        f"From `body_part_judge.json`: {result['clips']} held-out clips of {result['people']} people; mean "
+        f"intersection over union of the judge's parts {result['judge']['iou']:.2f}. As the judge sees it, and in "
+        "brackets with exact maps of parts:",
         markdown_table(["deformation", "frames", *(key.replace("_", " ") for key in keys)], rows),
     ]
     if faces := result.get("faces"):

@@ -90,9 +90,9 @@ def test_every_command_runs_from_a_wheel_in_any_folder(wheel, tmp_path):
     )
     said = done.stderr.splitlines()
     assert said[0] == str(installed / "sr_jax/configs/__init__.py")
-    assert len(COMMANDS) == 10 and said[1:11] == ["exit code 0"] * 10, done.stderr
+    assert len(COMMANDS) == 13 and said[1:14] == ["exit code 0"] * 13, done.stderr
     assert [command for command in COMMANDS if f"python -m sr_jax.{command} " not in done.stdout] == []
-    assert said[12::2] == ["exit code 2"] * len(bad_input), done.stderr
-    for error, words in zip(said[11::2], bad_input.values(), strict=True):
+    assert said[15::2] == ["exit code 2"] * len(bad_input), done.stderr
+    for error, words in zip(said[14::2], bad_input.values(), strict=True):
         assert error.startswith("error: ") and words in error
     assert list(empty.iterdir()) == []

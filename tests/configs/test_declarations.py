@@ -10,7 +10,9 @@ from sr_jax.alignment.options import OPTIONS
 from sr_jax.alignment.structure import INPUTS, TEXTS
 from sr_jax.backbones.base import POSITION_TABLES
 from sr_jax.configs import (
+    ablate,
     base,
+    body_parts,
     evaluate,
     prepare,
     sample,
@@ -46,6 +48,8 @@ _SIZES = {
     sample: ["people", "cogvideox"],
     evaluate: ["people", "real"],
     teachers: ["people", "real"],
+    body_parts: ["people", "small"],
+    ablate: ["cpu", "gpu", "smoke"],
 }
 
 
@@ -208,10 +212,9 @@ def test_keys_of_sections_are_declared_once():
 
 
 def test_neither_configs_nor_commands_load_jax():
-    modules = ["configs.stage_two_all"] + [
-        f"sr_jax.{name}"
-        for name in ("configs.teachers", "train", "plan", "prepare", "sample", "evaluate", "demo.fit_teachers.__main__")
-    ]
+    commands = ("train", "plan", "prepare", "sample", "evaluate", "ablate", "diagnose")
+    commands += ("demo.fit_teachers.__main__", "demo.body_parts.__main__")
+    modules = ["configs.stage_two_all", *(f"sr_jax.{name}" for name in ("configs.teachers", *commands))]
     code = f"import importlib, sys\nfor name in {modules}: importlib.import_module(name)\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
