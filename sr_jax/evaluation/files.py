@@ -127,12 +127,13 @@ def score_pairs(
         UserError: When a file cannot be read.
     """
     scored: dict[str, list[ClipScores]] = {"generated": [], "real": []}
-    alone = [metric for metric in metrics if metric.level == "clip" and getattr(metric, "alone", False)]
+    of_real = [metric for metric in metrics if metric.level == "set" or getattr(metric, "alone", False)]
     undefined = {metric.score.key: None for metric in metrics if metric.level == "clip"}
     for clip in tqdm.tqdm(_clips(pairs, alignments, judges), total=len(pairs), unit="clip", desc="scoring"):
-        scored["generated"].append(measure_clip(clip, metrics, with_real=True))
-        real = measure_clip(clip.real(), alone, with_real=False)
-        scored["real"].append(dataclasses.replace(real, values=undefined | real.values))
+        real = measure_clip(clip.real(), of_real, with_real=False)
+        ours = measure_clip(clip, metrics, with_real=False)
+        scored["generated"].append(dataclasses.replace(ours, real_features=real.features))
+        scored["real"].append(dataclasses.replace(real, values=undefined | real.values, features={}))
     return scored
 
 

@@ -34,7 +34,7 @@ class AlexNet(nnx.Module):
             ]
         )
 
-    def __call__(self, images: Float[Array, "n h w 3"]) -> tuple[Float[Array, "n y x c"], ...]:
+    def __call__(self, images: Float[Array, "n h w 3"]) -> tuple[Float[Array, "n _ _ _"], ...]:
         """Features of normalised RGB images."""
         features, x = [], images.astype(jnp.float32)
         for layer, (*_, pooled) in zip(self.layers, _LAYERS, strict=True):

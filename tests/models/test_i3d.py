@@ -18,7 +18,8 @@ def _clips(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(0).integers(-127, 128, shape).astype(np.float32) / np.float32(128)
 
 
-@pytest.mark.parametrize("shape", [(9, 48, 72, 3), (16, 40, 70, 3)])
+# Frames, rows and columns that SAME padding pads unevenly.
+@pytest.mark.parametrize("shape", [(12, 41, 70, 3)])
 def test_logits_are_those_of_pytorch(original, tmp_path, shape):
     clip = _clips(shape)
     (tmp_path / "i3d.ckpt").write_bytes(pickle.dumps(variables(TINY)))

@@ -86,11 +86,11 @@ def params_from_state_dicts(
         for rule in weight_and_bias(f"features.{place}", ("layers", number), "conv2d")
     ]
     network = Functional(lambda rngs: AlexNet(tuple(widths), rngs=rngs))
+    loaded = {"trunk": convert_state_dict(rules, features, network.abstract_params())}
     head_rules = [TensorRule(f"lin{n}.model.1.weight", (f"lin{n}",), "unbatched") for n in range(len(widths))]
     shapes = {f"lin{n}": jax.ShapeDtypeStruct((width, 1, 1), jnp.float32) for n, width in enumerate(widths)}
-    loaded = convert_state_dict(head_rules, heads, shapes)
-    weights = [loaded[f"lin{n}"].reshape(-1) for n in range(len(widths))]
-    return {"trunk": convert_state_dict(rules, features, network.abstract_params()), "heads": weights}
+    weights = convert_state_dict(head_rules, heads, shapes)
+    return loaded | {"heads": [weights[f"lin{n}"].reshape(-1) for n in range(len(widths))]}
 
 
 def distances(params: Params, widths: Sequence[int] = WIDTHS):
@@ -113,6 +113,6 @@ def _prepared(frames: UInt8[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
     return (frames.astype(jnp.float32) / 127.5 - 1 - _SHIFT) / _SCALE
 
 
-def _unit(features: Sequence[Float[Array, "n y x _"]]) -> list[Float[Array, "n y x _"]]:
+def _unit(features: Sequence[Float[Array, "n _ _ _"]]) -> list[Float[Array, "n _ _ _"]]:
     """Features of unit length at every place."""
     return [x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + _EPSILON) for x in features]

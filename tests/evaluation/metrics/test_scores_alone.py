@@ -51,7 +51,7 @@ def test_steadiness_is_vbenchs():
     video[1], video[2], video[3] = 51, 0, 0
     clip = Clip("a", video, video=video)
     assert _value("temporal_flicker", clip) == pytest.approx((255 - (51 + 51 + 0) / 3) / 255)
-    assert _value("temporal_flicker", Clip("a", video, video=video[2:])) == 1.0
+    assert _value("temporal_flicker", Clip("a", video[2:], video=video[2:])) == 1.0
 
 
 def test_depth_is_compared_after_scale_and_shift_of_the_whole_clip():
