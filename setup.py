@@ -28,6 +28,7 @@ CORE = [
     "safetensors>=0.5",
     "scenedetect-headless>=0.7,<0.8",  # finds shots; without -headless it would bring another OpenCV
     "scikit-image>=0.25",
+    "scipy>=1.11",
     "sentencepiece>=0.2",  # reads the tokenizer of the released models
     "tensorboardX>=2.6",
     "tensorflow-datasets>=4.9.10",

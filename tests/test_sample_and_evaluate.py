@@ -95,7 +95,7 @@ def _evaluate(monkeypatch, *arguments: str, load=lambda *_, **__: make_judges())
     ("arguments", "words"),
     [
         (("--config.batch_size=0",), "config.batch_size is 0: it must be a whole number, at least 1"),
-        (("--config.metrics=('psnr','sharpness')",), "no metric is called 'sharpness': choose one of face_found, "),
+        (("--config.metrics=('psnr','sharpness')",), "no metric is called 'sharpness': choose one of clip_text, "),
         (("--output={tmp}/x.npz",), r"x\.npz must be a file that ends in \.json"),
         (("--output={tmp}",), r"must be a file that ends in \.json"),
         (("--output={tmp}/folder.json",), r"folder\.json must be a file"),

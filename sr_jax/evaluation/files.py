@@ -5,7 +5,7 @@ clips are read and scored one by one: memory does not grow with their number.
 """
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +16,15 @@ from sr_jax.configs.evaluate import KEYS
 from sr_jax.declared.checking import check
 from sr_jax.errors import UserError
 from sr_jax.evaluation.aligning import RULES, SIZE_RULE, Alignment, align, read_pair, scan_clip
-from sr_jax.evaluation.judges import find_faces
-from sr_jax.evaluation.metrics.base import Clip, ClipMetric, SetMetric, build_metrics, describe
+from sr_jax.evaluation.file_judges import FileJudges, load_judges
+from sr_jax.evaluation.metrics.base import Clip, ClipMetric, SetMetric, build_available, conventions, describe
 from sr_jax.evaluation.pairing import Pair, Pairing, pair_clips
 from sr_jax.evaluation.results import Results, collect, write_results
 from sr_jax.evaluation.scoring import ClipScores, measure_clip
 from sr_jax.media.decoding import VideoInfo
 from sr_jax.outputs import require_writable
-from sr_jax.teachers.base import FaceTeacher, identify
-from sr_jax.teachers.registry import load_face_teacher
 
 _NAMED = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class FileJudges:
-    """What reads clips for metrics, as far as any of them needs it.
-
-    Attributes:
-        faces: Finds and embeds faces.
-        about: Names and hashes, for the results.
-    """
-
-    faces: FaceTeacher | None
-    about: dict[str, Any]
-
-    def read(self, clip: Clip) -> Clip:
-        """The clip with all that the judges read in it."""
-        if self.faces is None:
-            return clip
-        ours, real = (find_faces(frames, self.faces) for frames in (clip.video, clip.reference))
-        return dataclasses.replace(clip, faces=ours, reference_faces=real)
 
 
 def evaluate_files(
@@ -71,35 +49,19 @@ def evaluate_files(
         raise UserError(f"--output {output} must be a file that ends in .json")
     require_writable(output.parent)
     pairing = pair_clips(generated, reference, table)
-    metrics = build_metrics(config)
+    metrics, left_out = build_available(config)
     judges = load_judges(config, metrics)
+    _require_prompts(pairing.pairs, metrics)
     alignments = plan_alignments(pairing.pairs, by=config.align, frames_fps=config.frames_fps)
+    _require_length(pairing.pairs, alignments, metrics)
     scored = score_pairs(pairing.pairs, alignments, judges, list(metrics.values()))
     about = {"generated": str(generated), "reference": str(reference), "fps": alignments[0].fps}
-    about |= {"judges": judges.about} | _rules(pairing, config.align)
+    about |= {"judges": judges.about, "conventions": conventions(metrics), "left_out": left_out}
+    about |= _rules(pairing, config.align)
     entries = [_entry(pair, alignment) for pair, alignment in zip(pairing.pairs, alignments, strict=True)]
     results = collect(describe(metrics), entries, scored, about)
     write_results(results, output)
     return results
-
-
-def load_judges(config: ml_collections.ConfigDict, metrics: Mapping[str, ClipMetric | SetMetric]) -> FileJudges:
-    """Loads the judges that metrics need.
-
-    Raises:
-        UserError: When one cannot be loaded, or a metric reads latents, which video files do not hold.
-    """
-    for name, metric in metrics.items():
-        if "structure" in metric.needs:
-            raise UserError(
-                f"the metric {name!r} reads latents, which video files do not hold: score what `sample --data` wrote, "
-                "or leave it out of config.metrics"
-            )
-    if not _needed("faces", metrics.values()):
-        return FileJudges(None, {})
-    faces = load_face_teacher(config.faces)
-    about = {"face_detector": identify(faces.detector), "face_recogniser": identify(faces.recogniser)}
-    return FileJudges(faces, about)
 
 
 def plan_alignments(pairs: Sequence[Pair], *, by: str, frames_fps: float) -> list[Alignment]:
@@ -132,6 +94,27 @@ def plan_alignments(pairs: Sequence[Pair], *, by: str, frames_fps: float) -> lis
     return alignments
 
 
+def _require_prompts(pairs: Sequence[Pair], metrics: Mapping[str, ClipMetric | SetMetric]) -> None:
+    for name, metric in metrics.items():
+        if "prompt" in metric.needs and not any(pair.prompt for pair in pairs):
+            raise UserError(
+                f"{name} compares clips with their prompts: give these in a table, --pairs with a column prompt"
+            )
+
+
+def _require_length(
+    pairs: Sequence[Pair], alignments: Sequence[Alignment], metrics: Mapping[str, ClipMetric | SetMetric]
+) -> None:
+    for name, metric in metrics.items():
+        least = getattr(metric, "least_frames", 0)
+        short = [pair.name for pair, found in zip(pairs, alignments, strict=True) if len(found.generated) < least]
+        if short:
+            raise UserError(
+                f"{name} looks at {least} frames of each clip, but {len(short)} of {len(pairs)} have fewer to compare, "
+                f"{short[0]} for one: leave them or the metric out, or see {name}_frames in --help"
+            )
+
+
 def score_pairs(
     pairs: Sequence[Pair],
     alignments: Sequence[Alignment],
@@ -144,23 +127,20 @@ def score_pairs(
         UserError: When a file cannot be read.
     """
     scored: dict[str, list[ClipScores]] = {"generated": [], "real": []}
-    alone = [metric for metric in metrics if metric.level == "clip" and getattr(metric, "alone", False)]
+    of_real = [metric for metric in metrics if metric.level == "set" or getattr(metric, "alone", False)]
     undefined = {metric.score.key: None for metric in metrics if metric.level == "clip"}
     for clip in tqdm.tqdm(_clips(pairs, alignments, judges), total=len(pairs), unit="clip", desc="scoring"):
-        scored["generated"].append(measure_clip(clip, metrics, with_real=True))
-        real = measure_clip(clip.real(), alone, with_real=False)
-        scored["real"].append(dataclasses.replace(real, values=undefined | real.values))
+        real = measure_clip(clip.real(), of_real, with_real=False)
+        ours = measure_clip(clip, metrics, with_real=False)
+        scored["generated"].append(dataclasses.replace(ours, real_features=real.features))
+        scored["real"].append(dataclasses.replace(real, values=undefined | real.values, features={}))
     return scored
 
 
 def _clips(pairs: Sequence[Pair], alignments: Sequence[Alignment], judges: FileJudges) -> Iterator[Clip]:
     for pair, alignment in zip(pairs, alignments, strict=True):
         ours, real = read_pair(pair.generated, pair.reference, alignment)
-        yield judges.read(Clip(pair.name, real, video=ours))
-
-
-def _needed(judge: str, metrics: Collection[ClipMetric | SetMetric]) -> bool:
-    return any(judge in metric.needs for metric in metrics)
+        yield judges.read(Clip(pair.name, real, video=ours, prompt=pair.prompt), pair, alignment.fps)
 
 
 def _rules(pairing: Pairing, by: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from sr_jax.data.clips import read_index
 from sr_jax.declared.checking import check
 from sr_jax.errors import UserError
 from sr_jax.evaluation.judges import Judges, depth_reader
-from sr_jax.evaluation.metrics.base import Clip, ClipMetric, SetMetric, build_metrics, describe
+from sr_jax.evaluation.metrics.base import Clip, ClipMetric, SetMetric, build_available, conventions, describe
 from sr_jax.evaluation.results import Results, collect, write_results
 from sr_jax.evaluation.scoring import (
     ClipScores,
@@ -79,10 +79,11 @@ def evaluate(
         raise UserError(f"--output {output} must be a file that ends in .json")
     read_settings(generated)
     require_writable(output.parent)
-    metrics = build_metrics(config)
+    metrics, left_out = build_available(config)
     loaded = load_judges(config, {judge for metric in metrics.values() for judge in metric.needs}, step=step)
     depth_folder = output.parent / DEPTH_FOLDER
     results = judge_folder(loaded, metrics, generated, reference, depth_folder, batch_size=config.batch_size)
+    results.about["left_out"] = left_out
     write_results(results, output)
     return results
 
@@ -92,13 +93,15 @@ def load_judges(config: ml_collections.ConfigDict, needed: Collection[str], *, s
 
     Args:
         config: The config.
-        needed: Those of `metrics.base.JUDGES` that metrics need; others are not loaded.
+        needed: Those of `metrics.base.NEEDS` that metrics have; other judges are not loaded.
         step: Which checkpoint of the structure judge; the newest when None.
 
     Raises:
-        UserError: When a path is missing or wrong, the structure judge reads latents of another codec or noisy ones, or
-            the judge of faces is the very teacher of the dataset.
+        UserError: When a path is missing or wrong, the structure judge reads latents of another codec or noisy ones,
+            the judge of faces is the very teacher of the dataset, or a metric needs depth read in video files.
     """
+    if "depth" in needed:
+        raise UserError("a metric reads depth in video files: give a folder with the mp4 files alone, or take it out")
     if "structure" in needed and not config.structure:
         raise UserError("config.structure is empty: name the workdir of a stage one run with another seed")
     codec = load_codec(config.codec)
@@ -178,6 +181,7 @@ def judge_folder(
     _, fps = read_video(reference / f"{clip_ids[0]}.mp4")
 
     def scored(clips: Iterator[Clip], **options: Any) -> Iterator[tuple[str, ClipScores]]:
+        clips = (dataclasses.replace(clip, prompt=index[clip.clip_id]["prompt"]) for clip in clips)
         scores = score_clips(clips, loaded.judges, list(metrics.values()), batch_size=batch_size, **options)
         return iter(tqdm.tqdm(scores, total=len(clip_ids), unit="clip", desc="scoring"))
 
@@ -191,6 +195,7 @@ def judge_folder(
     real = [dataclasses.replace(scores, structure=None) for _, scores in real_ones]
     about = {"generated": str(generated), "reference": str(reference), "fps": fps}
     about |= {"made_by": settings, "judges": loaded.about, "provenance": loaded.provenance}
+    about |= {"conventions": conventions(metrics)}
     scored_clips = {"generated": ours, "codec": real}
     return collect(describe(metrics), [index[clip_id] for clip_id in clip_ids], scored_clips, about)
 

@@ -152,6 +152,12 @@ def summary(results: Results) -> str:
         label = score.label + (f" ({score.unit})" if score.unit else "")
         count = f"   N = {samples[score.key]}" if score.key in samples else ""
         lines.append(f"{label:<24}" + "".join(f"{cell:>12}" for cell in cells) + count)
+    lines += [f"left out: {name}: {reason}" for name, reason in results.about.get("left_out", {}).items()]
+    aligned = sum(bool(clip.get("alignment")) for clip in results.clips)
+    if aligned:
+        lines.append(f"{aligned} clips differ from the real ones in length, rate or size: see alignment in the results")
+    if unused := results.about.get("unused"):
+        lines.append(f"{len(unused)} real clips have no generated one and count for nothing, such as {unused[0]}")
     return "\n".join(lines)
 
 

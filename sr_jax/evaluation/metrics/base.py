@@ -23,6 +23,7 @@ from sr_jax import registry
 from sr_jax.errors import UserError
 from sr_jax.evaluation.body_parts import PartTracks, follow_parts, part_count
 from sr_jax.evaluation.flow import optical_flow
+from sr_jax.evaluation.weights import MissingWeightsError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,10 @@ class Clip:
         reference_faces: What it finds in `reference`.
         body_parts: Number of the part that the judge of body parts sees at each pixel of `video`, `[F, H, W]`.
         reference_body_parts: The same of `reference`.
+        image_faces: What it finds in the reference image, one row; None where that is the real first frame.
+        depth: What a depth network reads in `video`: disparity of any scale, `[F, H, W]`.
+        reference_depth: What it reads in `reference`.
+        prompt: What the clip was to show; empty where nothing says it.
     """
 
     clip_id: str
@@ -90,6 +95,10 @@ class Clip:
     reference_faces: Faces | None = None
     body_parts: UInt8[np.ndarray, "f h w"] | None = None
     reference_body_parts: UInt8[np.ndarray, "f h w"] | None = None
+    image_faces: Faces | None = None
+    depth: Float[np.ndarray, "f h w"] | None = None
+    reference_depth: Float[np.ndarray, "f h w"] | None = None
+    prompt: str = ""
 
     @functools.cached_property
     def flow(self) -> Float[np.ndarray, "g h w 2"]:
@@ -98,13 +107,13 @@ class Clip:
 
     def real(self) -> "Clip":
         """The real clip in the place of the one that is scored; its latents are the scored clip's."""
-        return dataclasses.replace(
-            self,
-            video=self.reference,
-            structure=self.reference_structure,
-            faces=self.reference_faces,
-            body_parts=self.reference_body_parts,
-        )
+        read = {
+            "structure": self.reference_structure,
+            "faces": self.reference_faces,
+            "body_parts": self.reference_body_parts,
+            "depth": self.reference_depth,
+        }
+        return dataclasses.replace(self, video=self.reference, **read)
 
 
 class Measurement(NamedTuple):
@@ -120,18 +129,21 @@ class Measurement(NamedTuple):
 
 
 JUDGES = ("structure", "faces", "body_parts")
-"""What a metric may need beside the real clip, the latents and their video."""
+"""The judges of what `sample --data` wrote."""
+
+NEEDS = (*JUDGES, "depth", "prompt")
+"""What a metric may need beside the real clip, the latents and their video. Depth is read in video files alone."""
 
 
 @runtime_checkable
 class ClipMetric(Protocol):
     """A metric with a value for every clip; that of a set is the mean over the clips that have one.
 
-    A class that looks at the scored clip and at no real one says so by `alone = True`: real clips have a value too.
+    A class that compares no frame with the real one at its time says so by `alone = True`: real clips have a value too.
 
     Attributes:
         score: What is measured.
-        needs: Those of `JUDGES` whose readings it looks at.
+        needs: Those of `NEEDS` that it looks at.
     """
 
     level: ClassVar[Literal["clip"]] = "clip"
@@ -150,9 +162,11 @@ class ClipMetric(Protocol):
 class SetMetric(Protocol):
     """A metric of a whole set of clips, such as a distance between two distributions.
 
+    An object that needs clips of some length says so by `least_frames`; one with a network, by `about`, which it is.
+
     Attributes:
         score: What is measured.
-        needs: Those of `JUDGES` whose readings it looks at.
+        needs: Those of `NEEDS` that it looks at.
         features_name: Of its features in `metrics.npz`; metrics that give it the same name share them.
     """
 
@@ -212,8 +226,32 @@ def build_metrics(config: ml_collections.ConfigDict) -> dict[str, ClipMetric | S
     """The metrics that `config.metrics` names, by these names, in their order.
 
     Raises:
-        UserError: For an unknown metric, one that needs something else than `JUDGES`, or two with the same key.
+        UserError: For an unknown metric, one that needs something else than `NEEDS`, two with the same key, or one
+            whose weights are not there.
     """
+    return {name: metric(config) for name, metric in _classes(config).items()}
+
+
+def build_available(config: ml_collections.ConfigDict) -> tuple[dict[str, ClipMetric | SetMetric], dict[str, str]]:
+    """As `build_metrics`, but metrics whose weights are not there are left out: the second dict says why, by name.
+
+    Raises:
+        UserError: As `build_metrics`, and when no metric is left.
+    """
+    metrics, left_out = {}, {}
+    for name, metric in _classes(config).items():
+        try:
+            metrics[name] = metric(config)
+        except MissingWeightsError as error:
+            left_out[name] = str(error)
+    if not metrics:
+        raise UserError(
+            "; ".join(f"{name}: {reason}" for name, reason in left_out.items()) or "config.metrics is empty"
+        )
+    return metrics, left_out
+
+
+def _classes(config: ml_collections.ConfigDict) -> dict[str, type]:
     # On a command line a tuple may be written as names with commas between them.
     names = [name.strip() for entry in config.metrics for name in entry.split(",")]
     classes = {name: find_metric(name) for name in names}
@@ -221,9 +259,14 @@ def build_metrics(config: ml_collections.ConfigDict) -> dict[str, ClipMetric | S
     if repeated := sorted({key for key in keys if keys.count(key) > 1}):
         raise UserError(f"config.metrics names several metrics whose key is {repeated[0]!r}")
     for name, metric in classes.items():
-        if strangers := sorted(set(metric.needs) - set(JUDGES)):
-            raise UserError(f"the metric {name!r} needs {strangers[0]!r}: what there is are {', '.join(JUDGES)}")
-    return {name: metric(config) for name, metric in classes.items()}
+        if strangers := sorted(set(metric.needs) - set(NEEDS)):
+            raise UserError(f"the metric {name!r} needs {strangers[0]!r}: what there is are {', '.join(NEEDS)}")
+    return classes
+
+
+def conventions(metrics: Mapping[str, ClipMetric | SetMetric]) -> dict[str, Mapping[str, str]]:
+    """What decides the values of metrics beside their scores' words: networks with their hashes, sizes, windows."""
+    return {metric.score.key: metric.about for metric in metrics.values() if hasattr(metric, "about")}
 
 
 def describe(metrics: Mapping[str, ClipMetric | SetMetric]) -> list[Description]:

@@ -1,4 +1,4 @@
-"""ID score: does the person keep the face of the first frame?"""
+"""ID score: does the person keep the face of the reference image, which is the real first frame by default?"""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -7,7 +7,7 @@ from sr_jax.evaluation.metrics.base import Clip, ClipMetric, Measurement, Score,
 
 
 class Metric(ClipMetric):
-    """Cosine of the face in every frame to the face in the real first frame."""
+    """Cosine of the face in every frame to the face in the reference image."""
 
     score = Score(
         "id_score",
@@ -15,19 +15,25 @@ class Metric(ClipMetric):
         "",
         +1,
         3,
-        "A judge face recogniser compares the face in every generated frame with the face in the real first frame: "
-        "mean cosine over the frames in which the judge's detector finds a face. Clips whose first frame shows no face "
-        "are left out.",
+        "A judge face recogniser compares the face in every generated frame with the face in the real first frame, or "
+        "in the reference image that was given: mean cosine over the frames in which the judge's detector finds a "
+        "face. Clips whose first frame shows no face are left out.",
         by_frame="cosine to the real first frame",
         paper_finds_better=True,
     )
     needs = frozenset({"faces"})
+    alone = True
 
     def measure(self, clip: Clip) -> Measurement:
-        """Not defined for a clip whose real first frame, or none of whose own frames, shows a face."""
-        real = clip.reference_faces
-        similarity = identity_similarity(clip.faces.embeddings, clip.faces.found & real.found[0], real.embeddings[0])
+        """Not defined for a clip whose reference image, or none of whose own frames, shows a face."""
+        similarity = similarity_to_anchor(clip)
         return Measurement(mean_where_defined(similarity), similarity)
+
+
+def similarity_to_anchor(clip: Clip) -> Float[np.ndarray, " f"]:
+    """`identity_similarity` of all frames to the face in the reference image; all NaN where that shows none."""
+    anchor = clip.reference_faces if clip.image_faces is None else clip.image_faces
+    return identity_similarity(clip.faces.embeddings, clip.faces.found & anchor.found[0], anchor.embeddings[0])
 
 
 def identity_similarity(

@@ -128,6 +128,7 @@ def read_inputs(
         Run(name, f"run{index}", folder, read_results(folder / RESULTS_FILE))
         for index, (name, folder) in enumerate(_named_paths("run", runs))
     ]
+    _require_codec(read_runs)
     _require_same_clips(read_runs)
     _require_same_judges(read_runs)
     reference = Path(read_runs[0].results.about["reference"])
@@ -161,6 +162,14 @@ def _named_paths(flag: str, arguments: Sequence[str]) -> list[tuple[str, Path]]:
             raise UserError(f"--{flag} names {name!r} twice: give every {flag} a name of its own")
         pairs.append((name, Path(path)))
     return pairs
+
+
+def _require_codec(runs: Sequence[Run]) -> None:
+    for run in runs:
+        if "codec" not in run.results.means:
+            raise UserError(
+                f"{run.folder} was scored as video files: a report is of what `sample --data` wrote, scored as latents"
+            )
 
 
 def _require_same_clips(runs: Sequence[Run]) -> None:
