@@ -1,5 +1,6 @@
 """Package metadata. Ranges here; the exact versions that the launch scripts install are in launch/constraints.txt."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -61,9 +62,13 @@ TEST = [
 # What the tests compare with, live: `pytest --parity`. diffusers loads LoRA files with peft.
 PARITY = [*TORCH, "accelerate>=1", "diffusers>=0.35", "peft>=0.17"]
 
+[VERSION] = re.findall(
+    r'^__version__ = "(.*)"$', (Path(__file__).parent / "sr_jax/__init__.py").read_text(), re.MULTILINE
+)
+
 setup(
     name="sr_jax",
-    version="0.1.0",
+    version=VERSION,
     description="SemanticREPA in JAX: depth and face identity as supervision for image-to-video diffusion transformers",
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

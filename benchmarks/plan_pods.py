@@ -36,8 +36,8 @@ def plan(size: str, pod: str) -> dict:
 def table(plans: dict[str, dict]) -> str:
     """The table, in Markdown."""
     lines = [
-        "| model, pod | mesh | clips a step | GiB of a chip's | sent by a chip | recomputed | least s a step (MFU) "
-        "| CPU time to compile |",
+        "| model, pod | mesh | clips a step | GiB of a chip's | sent by a chip | rematerialised "
+        "| roofline bound, s a step (MFU) | CPU time to compile |",
         "|-|-|-|-|-|-|-|-|",
     ]
     for name, found in plans.items():

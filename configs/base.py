@@ -4,6 +4,11 @@
 
 The released CogVideoX weights take its place at full size (`2b`, `5b_i2v`, `1_5_5b_i2v`), where the base run is plain
 fine-tuning of an import; at the small sizes (`tiny`, `real`) there are none.
+
+Hardware: two CPU cores for the small sizes; accelerators for released ones (docs/scaling.md; none has been used yet).
+Time: about 4 minutes for `tiny` (640 steps); unknown for the released sizes (4,000 steps).
+Memory: 2.1 GiB for `tiny` as a part of the demo; `python -m sr_jax.plan` tells that of the released sizes.
+Comes out: checkpoints, EMA included, metrics.jsonl and TensorBoard logs in the workdir.
 """
 
 import ml_collections

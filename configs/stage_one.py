@@ -7,6 +7,11 @@ With released weights `config.init.transformer` is their import (`python -m sr_j
 
   python -m sr_jax.train --config configs/stage_one.py:5b_i2v --workdir W1 --config.data.dir=DATA \
       --config.init.transformer=MODEL
+
+Hardware: two CPU cores for `tiny` and `real`; accelerators for released sizes (none has been used yet).
+Time: unknown by itself; `tiny` (160 steps) is a part of the demo's 12 minutes; released sizes have 10,000 steps.
+Memory: 2.1 GiB for `tiny` as a part of the demo; not planned for the released sizes: ask `python -m sr_jax.plan`.
+Comes out: the workdir with f_S and f_ID, which `config.alignment.*.module` of stage two names.
 """
 
 import ml_collections

@@ -12,10 +12,17 @@ Weights may change over time (`docs/alignment_weights.md`):
 
   ... --config.alignment.structure.warmup_steps=200 --config.alignment.structure.off_after=2000
 
-Either trains low-rank factors of the transformer alone with a rank (see `python -m sr_jax.convert --help` for their
+Either trains LoRA weights of the transformer alone with a rank (see `python -m sr_jax.convert --help` for their
 export):
 
   ... --config.lora.rank=64 --config.optimizer.name=adamw --config.optimizer.learning_rate=1e-4
+
+Hardware: two CPU cores for `tiny` and `real`; pods of TPUs for `5b_i2v@v5p:2x2x4` and its like (configs/pods.py,
+planned ahead of time; none has been used yet).
+Time: unknown by itself for `tiny` (120 steps), a part of the demo's 12 minutes; 4,000 steps of `5b_i2v@v5e:16x16` take
+2.5 hours at least (roofline bound, docs/scaling.md), and an unknown time in fact.
+Memory: 2.1 GiB for `tiny` as a part of the demo; planned for pods in docs/scaling.md; unknown for a LoRA on one GPU.
+Comes out: the workdir of a transformer, or of its LoRA, which `sample` and `convert` take.
 """
 
 import ml_collections

@@ -6,6 +6,11 @@ r"""Stage two with every alignment objective of this project at hand, each switc
 The published weights: structure 0.01 and identity 1 (SemanticREPA), repa 0.5 (iREPA: 1), trd 0.5, crepa 0.5, layersync
 0.2. Blocks are the published ones at released sizes. `--help` with this config prints all options. The records need
 the tokens that an objective reads; see docs/alignment.md.
+
+Hardware: as configs/stage_two.py.
+Time: unknown; docs/alignment.md has the FLOPs that each objective adds.
+Memory: planned in docs/alignment.md, on v5p:2x2x4.
+Comes out: as of configs/stage_two.py; projectors are in the workdir and in no export.
 """
 
 import ml_collections

@@ -3,6 +3,7 @@
 #
 #   bash launch/demo.sh            rendered people with exact depth: 10 to 15 minutes on 2 cores
 #   bash launch/demo.sh --real     real clips, a detector and a recogniser that packages carry, a depth stand-in
+#   bash launch/demo.sh --help     this text
 #
 # Everything goes to demo_output/ (or real_output/, or the folder named by OUTPUT). Run again, it goes on where it was.
 set -euo pipefail
@@ -76,6 +77,7 @@ report() {
 case "${1:-}" in
   "") kind=people size=tiny extra=demo output=demo_output ;;
   --real) kind=real size=real extra=real output=real_output ;;
+  --help) print_help; exit 0 ;;
   *) fail "unknown option $1: use --real or nothing" ;;
 esac
 make_environment "$extra"

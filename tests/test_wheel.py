@@ -1,8 +1,9 @@
-"""A wheel of the project, in a folder without the checkout: all commands run and find their configs."""
+"""A source distribution and the wheel that it makes, in a folder without the checkout: commands find their configs."""
 
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email.parser import Parser
 from pathlib import Path
@@ -10,7 +11,11 @@ from shutil import copy, copytree
 
 import pytest
 
+import sr_jax
+
 ROOT = Path(__file__).parents[1]
+# Of the root, beside the package and what makes it.
+BESIDE = ("README.md", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md")
 COMMANDS = sorted(
     ".".join(path.relative_to(ROOT / "sr_jax").with_suffix("").parts).removesuffix(".__main__")
     for path in (ROOT / "sr_jax").rglob("*.py")
@@ -39,18 +44,51 @@ def _pip(command, *arguments):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The path of a wheel. It is built from a copy, because a build leaves files beside its source."""
-    folder = tmp_path_factory.mktemp("wheel")
+def source_distribution(tmp_path_factory):
+    """The path of a source distribution. It is built from a copy, because a build leaves files beside its source."""
+    folder = tmp_path_factory.mktemp("source_distribution")
     source = folder / "source"
     source.mkdir()
-    for name in ("setup.py", "README.md", "LICENSE"):
+    for name in ("setup.py", "MANIFEST.in", "LICENSE", *BESIDE):
         copy(ROOT / name, source)
-    for name in ("sr_jax", "configs", "benchmarks"):
+    for name in ("sr_jax", "configs", "benchmarks", "docs", "launch"):
         copytree(ROOT / name, source / name, symlinks=True)
-    _pip("wheel", "--no-build-isolation", "--wheel-dir", str(folder), str(source))
+    command = [sys.executable, "setup.py", "--quiet", "sdist", "--dist-dir", str(folder)]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = folder.glob("*.tar.gz")
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel(source_distribution):
+    """The path of the wheel that the source distribution makes."""
+    folder = source_distribution.parent
+    _pip("wheel", "--no-build-isolation", "--wheel-dir", str(folder), str(source_distribution))
     (path,) = folder.glob("*.whl")
     return path
+
+
+def test_what_a_source_distribution_holds(source_distribution):
+    version = sr_jax.__version__
+    assert source_distribution.name == f"sr_jax-{version}.tar.gz"
+    with tarfile.open(source_distribution) as archive:
+        names = {name.removeprefix(f"sr_jax-{version}/") for name in archive.getnames()}
+    folders = {"docs": "*.md", "launch": "*", "sr_jax": "*.py"}
+    files = [path for folder, kind in folders.items() for path in (ROOT / folder).rglob(kind) if path.is_file()]
+    wanted = {path.relative_to(ROOT).as_posix() for path in files if "__pycache__" not in path.parts}
+    wanted |= {f"sr_jax/configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
+    assert {*BESIDE, "LICENSE", "launch/demo.sh", "docs/training.md"} <= names
+    assert sorted(wanted - names) == []
+    assert [name for name in names if name.startswith(("tests", "benchmarks", "configs/"))] == []
+
+
+def test_every_place_names_the_same_version(wheel):
+    version = sr_jax.__version__
+    assert wheel.name.startswith(f"sr_jax-{version}-")
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    newest = next(line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line.startswith("## "))
+    assert newest.split()[1].rstrip(",") == version
 
 
 def test_what_a_wheel_holds(wheel):

@@ -150,9 +150,9 @@ def test_training_conditions_on_the_image_as_the_pipeline_of_diffusers_does(orig
     assert relative_error(transformer.inputs[0, ..., 4:], wanted) < 1e-5
 
 
-def test_the_lines_of_the_readme_make_a_video(folders, load, monkeypatch, tmp_path):
-    _, _, chapter = (_ROOT / "README.md").read_text().partition("## Released CogVideoX weights\n")
-    [lines] = re.findall(r"```python\n(.*?)```", chapter.partition("\n## ")[0], re.DOTALL)
+def test_the_lines_of_the_page_on_sampling_make_a_video(folders, load, monkeypatch, tmp_path):
+    page = (_ROOT / "docs/sampling.md").read_text()
+    [lines] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     # Their config fits released weights, ours these small ones.
     config = our_config(num_inference_steps=2)
     asked = []
