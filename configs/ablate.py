@@ -7,6 +7,11 @@ r"""The paper's ablations, and its objectives beside others', from one start.
       --config.codec=TEACHERS/codec.npz
 
 Sizes: `cpu` for a night on 2 cores, `gpu` for one large GPU, `smoke` for minutes, whose numbers mean nothing.
+
+Hardware: any; rows run side by side where there are several devices.
+Time: unknown; `cpu` is meant for a night on 2 cores, `smoke` for minutes.
+Memory: that of the greatest of its runs, of training, sampling or evaluation.
+Comes out: OUTPUT/results.json and OUTPUT/report.html, with a workdir for each row.
 """
 
 import ml_collections

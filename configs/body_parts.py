@@ -1,8 +1,13 @@
 """Fitting the judge of body parts.
 
-python -m sr_jax.demo.body_parts --config configs/body_parts.py:people --videos VIDEOS --output JUDGE
+  python -m sr_jax.demo.body_parts --config configs/body_parts.py:people --videos VIDEOS --output JUDGE
 
 Sizes: `people` in minutes, `small` in half an hour, for clips in which a hand is some pixels wide.
+
+Hardware: two CPU cores.
+Time: unknown; `people` is meant for minutes, `small` for half an hour.
+Memory: unknown.
+Comes out: the judge's network, and how well it tells parts apart on held-out people.
 """
 
 import ml_collections

@@ -113,7 +113,7 @@ def test_every_command_runs_from_a_wheel_in_any_folder(wheel, tmp_path):
     bad_input = {
         "train --config configs/stage_two.py:tiny --workdir W --config.data.dir=DATA": "module is empty",
         "sample --config=configs/sample.py:cogvideox --checkpoint M --image a.png --prompt x --output b.mp4": "a.png",
-        "evaluate --generated G --reference R": "no G/sampling.json",
+        "evaluate --generated G --reference R": "no folder G",
         "prepare --config configs/prepare.py:people --input V --output D": "no input folder V",
         "demo.fit_teachers --config configs/teachers.py:people --videos V --output T": "V/train",
     }
