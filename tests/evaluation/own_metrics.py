@@ -48,3 +48,15 @@ class Thirsty(Redness):
     """Needs what there is not."""
 
     needs = frozenset({"water"})
+
+
+class Patient(Redness):
+    """Looks at longer clips than there are."""
+
+    least_frames = 6
+
+
+class Prompted(Redness):
+    """Looks at prompts."""
+
+    needs = frozenset({"prompt"})

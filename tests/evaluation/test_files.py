@@ -7,18 +7,21 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sr_jax import command_line, evaluate
 from sr_jax.configs.evaluate import get_config
 from sr_jax.errors import UserError
+from sr_jax.evaluation import file_judges
 from sr_jax.evaluation.files import evaluate_files
 from sr_jax.evaluation.flow import optical_flow
 from sr_jax.evaluation.metrics.motion_score import flow_features, motion_score
 from sr_jax.evaluation.metrics.psnr import psnr
 from sr_jax.evaluation.metrics.ssim import ssim
+from sr_jax.evaluation.metrics.structure_consistency import depth_error
 from sr_jax.evaluation.results import read_results
 from sr_jax.media.video import resize_and_crop, write_video
-from tests.evaluation.fakes import real_clip
+from tests.evaluation.fakes import colour_faces, real_clip
 from tests.evaluation.noise import with_noise
 
 
@@ -143,6 +146,49 @@ def test_a_table_pairs_and_groups(folders, tmp_path):
     ]
     expected = psnr(with_noise(real_clip(1), 20), real_clip(0)).mean()
     np.testing.assert_allclose(results.clips[1]["generated"]["psnr"], expected)
+
+
+class _Brightness:
+    """A depth network for which what is bright is near."""
+
+    name, weight_hash = "brightness", "b1"
+
+    def __call__(self, frames, fps, path):
+        assert fps == 8.0 and path.suffix == ".mp4"
+        return frames.mean(axis=-1, dtype=np.float32)
+
+
+def test_judges_read_files_and_the_reference_image(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(file_judges, "load_face_teacher", lambda section: colour_faces())
+    monkeypatch.setattr(file_judges, "load_depth_teacher", lambda section: _Brightness())
+    ours, _ = folders
+    Image.fromarray(real_clip(1)[0]).save(tmp_path / "face.png")
+    table = tmp_path / "pairs.csv"
+    table.write_text("generated,reference,image\nclip0.mp4,clip0.mp4,face.png\nclip1.mp4,clip1.mp4,\n")
+    metrics = ("id_score", "id_worst", "face_share", "structure_consistency", "depth_flicker")
+    results = _evaluate(folders, *metrics, table=table)
+    for number, image in ((0, real_clip(1)[0]), (1, real_clip(1)[0])):
+        shown = with_noise(real_clip(number), 20).mean(axis=(1, 2))
+        anchor = image.mean(axis=(0, 1))
+        cosines = shown @ anchor / np.linalg.norm(shown, axis=1) / np.linalg.norm(anchor)
+        scores = results.clips[number]["generated"]
+        np.testing.assert_allclose([scores["id_score"], scores["id_worst"]], [cosines.mean(), cosines.min()], rtol=1e-4)
+        expected = depth_error(*(x.mean(axis=-1) for x in (with_noise(real_clip(number), 20), real_clip(number))))
+        np.testing.assert_allclose(scores["structure_consistency"], expected.mean(), rtol=1e-4)
+        # Noise is not where the flow leads.
+        assert scores["depth_flicker"] > results.clips[number]["real"]["depth_flicker"]
+    assert results.means["real"]["face_share"] == 100 and results.means["real"]["structure_consistency"] is None
+    assert results.about["judges"]["face_recogniser"] == {"name": "colour_recogniser", "weight_hash": "r1"}
+    assert results.about["judges"]["depth"] == {"name": "brightness", "weight_hash": "b1"}
+
+
+def test_what_a_metric_needs_of_clips_is_said_before_any_is_scored(folders):
+    with pytest.raises(
+        UserError, match="Patient looks at 6 frames of each clip, but 3 of 3 have fewer to compare, clip0"
+    ):
+        _evaluate(folders, "tests.evaluation.own_metrics:Patient")
+    with pytest.raises(UserError, match="Prompted compares clips with their prompts: give these in a table"):
+        _evaluate(folders, "tests.evaluation.own_metrics:Prompted")
 
 
 def test_all_clips_that_cannot_be_scored_are_named_before_any_is(folders):

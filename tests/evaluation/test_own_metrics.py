@@ -121,7 +121,7 @@ def test_own_metrics_are_in_the_report(scored, runs, data, tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("sharpness",), "no metric is called 'sharpness': choose one of face_found, id_score, motion_magnitude, "),
+        (("sharpness",), "no metric is called 'sharpness': choose one of clip_text, cpbd, depth_flicker, "),
         (("tests.nowhere:Metric",), r"the metric 'tests\.nowhere:Metric' cannot be imported"),
         ((f"{OWN}:Thirsty",), "needs 'water': what there is are structure, faces"),
     ],
