@@ -1,8 +1,9 @@
 """The gradients of a run's losses: how long each is, and whether they pull the same way."""
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from sr_jax.ablation.readings import load_stage
 from sr_jax.data.pipeline import train_batches
 from sr_jax.diffusion.time_density import TimeDensity
 from sr_jax.training.denoising import Denoising
-from sr_jax.training.state import Progress
+from sr_jax.training.state import Drawn, Progress
 
 RANGES = ((0.0, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 1.0))
 """Shares of noise in which gradients are measured."""
@@ -43,33 +44,27 @@ def measure_gradients(
         UserError: When what the config names is not there, or the split has fewer clips than a batch.
     """
     stage, params, frozen = load_stage(config)
+    start, key = Progress(jnp.int32(0), stage.running), jax.random.key(config.seed)
     weights = {DENOISING: 1.0} | {name: config.alignment[name].weight for name in stage.objectives.weighted}
     weights = {name: weight for name, weight in weights.items() if weight}
     data = train_batches(
         config.data.dir, split=split, fields=tuple(stage.fields), batch_size=config.batch_size, seed=config.seed
     )
     read = [{name: np.asarray(x, np.float32) for name, x in batch.items()} for batch in itertools.islice(data, batches)]
-    result = []
+    names, result = list(weights), []
+    # Of any range, so that it is compiled once.
+    measure = jax.jit(functools.partial(gram, stage, params, frozen, names=names))
     for low, high in ranges:
         within = dataclasses.replace(stage, density=TimeDensity(least=low, largest=high))
-        measure = jax.jit(
-            lambda params, frozen, batch, key, within=within: gram(within, params, frozen, batch, key, weights)
-        )
-        grams = [
-            np.asarray(measure(params, frozen, batch, jax.random.fold_in(jax.random.key(config.seed), number)))
-            for number, batch in enumerate(read)
-        ]
-        result.append(
-            {"low": low, "high": high, "weights": weights, **lengths_and_angles(np.stack(grams), list(weights))}
-        )
+        draw = jax.jit(lambda frozen, batch, key, within=within: within.draw(frozen, batch, key, start))
+        drawn = (draw(frozen, batch, jax.random.fold_in(key, number)) for number, batch in enumerate(read))
+        grams = np.stack([np.asarray(measure(item)) for item in drawn])
+        result.append({"low": low, "high": high, "weights": weights, **lengths_and_angles(grams, names)})
     return result
 
 
-def gram(
-    stage: Denoising, params: Any, frozen: Any, batch: Mapping[str, Array], key: Array, names: Sequence[str]
-) -> Float[Array, "k k"]:
-    """Inner products of the gradients of several losses, by the transformer's parameters alone."""
-    drawn = stage.draw(frozen, batch, key, Progress(jnp.int32(0), stage.running))
+def gram(stage: Denoising, params: Any, frozen: Any, drawn: Drawn, names: Sequence[str]) -> Float[Array, "k k"]:
+    """Inner products of the gradients of several losses of a batch, by the transformer's parameters alone."""
 
     def losses(transformer: Any) -> Float[Array, " k"]:
         _, metrics = stage.loss(params | {"transformer": transformer}, frozen, drawn)

@@ -4,7 +4,7 @@ A loss on `z0_hat` can teach no more than its module reads in it. So it is measu
 depth f_S explains there, and how far f_ID keeps people apart.
 """
 
-import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -53,11 +53,19 @@ def read_modules(
         raise UserError(f"config.alignment.{sorted(missing)[0]} has no weight: its module is not read")
     examples = list(itertools.islice(eval_examples(config.data.dir, split, tuple(stage.fields)), clips))
     people = _people(config.data.dir, split, examples)
-    size = min(config.batch_size, len(examples))
-    return [
-        {"share": share, **_read_at(share, stage, params, frozen, examples, people, size, config.seed)}
-        for share in shares
-    ]
+    # Of any share of noise, so that it is compiled once.
+    read = jax.jit(functools.partial(_reader(stage), params, frozen))
+    batches = list(_batches(examples, min(config.batch_size, len(examples))))
+    keys = jax.random.split(jax.random.key(config.seed), len(examples))
+    result = []
+    for share in shares:
+        found = [
+            read({name: np.stack([example[name] for example in batch]) for name in stage.fields}, keys[places], share)
+            for places, batch in batches
+        ]
+        depth, embeddings = (np.concatenate([np.asarray(item[i]) for item in found])[: len(examples)] for i in (0, 1))
+        result.append({"share": share, **_judged(depth, embeddings, examples, people)})
+    return result
 
 
 def load_stage(config: ml_collections.ConfigDict) -> tuple[Denoising, Any, Any]:
@@ -73,28 +81,13 @@ def load_stage(config: ml_collections.ConfigDict) -> tuple[Denoising, Any, Any]:
     return stage, params, to_first_device(load_frozen(stage))
 
 
-def _read_at(
-    share: float,
-    stage: Denoising,
-    params: Any,
-    frozen: Any,
+def _judged(
+    depth: Float[np.ndarray, "n t h w c"],
+    embeddings: Float[np.ndarray, "n t e"],
     examples: Sequence[Mapping[str, Any]],
     people: Int[np.ndarray, " n"],
-    size: int,
-    seed: int,
 ) -> dict[str, Any]:
-    read = jax.jit(_reader(stage, share))
-    keys = jax.random.split(jax.random.key(seed), len(examples))
-    found = [
-        read(
-            params,
-            frozen,
-            {name: np.stack([example[name] for example in batch]) for name in stage.fields},
-            keys[places],
-        )
-        for places, batch in _batches(examples, size)
-    ]
-    depth, embeddings = (np.concatenate([np.asarray(item[i]) for item in found])[: len(examples)] for i in range(2))
+    """What was read, against what there is."""
     true, faces, mask = (
         np.stack([e[name] for e in examples]) for name in ("depth_latent", "face_embedding", "face_mask")
     )
@@ -109,18 +102,18 @@ def _read_at(
     }
 
 
-def _reader(stage: Denoising, share: float) -> Callable[..., tuple[jax.Array, jax.Array]]:
+def _reader(stage: Denoising) -> Callable[..., tuple[jax.Array, jax.Array]]:
     """From a batch to what f_S and f_ID read in `z0_hat`, as the objectives do."""
     structure, identity = (stage.objectives.weighted[name].objective for name in ("structure", "identity"))
 
-    def read(params: Any, frozen: Any, batch: Mapping[str, jax.Array], keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def read(params: Any, frozen: Any, batch: Any, keys: jax.Array, share: jax.Array) -> tuple[jax.Array, jax.Array]:
         drawn = stage.draw(frozen, batch, keys[0], Progress(jnp.int32(0), stage.running))
         # The clip's own noise, whatever batch it is in.
         noise = jax.vmap(lambda key: jax.random.normal(key, drawn["noise"].shape[1:]))(keys)
         times = stage.process.times_at(jnp.full(len(noise), share))
         drawn = drawn | {"latents": batch["latent_mean"], "noise": noise, "times": times}
         view = stage.view(drawn, *stage.predict(params, drawn))
-        view = dataclasses.replace(view, clean=drawn["latents"]) if share == 0 else view
+        view = view.replace(clean=jnp.where(share > 0, view.clean, drawn["latents"]))
         depth = structure(params, frozen, view, {}).output
         seen = depth if identity.config.use_depth else None
         return depth, identity.module.apply(frozen["identity"], view.clean, seen)

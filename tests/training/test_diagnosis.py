@@ -42,6 +42,7 @@ def test_modules_read_clean_latents_as_they_are_and_predictions_of_noise(config,
     stage, _, frozen = load_stage(config)
     examples = list(eval_examples(labelled, "train", tuple(stage.fields)))
     latents, true = (np.stack([example[name] for example in examples]) for name in ("latent_mean", "depth_latent"))
+    latents = jnp.asarray(latents)
     depth = stage.objectives.weighted["structure"].objective.module.apply(frozen["structure"], latents)
     faces = stage.objectives.weighted["identity"].objective.module.apply(frozen["identity"], latents, depth)
     target, mask = (np.stack([example[name] for example in examples]) for name in ("face_embedding", "face_mask"))
@@ -91,18 +92,15 @@ def test_lengths_and_angles_of_gradients_are_those_of_each_loss_alone(config):
     examples = list(eval_examples(config.data.dir, "train", tuple(stage.fields)))[:4]
     batch = {name: jnp.stack([jnp.asarray(example[name]) for example in examples]) for name in stage.fields}
     names, key = ("denoising", "structure", "identity"), jax.random.key(3)
-    products = np.asarray(jax.jit(lambda *arguments: gram(stage, *arguments, names))(params, frozen, batch, key))
     drawn = stage.draw(frozen, batch, key, Progress(jnp.int32(0), stage.running))
+    products = np.asarray(jax.jit(lambda drawn: gram(stage, params, frozen, drawn, names))(drawn))
 
     def loss(transformer, name):
         metric = stage.loss(params | {"transformer": transformer}, frozen, drawn)[1][f"loss/{name}"]
         return metric.total / 4
 
-    gradients = []
-    for name in names:
-        gradient = jax.jit(jax.grad(lambda transformer, name=name: loss(transformer, name)))(params["transformer"])
-        gradients.append(np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(gradient)]))
-    gradients = np.stack(gradients)
+    each = jax.jit(lambda transformer: [jax.grad(loss)(transformer, name) for name in names])(params["transformer"])
+    gradients = np.stack([np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in each])
     np.testing.assert_allclose(products, gradients @ gradients.T, rtol=1e-3, atol=1e-9)
     found = lengths_and_angles(np.stack([products, 4 * products]), names)
     lengths = np.linalg.norm(gradients, axis=1)
