@@ -161,7 +161,7 @@ class _Brightness:
 def test_judges_read_files_and_the_reference_image(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(file_judges, "load_face_teacher", lambda section: colour_faces())
     monkeypatch.setattr(file_judges, "load_depth_teacher", lambda section: _Brightness())
-    ours, _ = folders
+    _ours, _ = folders
     Image.fromarray(real_clip(1)[0]).save(tmp_path / "face.png")
     table = tmp_path / "pairs.csv"
     table.write_text("generated,reference,image\nclip0.mp4,clip0.mp4,face.png\nclip1.mp4,clip1.mp4,\n")
