@@ -21,6 +21,7 @@ from sr_jax.evaluation.metrics.ssim import ssim
 from sr_jax.evaluation.metrics.structure_consistency import depth_error
 from sr_jax.evaluation.results import read_results
 from sr_jax.media.video import resize_and_crop, write_video
+from sr_jax.teachers.base import DepthTeacher
 from tests.evaluation.fakes import colour_faces, real_clip
 from tests.evaluation.noise import with_noise
 
@@ -148,7 +149,7 @@ def test_a_table_pairs_and_groups(folders, tmp_path):
     np.testing.assert_allclose(results.clips[1]["generated"]["psnr"], expected)
 
 
-class _Brightness:
+class _Brightness(DepthTeacher):
     """A depth network for which what is bright is near."""
 
     name, weight_hash = "brightness", "b1"
@@ -161,7 +162,6 @@ class _Brightness:
 def test_judges_read_files_and_the_reference_image(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(file_judges, "load_face_teacher", lambda section: colour_faces())
     monkeypatch.setattr(file_judges, "load_depth_teacher", lambda section: _Brightness())
-    _ours, _ = folders
     Image.fromarray(real_clip(1)[0]).save(tmp_path / "face.png")
     table = tmp_path / "pairs.csv"
     table.write_text("generated,reference,image\nclip0.mp4,clip0.mp4,face.png\nclip1.mp4,clip1.mp4,\n")

@@ -64,7 +64,6 @@ def _value(name: str, frames: np.ndarray) -> float:
         ("motion_magnitude", "shuffle", +1),
         ("temporal_flicker", "shuffle", -1),
         ("temporal_flicker", "noise", -1),
-        ("cpbd", "blur", -1),
     ],
 )
 def test_a_fault_is_noticed_the_more_the_stronger_it_is(name, fault, sign):
