@@ -3,12 +3,13 @@
   python -m sr_jax.evaluate --config configs/evaluate.py:people --generated SAMPLES --reference DATA/clips/test \
       --config.codec.path=TEACHERS/codec.npz --config.faces.path=JUDGE/faces --config.structure=W_JUDGE
 
-Sizes: `people` for the demo's rendered people; `real` for real clips, where no path of the face judge is needed.
+Sizes: `people` for rendered people; `small` for those of the pretrained models; `real` for real clips, where no path of
+the face judge is needed.
 """
 
 import ml_collections
 
-from sr_jax.configs.sections import CODEC, FACES, SMALL_FACES
+from sr_jax.configs.sections import CODEC, FACES, SMALL_CODEC, SMALL_FACES
 from sr_jax.declared.keys import Key, make_config
 
 KEYS = {
@@ -23,11 +24,13 @@ KEYS = {
     "structure": Key("", "The judge of structure: the workdir of a stage one with another seed."),
     "batch_size": Key(16, "Clips that are judged at a time.", minimum=1),
 }
-_FACES = {
-    # A detector and a recogniser fitted with another seed than the teacher.
-    "people": SMALL_FACES,
+# A detector and a recogniser fitted with another seed than the teacher.
+_PEOPLE = {"faces": {"name": SMALL_FACES}}
+_SIZES = {
+    "people": _PEOPLE,
+    "small": _PEOPLE | {"codec": {"name": SMALL_CODEC}},
     # The teacher's detector and another published recogniser.
-    "real": "centerface_mobilefacenet",
+    "real": {"faces": {"name": "centerface_mobilefacenet"}},
 }
 
 
@@ -37,6 +40,6 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     Raises:
         ValueError: For an unknown size.
     """
-    if size not in _FACES:
-        raise ValueError(f"unknown size {size!r}: choose one of {', '.join(sorted(_FACES))}")
-    return make_config(KEYS, {"faces": {"name": _FACES[size]}})
+    if size not in _SIZES:
+        raise ValueError(f"unknown size {size!r}: choose one of {', '.join(sorted(_SIZES))}")
+    return make_config(KEYS, _SIZES[size])

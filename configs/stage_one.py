@@ -7,6 +7,11 @@ With released weights `config.init.transformer` is their import (`python -m sr_j
 
   python -m sr_jax.train --config configs/stage_one.py:5b_i2v --workdir W1 --config.data.dir=DATA \
       --config.init.transformer=MODEL
+
+Modules that are trained already are taken further on other clips, prepared as theirs were:
+
+  python -m sr_jax.train --config configs/stage_one.py:small --workdir W1 --config.data.dir=DATA \
+      --config.init.modules=BEFORE
 """
 
 import ml_collections
@@ -15,6 +20,8 @@ from sr_jax.configs.common import KEYS, get_stage_config
 from sr_jax.declared.keys import Key
 
 STAGE_ONE_KEYS = KEYS | {
+    "init": KEYS["init"]
+    | {"modules": Key("", "The workdir of a stage one that is taken further, in place of a transformer; empty: none.")},
     "train_modules": Key(
         ("structure", "identity"), "What is trained.", items=Key("structure", choices=("structure", "identity"))
     ),
