@@ -157,27 +157,35 @@ DENOISING_KEYS: dict[str, Any] = {
 """Of the stages that train the transformer."""
 
 
-def _small(*, sample_width: int, embedding_dim: int, num_train_steps: dict[str, int]) -> dict[str, Any]:
-    """Sized for 2 cores, and trained from scratch on clips of 13 frames, 64 pixels high."""
+def _small(
+    *,
+    sample_height: int,
+    sample_width: int,
+    num_layers: tuple[int, int],
+    time_embed_dim: int,
+    identity: dict[str, Any],
+    num_train_steps: dict[str, int],
+) -> dict[str, Any]:
+    """Sized for 2 cores, and trained from scratch on clips of 13 frames; `num_layers`: of the transformer, of f_S."""
     return {
         "model": {
             "num_attention_heads": 3,
             "attention_head_dim": 64,
             "in_channels": 2 * _LATENT_CHANNELS,
             "out_channels": _LATENT_CHANNELS,
-            "num_layers": 4,
-            "time_embed_dim": 192,
+            "num_layers": num_layers[0],
+            "time_embed_dim": time_embed_dim,
             "text_embed_dim": 256,
             "max_text_seq_length": 24,
             "patch_size": 2,
             "use_rotary_positional_embeddings": True,
             "sample_frames": 13,
-            "sample_height": 16,
+            "sample_height": sample_height,
             "sample_width": sample_width,
         },
-        "structure": {"num_layers": 3},
+        "structure": {"num_layers": num_layers[1]},
         "structure_text": "none",
-        "identity": {"widths": (32, 64, 96), "blocks_per_stage": 1, "embedding_dim": embedding_dim},
+        "identity": {"blocks_per_stage": 1} | identity,
         # CogVideoX-2B shifts by 3 and 5B by 1. Small clips of flat colours are decided at far more noise: with a shift
         # of 1, each patch chooses its own place for an arm.
         "schedule": {"snr_shift_scale": 100.0},
@@ -197,6 +205,18 @@ def _small(*, sample_width: int, embedding_dim: int, num_train_steps: dict[str, 
     }
 
 
+def _minutes(*, sample_width: int, embedding_dim: int, num_train_steps: dict[str, int]) -> dict[str, Any]:
+    """Trained in minutes, on clips 64 pixels high."""
+    return _small(
+        sample_height=16,
+        sample_width=sample_width,
+        num_layers=(4, 3),
+        time_embed_dim=192,
+        identity={"widths": (32, 64, 96), "embedding_dim": embedding_dim},
+        num_train_steps=num_train_steps,
+    )
+
+
 def _released(name: str, *, snr_shift_scale: float) -> dict[str, Any]:
     """A released transformer, to be fine-tuned from its import (`config.init.transformer`)."""
     return {
@@ -214,14 +234,24 @@ def _released(name: str, *, snr_shift_scale: float) -> dict[str, Any]:
 
 
 _SIZES = {
-    # The rendered people, 64x48 pixels.
-    "tiny": _small(
+    # The rendered people from afar, 64x48 pixels.
+    "tiny": _minutes(
         sample_width=12, embedding_dim=64, num_train_steps={"base": 640, "stage_one": 160, "stage_two": 120}
     ),
     # The packaged real clips, 64x64, whose recogniser has 128 numbers a face.
-    "real": _small(
+    "real": _minutes(
         sample_width=16, embedding_dim=128, num_train_steps={"base": 300, "stage_one": 200, "stage_two": 200}
     ),
+    # The rendered people from hips to head, 88x72 pixels: the pretrained models, and what is trained from them.
+    "small": _small(
+        sample_height=22,
+        sample_width=18,
+        num_layers=(6, 4),
+        time_embed_dim=128,
+        identity={"widths": (48, 96, 144), "embedding_dim": 64},
+        num_train_steps={"base": 12_000, "stage_one": 6000, "stage_two": 500},
+    )
+    | {"ema_decay": 0.999, "checkpoint_every": 2000, "checkpoint_minutes": 5.0},
     # CogVideoX-2B, text to video: it takes no image, and is sampled with diffusers (`sr_jax.convert export`).
     "2b": _released("2b", snr_shift_scale=3.0),
     # CogVideoX-5B-I2V.

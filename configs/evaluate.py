@@ -5,8 +5,8 @@
       --config.codec.path=TEACHERS/codec.npz --config.faces.path=JUDGE/faces --config.structure=W_JUDGE
 
 Sizes: `clips` for any video files, with what needs no weights; `paper` with all that papers report. What
-`sample --data` wrote is scored with `people`, the demo's rendered people, or `real`, real clips, where no path of the
-face judge is needed.
+`sample --data` wrote is scored with `people`, rendered people, `small`, those of the pretrained models, or `real`, real
+clips, where no path of the face judge is needed.
 
 Hardware: two CPU cores.
 Time: unknown by itself, a part of the demo's 12 minutes.
@@ -16,7 +16,7 @@ Comes out: metrics.json and metrics.npz beside the clips, the depth that the jud
 
 import ml_collections
 
-from sr_jax.configs.sections import BODY_PARTS, CODEC, DEPTH, FACES, SMALL_FACES
+from sr_jax.configs.sections import BODY_PARTS, CODEC, DEPTH, FACES, SMALL_CODEC, SMALL_FACES
 from sr_jax.declared.keys import Key, make_config
 
 KEYS = {
@@ -48,6 +48,8 @@ KEYS = {
 }
 _PUBLISHED_FACES = {"faces": {"name": "centerface_mobilefacenet"}}
 _WEIGHTLESS = ("psnr", "ssim", "motion_score", "motion_magnitude")
+# A detector and a recogniser fitted with another seed than the teacher.
+_PEOPLE = {"faces": {"name": SMALL_FACES}}
 _SIZES = {
     "clips": {"metrics": _WEIGHTLESS, **_PUBLISHED_FACES},
     # All that the papers of this field report, as far as the weights are there.
@@ -58,8 +60,9 @@ _SIZES = {
         ),
         **_PUBLISHED_FACES,
     },
-    # A detector and a recogniser fitted with another seed than the teacher.
-    "people": {"faces": {"name": SMALL_FACES}},
+    "people": _PEOPLE,
+    # Those of the pretrained models, whose codec is learned.
+    "small": _PEOPLE | {"codec": {"name": SMALL_CODEC}},
     # The teacher's detector and another published recogniser.
     "real": _PUBLISHED_FACES,
 }

@@ -3,6 +3,7 @@
   python -m sr_jax.prepare --config configs/prepare.py:people --input VIDEOS --output DATA
 
 Sizes: `people` for rendered people with exact depth, `people_tokens` for them with the field `mobilenet_v2_tokens` too;
+`small` for those of the pretrained models, whose codec is learned;
 `real` for real clips with the teachers that packages carry; `cogvideox` for anybody's videos, to train released
 CogVideoX models, whose autoencoder and text encoder lie where `python -m sr_jax.convert import` wrote them
 (`--config.codec.path` and `--config.text.path`), with the paper's face teacher from `--config.faces.path`
@@ -22,7 +23,7 @@ from typing import Any
 
 import ml_collections
 
-from sr_jax.configs.sections import CODEC, DEPTH, FACES, FEATURES, SEED, SILHOUETTE_DEPTH, TEXT
+from sr_jax.configs.sections import CODEC, DEPTH, FACES, FEATURES, SEED, SILHOUETTE_DEPTH, SMALL_CODEC, TEXT
 from sr_jax.declared.keys import Each, Key, make_config
 
 KEYS = {
@@ -91,6 +92,9 @@ _SIZES: dict[str, dict[str, Any]] = {
     "people": _PEOPLE,
     # With tokens of a frozen encoder, for objectives that align the transformer's hidden states.
     "people_tokens": _PEOPLE | {"features": {"mobilenet_v2": {"name": "mobilenet_v2"}}},
+    # As the pretrained models know them.
+    "small": _PEOPLE
+    | {"clip": {"fps": 12.0, "height": 88, "width": 72}, "codec": {"name": SMALL_CODEC}, "face_boxes": True},
     # The clips of `python -m sr_jax.demo.real_clips`.
     "real": {
         "clip": {"fps": 12.0, "width": 64},

@@ -3,8 +3,9 @@ r"""Sampling.
   python -m sr_jax.sample --config configs/sample.py:people --checkpoint W2 --data DATA --split test --output SAMPLES \
       --config.codec.path=TEACHERS/codec.npz
 
-Sizes: `people` for the small codec and text teacher of the demo, with or without real clips; `cogvideox` for the
-released image-to-video models and what is trained from them. One clip with released weights:
+Sizes: `people` for the linear codec and text teacher of the demo, with or without real clips; `small` for the
+pretrained models and what is trained from them; `cogvideox` for the released image-to-video models and what is trained
+from them. One clip with released weights:
 
   python -m sr_jax.convert import --source THUDM/CogVideoX-5b-I2V --output MODEL
   python -m sr_jax.sample --config configs/sample.py:cogvideox --checkpoint MODEL --image face.png \
@@ -18,7 +19,7 @@ Comes out: one mp4, or a folder of them with sampling.json, which `evaluate` sco
 
 import ml_collections
 
-from sr_jax.configs.sections import CODEC, FLOATS, POSITION_TABLES, SEED, TEXT
+from sr_jax.configs.sections import CODEC, FLOATS, POSITION_TABLES, SEED, SMALL_CODEC, TEXT
 from sr_jax.declared.keys import Key, make_config
 
 KEYS = {
@@ -56,6 +57,7 @@ KEYS = {
 }
 _SIZES = {
     "people": {"text": {"num_tokens": 24}},
+    "small": {"text": {"num_tokens": 24}, "codec": {"name": SMALL_CODEC}, "num_inference_steps": 20},
     "cogvideox": {
         "codec": {"name": "cogvideox", "dtype": "bfloat16"},
         "text": {"name": "t5", "batch_size": 1},

@@ -8,6 +8,11 @@ With released weights `config.init.transformer` is their import (`python -m sr_j
   python -m sr_jax.train --config configs/stage_one.py:5b_i2v --workdir W1 --config.data.dir=DATA \
       --config.init.transformer=MODEL
 
+Modules that are trained already are taken further on other clips, prepared as theirs were:
+
+  python -m sr_jax.train --config configs/stage_one.py:small --workdir W1 --config.data.dir=DATA \
+      --config.init.modules=BEFORE
+
 Hardware: two CPU cores for `tiny` and `real`; accelerators for released sizes (none has been used yet).
 Time: unknown by itself; `tiny` (160 steps) is a part of the demo's 12 minutes; released sizes have 10,000 steps.
 Memory: 2.1 GiB for `tiny` as a part of the demo; not planned for the released sizes: ask `python -m sr_jax.plan`.
@@ -20,6 +25,8 @@ from sr_jax.configs.common import KEYS, get_stage_config
 from sr_jax.declared.keys import Key
 
 STAGE_ONE_KEYS = KEYS | {
+    "init": KEYS["init"]
+    | {"modules": Key("", "The workdir of a stage one that is taken further, in place of a transformer; empty: none.")},
     "train_modules": Key(
         ("structure", "identity"), "What is trained.", items=Key("structure", choices=("structure", "identity"))
     ),

@@ -15,8 +15,6 @@ from sr_jax import command_line
 from sr_jax.errors import UserError
 from tests.documentation import CONFIGS, PAGES, ROOT, Command, blocks, commands
 
-# A page that is written beside this one.
-_ELSEWHERE = {"evaluation.md"}
 _PACKAGES = ("demo.people", "demo.real_clips", "demo.fit_teachers")
 # What --config is where a command line, or the part of one that a page shows, has none.
 _DEFAULTS = {
@@ -150,7 +148,7 @@ def _anchors(path: Path) -> set[str]:
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda path: path.name)
 def test_links_lead_on(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-        if target.startswith("https://") or Path(target).name in _ELSEWHERE:
+        if target.startswith("https://"):
             continue
         file, _, anchor = target.partition("#")
         path = page.parent / file if file else page

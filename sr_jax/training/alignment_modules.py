@@ -1,6 +1,7 @@
 """Stage one: the two alignment modules learn to read latents; they never see pixels (paper sections 3.2 and 3.3)."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Mapping
 from typing import ClassVar
@@ -16,6 +17,7 @@ from sr_jax.alignment.structure import INPUTS, structure_loss, structure_network
 from sr_jax.alignment.structure_module import structure_flops, with_empty_prompt
 from sr_jax.backbones.base import Backbone, padded_size
 from sr_jax.checkpoints.networks import backbone_of, structure_backbone_of
+from sr_jax.checkpoints.reading import open_params
 from sr_jax.checkpoints.transformers import load_transformer
 from sr_jax.data.builder import read_empty_prompt
 from sr_jax.diffusion.process import Process
@@ -27,6 +29,8 @@ from sr_jax.training.state import Batch, Drawn, Metrics, Progress, Running
 
 MODULES = ("structure", "identity")
 """What `train_modules` names: both, or one of them."""
+_MADE_BY = {"structure": ("structure", "structure_input", "structure_text"), "identity": ("identity",)}
+"""Config keys that decide what a module's parameters mean."""
 _FACES = {"face_embedding": "t e", "face_mask": "t"}
 
 
@@ -108,7 +112,7 @@ def build_alignment_modules(config: ml_collections.ConfigDict) -> AlignmentModul
     """The stage one that `config` describes.
 
     Its structure module starts from evenly spaced blocks of the transformer that `config.init.transformer` names, and
-    with text holds the dataset's empty prompt.
+    with text holds the dataset's empty prompt; or both start as `config.init.modules` left them.
 
     Raises:
         UserError: For an option that is none of its values.
@@ -130,8 +134,12 @@ def build_alignment_modules(config: ml_collections.ConfigDict) -> AlignmentModul
         "identity": identity_network(identity, dtype=config.dtype),
     }
     with_text = config.structure_text == "empty_prompt"
+    if config.init.modules and config.init.transformer:
+        raise UserError("config.init names both modules and a transformer: leave one of them empty")
 
     def start() -> Params:
+        if config.init.modules:
+            return _trained_modules(config, named)
         if "structure" not in named:
             return {}
         wanted, loaded = networks["structure"].abstract_params(), {}
@@ -153,3 +161,22 @@ def build_alignment_modules(config: ml_collections.ConfigDict) -> AlignmentModul
         structure_input=config.structure_input,
         start=start,
     )
+
+
+def _trained_modules(config: ml_collections.ConfigDict, named: tuple[str, ...]) -> Params:
+    """The averaged modules of the stage one that `config.init.modules` names.
+
+    Raises:
+        UserError: When that trained no such module, or one of other sizes or input.
+    """
+    source = config.init.modules
+    params, meta = open_params(source)
+    if lacking := [name for name in named if name not in params]:
+        raise UserError(f"{source} trained no {lacking[0]} module: name a stage one that did in config.init.modules")
+    ours, theirs = config.to_dict(), meta["config"]
+    # What JSON makes of tuples.
+    ours = json.loads(json.dumps(ours))
+    for key in (key for name in named for key in _MADE_BY[name]):
+        if ours[key] != theirs[key]:
+            raise UserError(f"config.{key} is {ours[key]!r}, but {source} was trained with {theirs[key]!r}")
+    return {name: params[name] for name in named}

@@ -158,7 +158,7 @@ def checked_provenance(config: ml_collections.ConfigDict, workdir: Path, stage: 
         )
     sources = [frozen.source for frozen in stage.frozen.values() if frozen.source]
     # A run that goes on needs what it started from no more.
-    sources += [workdir] if exists(workdir) else filter(None, [config.init.transformer])
+    sources += [workdir] if exists(workdir) else filter(None, [origins.start_of(config.init)])
     for source in sources:
         meta = read_run_meta(source) if source == workdir else read_meta(source)
         if meta["stage"] == "import":

@@ -84,6 +84,11 @@ def may_change(config: ml_collections.ConfigDict) -> set[str]:
     return set(filter(None, (name.strip() for name in config.resume.allow.split(","))))
 
 
+def start_of(init: Mapping[str, Any] | ml_collections.ConfigDict) -> str:
+    """Where a run starts, of its config's `init` section: modules that are taken further, or a transformer."""
+    return init.get("modules") or init["transformer"]
+
+
 def _newest_as_before(workdir: Path, sources: Mapping[str, str], before: Mapping[str, int]) -> dict[str, int]:
     steps = {name: read_meta(source)["step"] for name, source in sources.items()}
     for name, step in steps.items():
@@ -139,16 +144,16 @@ def _checked_start(
 
     A run that goes on needs them no more. What is at the same place by now may be others, trained since.
     """
-    source = config.init.transformer
+    source = start_of(config.init)
     if not source or "transformer" in stage.frozen:
         return ""
     if started is None:
         return weights_hash(source)
     before = started.get("origins", {}).get("start", "")
-    moved = source != started["config"]["init"]["transformer"]
+    moved = source != start_of(started["config"]["init"])
     if before and moved and Path(source).is_dir() and step_with(source, before) is None:
         raise UserError(
-            f"{workdir} was started from weights that are none of those in config.init.transformer={source}: name the "
+            f"{workdir} was started from weights that are none of those in {source}, which config.init names: name the "
             "folder that holds them by now, or use another --workdir"
         )
     return before

@@ -35,7 +35,7 @@ _WHEN_ALLOWED = (
 )  # fmt: skip
 """Those that may change on the way when `config.resume.allow` names them."""
 
-_PLACES = re.compile(r"data\.dir|init\.transformer|alignment\.\w+\.module")
+_PLACES = re.compile(r"data\.dir|init\.transformer|init\.modules|alignment\.\w+\.module")
 """Those that say where something is; what it is, `origins` knows by its contents."""
 
 

@@ -80,7 +80,8 @@ def _backdrop(room: Room, pose: Pose, origin: jax.Array, rays: jax.Array) -> tup
     """Depth and colour of the room's own surfaces along rays that start inside it."""
     low, high = room.low[:, None], room.high[:, None]
     walls = jnp.where(rays > 0, high, low)
-    distances = (walls - origin[:, None]) / jnp.where(jnp.abs(rays) < 1e-9, 1e-9, rays)
+    # A ray along a wall never meets it; with the other sign it would do so behind the camera.
+    distances = (walls - origin[:, None]) / jnp.where(rays > 0, jnp.maximum(rays, 1e-9), jnp.minimum(rays, -1e-9))
     distance = distances.min(axis=0)
     x, y, z = origin[:, None] + distance * rays
     on_back = z < room.low[2] + 1e-3

@@ -10,7 +10,7 @@ from sr_jax.demo.people.identities import FaceShape, make_person
 from sr_jax.demo.people.looks import make_look
 from sr_jax.demo.people.motions import MOTIONS
 from sr_jax.demo.people.primitives import ellipsoid, stack
-from sr_jax.demo.people.rendering import _camera_rays, render_clip
+from sr_jax.demo.people.rendering import _backdrop, _camera_rays, render_clip
 from sr_jax.demo.people.scenes import look_at, sample_camera, sample_room
 from tests.data.people.brute_force import assert_first_hits, signed_distance
 
@@ -46,6 +46,15 @@ def _room_depth(room, origin, rays):
                 distance = (wall - origin[axis]) / rays[:, axis]
             planes.append(np.where(distance > 0, distance, np.inf))
     return np.min(planes, axis=0)
+
+
+@pytest.mark.parametrize("along", [-1e-10, 0.0, 1e-10])
+def test_a_ray_along_a_wall_meets_the_one_behind_it(along):
+    _, pose, room, _ = _scene(0, "waist up", "wave")
+    posture = jax.tree.map(lambda leaf: jnp.asarray(leaf[0], jnp.float32), pose)
+    origin, rays = jnp.array([0.0, 1.0, 2.0]), jnp.array([[along], [0.1], [-1.0]])
+    distance, _ = _backdrop(room, posture, origin, rays)
+    np.testing.assert_allclose(distance, 2.0 - room.low[2], rtol=1e-5)
 
 
 def test_the_rays_of_a_pixel_are_spread_evenly():
