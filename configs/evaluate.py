@@ -4,8 +4,9 @@
   python -m sr_jax.evaluate --config configs/evaluate.py:people --generated SAMPLES --reference DATA/clips/test \
       --config.codec.path=TEACHERS/codec.npz --config.faces.path=JUDGE/faces --config.structure=W_JUDGE
 
-Sizes: `clips` for any video files, with what needs no weights; `paper` with all that papers report; what `sample --data` wrote is scored with `people`, the
-demo's rendered people, or `real`, real clips, where no path of the face judge is needed.
+Sizes: `clips` for any video files, with what needs no weights; `paper` with all that papers report. What
+`sample --data` wrote is scored with `people`, the demo's rendered people, or `real`, real clips, where no path of the
+face judge is needed.
 """
 
 import ml_collections
@@ -28,7 +29,9 @@ KEYS = {
     "batch_size": Key(16, "Clips that are judged at a time.", minimum=1),
     # Of video files, which no dataset says to be alike.
     "align": Key(
-        "time", "How frames of two clips are put side by side: by their time, or their number.", choices=("time", "frames")
+        "time",
+        "How frames of two clips are put side by side: by their time, or their number.",
+        choices=("time", "frames"),
     ),
     "inception_path": Key("", "Of FID and KID: pytorch-fid's pt_inception-2015-12-05-6726825d.pth."),
     "alexnet_path": Key("", "Of LPIPS: torchvision's alexnet-owt-7be5be79.pth."),
