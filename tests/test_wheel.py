@@ -57,7 +57,8 @@ def test_what_a_wheel_holds(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         (metadata,) = (Parser().parsestr(archive.read(name).decode()) for name in names if name.endswith("/METADATA"))
-    files = (path for kind in ("*.py", "*.j2") for path in (ROOT / "sr_jax").rglob(kind))
+    kinds = ("*.py", "*.j2", "*.safetensors", "card.json")
+    files = (path for kind in kinds for path in (ROOT / "sr_jax").rglob(kind))
     package = [path.relative_to(ROOT) for path in files if "configs" not in path.parts]
     configs = ["sr_jax" / path.relative_to(ROOT) for path in (ROOT / "configs").glob("*.py")]
     assert len(package) > 100 and len(configs) > 5
@@ -90,9 +91,9 @@ def test_every_command_runs_from_a_wheel_in_any_folder(wheel, tmp_path):
     )
     said = done.stderr.splitlines()
     assert said[0] == str(installed / "sr_jax/configs/__init__.py")
-    assert len(COMMANDS) == 10 and said[1:11] == ["exit code 0"] * 10, done.stderr
+    assert len(COMMANDS) == 12 and said[1:13] == ["exit code 0"] * 12, done.stderr
     assert [command for command in COMMANDS if f"python -m sr_jax.{command} " not in done.stdout] == []
-    assert said[12::2] == ["exit code 2"] * len(bad_input), done.stderr
-    for error, words in zip(said[11::2], bad_input.values(), strict=True):
+    assert said[14::2] == ["exit code 2"] * len(bad_input), done.stderr
+    for error, words in zip(said[13::2], bad_input.values(), strict=True):
         assert error.startswith("error: ") and words in error
     assert list(empty.iterdir()) == []

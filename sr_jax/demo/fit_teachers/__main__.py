@@ -4,8 +4,8 @@ r"""Fits a codec and the small face teacher on labelled clips, and measures them
   python -m sr_jax.demo.fit_teachers --config configs/teachers.py:people --videos VIDEOS --output JUDGE \
       --config.parts=faces --config.seed=1
 
-VIDEOS holds train/ and test/ as `python -m sr_jax.demo.people` writes them. Writes TEACHERS/codec.npz (the linear codec,
-which is fitted in closed form) or TEACHERS/codec.safetensors (the learned one, of configs/teachers.py:small),
+VIDEOS holds train/ and test/ as `python -m sr_jax.demo.people` writes them. Writes TEACHERS/codec.npz (the linear
+codec, which is fitted in closed form) or TEACHERS/codec.safetensors (the learned one, of configs/teachers.py:small),
 TEACHERS/faces/{detector,recogniser}.safetensors and TEACHERS/metrics.json. With --config.parts=faces the codec of
 --config.codec.path is taken; without one the linear codec is fitted again, which always gives the same one, but not
 written. Networks that were stopped in between are trained from there on by the same command.
