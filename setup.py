@@ -87,7 +87,10 @@ setup(
     ],
     # sr_jax/configs is a link to configs/.
     packages=find_packages(include=["sr_jax", "sr_jax.*"]),
-    package_data={"sr_jax.pages": ["templates/*.j2", "templates/report/*.j2"]},
+    package_data={
+        "sr_jax.pages": ["templates/*.j2", "templates/report/*.j2"],
+        "sr_jax.demo.pretrained": ["weights/*.safetensors", "weights/*/*.safetensors", "weights/card.json"],
+    },
     python_requires=">=3.11",
     install_requires=CORE,
     extras_require={

@@ -263,7 +263,7 @@ def test_an_output_that_cannot_be_written_is_told_before_teachers_are_fitted(tmp
 
 
 _COMMANDS = ("evaluate", "prepare", "report", "sample", "train")
-_DEMO_COMMANDS = ("demo.fit_teachers", "demo.people", "demo.real_clips")
+_DEMO_COMMANDS = ("demo.fit_teachers", "demo.people", "demo.pretrain", "demo.pretrained", "demo.real_clips")
 
 
 @pytest.mark.parametrize("command", [*_COMMANDS, *_DEMO_COMMANDS])

@@ -95,7 +95,8 @@ def test_what_a_wheel_holds(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         (metadata,) = (Parser().parsestr(archive.read(name).decode()) for name in names if name.endswith("/METADATA"))
-    files = (path for kind in ("*.py", "*.j2") for path in (ROOT / "sr_jax").rglob(kind))
+    kinds = ("*.py", "*.j2", "*.safetensors", "card.json")
+    files = (path for kind in kinds for path in (ROOT / "sr_jax").rglob(kind))
     package = [path.relative_to(ROOT) for path in files if "configs" not in path.parts]
     configs = ["sr_jax" / path.relative_to(ROOT) for path in (ROOT / "configs").glob("*.py")]
     assert len(package) > 100 and len(configs) > 5
@@ -128,9 +129,9 @@ def test_every_command_runs_from_a_wheel_in_any_folder(wheel, tmp_path):
     )
     said = done.stderr.splitlines()
     assert said[0] == str(installed / "sr_jax/configs/__init__.py")
-    assert len(COMMANDS) == 13 and said[1:14] == ["exit code 0"] * 13, done.stderr
+    assert len(COMMANDS) == 15 and said[1:16] == ["exit code 0"] * 15, done.stderr
     assert [command for command in COMMANDS if f"python -m sr_jax.{command} " not in done.stdout] == []
-    assert said[15::2] == ["exit code 2"] * len(bad_input), done.stderr
-    for error, words in zip(said[14::2], bad_input.values(), strict=True):
+    assert said[17::2] == ["exit code 2"] * len(bad_input), done.stderr
+    for error, words in zip(said[16::2], bad_input.values(), strict=True):
         assert error.startswith("error: ") and words in error
     assert list(empty.iterdir()) == []

@@ -104,11 +104,16 @@ async def _open(info: Any) -> LazyArray:
 
 
 def save_item(path: Path, name: str, params: Tree) -> None:
-    """Writes `{name: params}` to `path`, whole or not at all; for one process.
+    """Writes `{name: params}` to `path`; see `save_tree`."""
+    save_tree(path, {name: params})
+
+
+def save_tree(path: Path, tree: Tree) -> None:
+    """Writes a tree to `path`, whole or not at all; for one process.
 
     Host memory holds 256 MiB at a time: of arrays with large rows some rows, of others several; or one that is larger.
     """
-    tree = jax.tree.map(_lazy, {name: params})
+    tree = jax.tree.map(_lazy, tree)
     arguments = ocp.args.PyTreeSave(
         tree, save_args=jax.tree.map(save_args, tree), ocdbt_target_data_file_size=_FILE_BYTES
     )

@@ -113,18 +113,18 @@ def test_fitting_beats_the_linear_codec():
     linear = fit_linear_codec([(1.0, clips)], latent_channels=SIZE.latent_channels, **_RATIOS)
     videos = [(1.0, clips), (0.5, 255 - clips)]
     size = dataclasses.replace(SIZE, decoder_blocks=1)
-    params = fit_small_codec(videos, size, FitSchedule(60, 6, 0.03), latent_noise=0.05, seed=0, progress_file=None)
+    params = fit_small_codec(videos, size, FitSchedule(200, 6, 0.03), latent_noise=0.05, seed=0, progress_file=None)
     small = SmallVideoCodec(size, params, "none")
     errors = {
         name: np.mean((codec_round_trip(clips, codec, latent_noise=0.0, seed=0).astype(float) - clips) ** 2)
         for name, codec in (("linear", linear), ("small", small))
     }
-    assert errors["small"] < 0.995 * errors["linear"]
+    assert errors["small"] < 0.97 * errors["linear"]
     latents = np.concatenate([small.encode(jnp.asarray(half, jnp.float32) / 127.5 - 1)[0] for _, half in videos])
     weights = np.repeat([2 / 3, 1 / 3], 60) / 60
     means = np.einsum("n,ntyxc->c", weights, latents) / np.prod(latents.shape[1:4])
-    np.testing.assert_allclose(means, 0, atol=0.01)
-    assert np.einsum("n,ntyxc->", weights, latents**2) / np.prod(latents.shape[1:]) == pytest.approx(1, abs=0.02)
+    np.testing.assert_allclose(means, 0, atol=0.05)
+    assert np.einsum("n,ntyxc->", weights, latents**2) / np.prod(latents.shape[1:]) == pytest.approx(1, abs=0.05)
 
 
 def test_its_latents_are_made_standard_without_changing_what_it_decodes(codec):

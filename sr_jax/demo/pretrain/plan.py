@@ -1,0 +1,121 @@
+"""What makes the pretrained models: the commands, in order."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import ml_collections
+
+from sr_jax.configs.prepare import get_config as prepare_config
+
+STRUCTURE_JUDGE, SAMPLES = "structure_judge", "samples"
+
+
+class Step(NamedTuple):
+    """A command that makes one thing, and goes on with it where it was stopped.
+
+    Attributes:
+        name: What is made.
+        module: `python -m sr_jax.MODULE`.
+        arguments: Its arguments.
+    """
+
+    name: str
+    module: str
+    arguments: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """As it is typed."""
+        return " ".join(("python -m", f"sr_jax.{self.module}", *self.arguments))
+
+
+def pretraining(config: ml_collections.ConfigDict, output: Path) -> list[Step]:
+    """The steps from nothing to all pretrained models and the results that their card tells of.
+
+    Args:
+        config: See `configs/pretrain.py`.
+        output: Folder of everything.
+    """
+    return [*_data(config, output), *_trainings(config, output), *_samples(config, output)]
+
+
+def _data(config: ml_collections.ConfigDict, output: Path) -> list[Step]:
+    """The pool, the codec, the teacher and the judge of faces, and the records."""
+    clip = prepare_config("small").clip
+    videos, codec = f"--videos={output}/videos", f"--config.codec.path={output}/codec/codec.safetensors"
+    size = (f"--height={clip.height}", f"--width={clip.width}", f"--frames={clip.num_frames}", f"--fps={clip.fps}")
+    fit = ("--config=configs/teachers.py:small", videos, f"--config.clips={config.clips.codec}")
+
+    def render(split: str, clips: int) -> Step:
+        what = (f"--output={output}/videos", f"--split={split}", f"--clips={clips}", f"--seed={config.seed}")
+        return Step(f"clips of {split}", "demo.people", (*what, *size, "--framing=hips_up"))
+
+    def fit_faces(name: str, folder: str, seed: int) -> Step:
+        steps = (f"--config.{network}_schedule.steps={config.steps[network]}" for network in ("detector", "recogniser"))
+        where = (f"--output={output}/{folder}", codec, "--config.parts=faces", f"--config.seed={seed}")
+        return Step(name, "demo.fit_teachers", (*fit, *where, *steps))
+
+    codec_arguments = (f"--output={output}/codec", "--config.parts=codec", f"--config.seed={config.seed}")
+    prepare_arguments = (f"--input={output}/videos", f"--output={output}/data", codec)
+    return [
+        render("test", config.clips.test),
+        render("train", config.clips.train),
+        Step(
+            "codec",
+            "demo.fit_teachers",
+            (*fit, *codec_arguments, f"--config.codec_schedule.steps={config.steps.codec}"),
+        ),
+        fit_faces("face teacher", "teacher", config.seed),
+        fit_faces("face judge", "judge", config.judge_seed),
+        Step(
+            "records",
+            "prepare",
+            ("--config=configs/prepare.py:small", *prepare_arguments, f"--config.faces.path={output}/teacher/faces"),
+        ),
+    ]
+
+
+def _trainings(config: ml_collections.ConfigDict, output: Path) -> list[Step]:
+    """The transformer, the alignment modules with their variants, and the structure judge."""
+
+    def train(name: str, stage: str, folder: str, steps: int, seed: int, *arguments: str) -> Step:
+        where = (f"--config=configs/{stage}.py:small", f"--workdir={output}/{folder}")
+        how = (f"--config.data.dir={output}/data", f"--config.num_train_steps={steps}", f"--config.seed={seed}")
+        return Step(name, "train", (*where, *how, *arguments))
+
+    start, seed, steps = f"--config.init.transformer={output}/transformer", config.seed, config.steps
+    structure, identity = (f"--config.train_modules=('{name}',)" for name in ("structure", "identity"))
+    noisy, flat = "--config.structure_input=noisy", "--config.identity.use_depth=False"
+    return [
+        train("transformer", "base", "transformer", steps.transformer, seed),
+        train("f_S and f_ID", "stage_one", "modules", steps.modules, seed, start),
+        train("structure judge", "stage_one", STRUCTURE_JUDGE, steps.structure_judge, config.judge_seed, structure),
+        train("f_S of noisy latents", "stage_one", "noisy_structure", steps.variants, seed, start, structure, noisy),
+        train("f_ID without depth", "stage_one", "flat_identity", steps.variants, seed, identity, flat),
+    ]
+
+
+def _samples(config: ml_collections.ConfigDict, output: Path) -> list[Step]:
+    """What the transformer generates for held-out people, and how that scores."""
+    codec = f"--config.codec.path={output}/codec/codec.safetensors"
+    sample = (f"--checkpoint={output}/transformer", f"--data={output}/data", "--split=test")
+    judges = (f"--config.faces.path={output}/judge/faces", f"--config.structure={output}/{STRUCTURE_JUDGE}")
+    clips = (f"--generated={output}/{SAMPLES}", f"--reference={output}/data/clips/test")
+    return [
+        Step(
+            "samples",
+            "sample",
+            (
+                "--config=configs/sample.py:small",
+                *sample,
+                f"--output={output}/{SAMPLES}",
+                f"--limit={config.sampled_clips}",
+                codec,
+            ),
+        ),
+        Step(
+            "scores",
+            "evaluate",
+            ("--config=configs/evaluate.py:small", *clips, f"--output={output}/scores.json", codec, *judges),
+        ),
+    ]

@@ -1,0 +1,86 @@
+"""One file for the averaged weights of a workdir, and a workdir of one checkpoint from that file.
+
+The file is in safetensors: arrays in float16 by their paths, and the checkpoint's `meta`, without where things lay on
+the machine that trained it.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import traverse_util
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from sr_jax.checkpoints.reading import FOLDER, open_params
+from sr_jax.conversion.output import new_folder
+from sr_jax.errors import UserError
+from sr_jax.outputs import replacing
+from sr_jax.parallel.lazy import on_host
+from sr_jax.parallel.stored import save_tree
+
+_META = "meta"
+
+
+def pack(workdir: Path, path: Path) -> None:
+    """Writes the averaged weights of a workdir's newest checkpoint to a file, whole or not at all.
+
+    Raises:
+        UserError: When there is none, or a weight is too large for float16.
+    """
+    params, meta = open_params(workdir)
+    tensors = {}
+    for names, leaf in traverse_util.flatten_dict(on_host(params)).items():
+        name, array = ".".join(map(str, names)), np.asarray(leaf, np.float32)
+        if np.abs(array).max(initial=0) > np.finfo(np.float16).max or not np.isfinite(array).all():
+            raise UserError(f"{workdir}: float16 cannot hold {name}")
+        tensors[name] = np.ascontiguousarray(array, np.float16)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={_META: json.dumps(without_places(meta), sort_keys=True)})
+
+
+def unpack(path: Path, workdir: Path) -> None:
+    """Writes a workdir that trains on, is frozen and samples like the one that was packed.
+
+    Raises:
+        UserError: If `workdir` exists, or `path` is not such a file.
+    """
+    meta = read_meta(path)
+    with safe_open(path, framework="numpy") as stored:
+        names = list(stored.keys())
+        flat = {tuple(name.split(".")): stored.get_tensor(name).astype(np.float32) for name in names}
+    with new_folder(workdir) as partial, ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+        checkpoint = partial / FOLDER / str(meta["step"])
+        save_tree(checkpoint / "ema_params", traverse_util.unflatten_dict(flat))
+        checkpointer.save((checkpoint / "meta").absolute(), args=ocp.args.JsonSave(meta))
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """What a file that `pack` wrote says of its checkpoint.
+
+    Raises:
+        UserError: If it is missing or not such a file.
+    """
+    try:
+        with safe_open(path, framework="numpy") as stored:
+            return json.loads(stored.metadata()[_META])
+    # A missing file, a damaged one, and one without metadata arrive as different exceptions.
+    except Exception as error:
+        raise UserError(f"{path} holds no packed weights: install sr_jax again") from error
+
+
+def without_places(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint's `meta` without paths: they mean nothing on another machine."""
+    config = traverse_util.flatten_dict(meta["config"], keep_empty_nodes=True)
+    # What is said of sections is said of the objectives' modules, too.
+    places = {("data", "dir"), ("init", "transformer"), ("init", "modules")}
+    config = {
+        keys: "" if keys in places or (keys[0] == "alignment" and keys[-1] == "module") else value
+        for keys, value in config.items()
+    }
+    origins = {**meta["origins"], "places": {}}
+    return {**meta, "config": traverse_util.unflatten_dict(config), "origins": origins}
