@@ -23,7 +23,9 @@ def _is_cudnn_attention(primitive: Any, *_: Any, **__: Any) -> bool:
 _attention = _policies.save_from_both_policies(_policies.save_only_these_names(SAVED), _is_cudnn_attention)
 _POLICIES: dict[str, Callable[..., Any] | None] = {
     "none": None,
-    "save_matmuls": _policies.save_from_both_policies(_policies.dots_saveable, _attention),
+    # Products of two activations have batch axes: the logits of attention are the most that could be kept, and quick to
+    # compute.
+    "save_matmuls": _policies.save_from_both_policies(_policies.dots_with_no_batch_dims_saveable, _attention),
     "save_attention": _attention,
     "block": _policies.nothing_saveable,
     "offload": _policies.save_and_offload_only_these_names(
@@ -37,8 +39,8 @@ POLICIES = tuple(_POLICIES)
 """From most memory to least.
 
 - none: everything is kept.
-- save_matmuls: the results of matrix products and of attention are kept. A scan keeps a stacked copy of everything
-  that its backward pass needs, so this is faster than "none" for small models.
+- save_matmuls: the results of products with weights and of attention are kept. A scan keeps a stacked copy of all that
+  its backward pass needs, so this is faster than "none" for small models.
 - save_attention: block inputs and the results of attention are kept; the attention kernel does not run again.
 - block: block inputs alone are kept; every block runs again.
 - offload: as "block", and the block inputs wait in the host's memory.

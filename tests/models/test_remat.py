@@ -7,7 +7,7 @@ import pytest
 
 from sr_jax.backbones.cogvideox.config import CogVideoXConfig
 from sr_jax.errors import UserError
-from sr_jax.models.attention_kernels import splash_attention
+from sr_jax.models.attention_kernels import splash_attention, xla_attention
 from sr_jax.models.remat import POLICIES, rematerialise
 from sr_jax.planning.operations import count_flops
 from tests.models.tiny_transformers import Predictor
@@ -64,6 +64,22 @@ def test_each_policy_computes_more_than_the_one_before(compiled):
 def test_each_policy_keeps_less_than_the_one_before(compiled):
     kept = [compiled[name].memory_analysis().temp_size_in_bytes for name in ("none", "save_attention", "block")]
     assert kept[0] > kept[1] > kept[2]
+
+
+def test_products_of_two_activations_are_computed_again():
+    """Kept are the products with weights, and the result of attention; not the logits."""
+    x, weights = jax.ShapeDtypeStruct((1, 256, 2, 64), jnp.float32), jax.ShapeDtypeStruct((64, 64), jnp.float32)
+
+    def run(x, weights):
+        return xla_attention(x @ weights, x, x, 256)
+
+    def gradient(policy):
+        loss = jax.value_and_grad(lambda x, weights: rematerialise(run, policy)(x, weights).sum())
+        return count_flops(jax.jit(loss).trace(x, weights).jaxpr)
+
+    logits, projection = 2 * 256**2 * 2 * 64, 2 * 256 * 2 * 64 * 64
+    assert gradient("save_matmuls") - gradient("none") == logits
+    assert gradient("save_attention") - gradient("save_matmuls") == projection
 
 
 def test_what_is_kept_of_a_flash_kernel_is_enough():
