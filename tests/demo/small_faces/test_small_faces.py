@@ -92,7 +92,9 @@ def test_weights_are_kept_and_hashed(saved, tmp_path):
     network = recogniser_network(RECOGNISER)
     params = network.init(jax.random.key(1))
     path = saved / "recogniser.safetensors"
-    jax.tree.map(np.testing.assert_array_equal, read_params(path, network), params)
+    # In the file they have half the bytes.
+    kept = jax.tree.map(lambda array: np.asarray(array, np.float16).astype(np.float32), params)
+    jax.tree.map(np.testing.assert_array_equal, read_params(path, network), kept)
     again = tmp_path / "again.safetensors"
     save_network(again, RECOGNISER, params)
     assert SmallFaceRecogniser.load(again).weight_hash == SmallFaceRecogniser.load(path).weight_hash
