@@ -90,6 +90,7 @@ def run_steps(
                     # While the step is computed.
                     watchdog.expect_slow(f"saving step {step - 1}")
                     saved.save_copy()
+                    watchdog.expect_step(step)
             profile.after(step, metrics)
             window.add(metrics, batch)
             log.advance()
