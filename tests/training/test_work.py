@@ -24,8 +24,9 @@ _LARGER = {
 
 
 def _larger(tiny, stage, **overrides):
-    """A step in which little but the blocks counts."""
+    """A step in which little but the blocks counts, and nothing is computed twice."""
     config = tiny(stage, **overrides)
+    config.remat = "none"
     config.model.update(_LARGER)
     config.structure.update(_LARGER)
     return config
