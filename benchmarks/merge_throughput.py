@@ -102,6 +102,7 @@ def make_features(work: Path, clips: int) -> float:
     import numpy as np
 
     from sr_jax.data.fields import CORE_FIELDS, shapes
+    from sr_jax.preparation.work import write_features
 
     rng = np.random.default_rng(0)
     arrays = {name: rng.normal(size=shape).astype(np.float16) for name, shape in shapes(CORE_FIELDS, _AXES).items()}
@@ -116,7 +117,7 @@ def make_features(work: Path, clips: int) -> float:
         for plan in plans:
             # Others of every clip: what is compressed is not the same again.
             rolled = {name: np.roll(array, rng.integers(array.size)) for name, array in arrays.items()}
-            np.savez(group / "train" / f"{plan.clips[0].clip_id}.npz", **rolled)
+            write_features(group / "train" / preparation.work.features_path(number, plan.clips[0]).name, rolled)
     return sum(array.nbytes for array in arrays.values()) / 1e6
 
 

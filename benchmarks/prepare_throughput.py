@@ -81,7 +81,7 @@ def measure_speed() -> dict[str, Any]:
     from sr_jax.preparation.dataset import make_shard
     from sr_jax.preparation.framing import Kind, Size
     from sr_jax.preparation.merging import merge
-    from sr_jax.preparation.work import Shard, write_arrays
+    from sr_jax.preparation.work import Shard, write_features
     from sr_jax.teachers.registry import load_depth_teacher, load_face_teacher
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -108,8 +108,8 @@ def measure_speed() -> dict[str, Any]:
         def write() -> None:
             for clip, (arrays, kept) in zip(read, features):
                 video.write_video(folder / "clip.mp4", clip.frames, made.fps, lossless=True)
-                write_arrays(folder / "depth.npz", {"disparity": kept["depth"]["disparity"].astype(np.float16)})
-                write_arrays(folder / "features.npz", arrays)
+                np.savez(folder / "depth.npz", disparity=kept["depth"]["disparity"].astype(np.float16))
+                write_features(folder / "features.safetensors", arrays)
 
         parts["write pixels, depth and features"] = _timed(write)[0] / clips
         seconds, _ = _timed(lambda: make_shard(made, Shard(), lambda videos, clips: None))

@@ -28,7 +28,7 @@ from jaxtyping import Float
 from sr_jax.data.clips import CLIPS_FOLDER
 from sr_jax.errors import UserError
 from sr_jax.media import video
-from sr_jax.outputs import writing_to
+from sr_jax.outputs import replacing, writing_to
 from sr_jax.pages.clips import chosen_clips
 from sr_jax.preparation.features import FeatureExtractor, Kept
 from sr_jax.preparation.framing import Kind
@@ -36,7 +36,7 @@ from sr_jax.preparation.inputs import FoundFile
 from sr_jax.preparation.overlap import WriteBehind, read_ahead
 from sr_jax.preparation.planning import ClipPlan, Outcome, Planner, VideoPlan
 from sr_jax.preparation.reading import ClipReader, CutClip
-from sr_jax.preparation.work import Manifest, Shard, WorkFolder, refuse, write_arrays, write_json
+from sr_jax.preparation.work import Manifest, Shard, WorkFolder, refuse, write_features, write_json
 
 # Batches that are read ahead, and calls that wait to be written.
 _AHEAD, _BEHIND = 1, 1
@@ -295,7 +295,7 @@ def _write(preparation: Preparation, work: WorkFolder, batch: _Batch, made: _Mad
             if preparation.keep_clips:
                 folder = preparation.folder(plan.kind) / CLIPS_FOLDER / plan.source.split
                 _keep_clip(folder, clip, kept, preparation.fps)
-            write_arrays(work.features_path(batch.group, plan), arrays)
+            write_features(work.features_path(batch.group, plan), arrays)
 
 
 def _keep_clip(folder: Path, clip: CutClip, kept: Kept, fps: float) -> None:
@@ -303,4 +303,5 @@ def _keep_clip(folder: Path, clip: CutClip, kept: Kept, fps: float) -> None:
     name = clip.plan.clip_id
     video.write_video(folder / f"{name}.mp4", clip.frames, fps, lossless=True)
     for slot, arrays in kept.items():
-        write_arrays(folder / f"{name}.{slot}.npz", {key: array.astype(np.float16) for key, array in arrays.items()})
+        with replacing(folder / f"{name}.{slot}.npz") as temporary, temporary.open("wb") as file:
+            np.savez(file, **{key: array.astype(np.float16) for key, array in arrays.items()})

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sr_jax.data import builder
 from sr_jax.data.builder import MANIFEST_FILE
 from sr_jax.data.clips import CLIPS_FOLDER, INDEX_FILE, read_index
@@ -27,7 +25,7 @@ from sr_jax.preparation.inputs import SPLITS
 from sr_jax.preparation.planning import ClipPlan, Outcome
 from sr_jax.preparation.preview import build_preview
 from sr_jax.preparation.summary import Summary
-from sr_jax.preparation.work import WorkFolder, write_text
+from sr_jax.preparation.work import WorkFolder, read_features, write_text
 
 REJECTED_FILE = "rejected.jsonl"
 PREVIEW_FILE = "preview.html"
@@ -159,8 +157,7 @@ class _Clips(Mapping[str, dict[str, Any]]):
 
     def __getitem__(self, clip_id: str) -> dict[str, Any]:
         features, clip = self._files[clip_id]
-        with np.load(features, allow_pickle=False) as arrays:
-            return dict(arrays) | _description(clip) | {"fps": self._fps}
+        return read_features(features) | _description(clip) | {"fps": self._fps}
 
     @property
     def plans(self) -> Iterator[ClipPlan]:

@@ -1,9 +1,9 @@
 """What lies on disk while a dataset is made, and how the work is divided.
 
-    work/shards/0-of-4.json       what shard 0 of 4 makes the dataset from; every shard's must be equal
-    work/000012/plan.json         what becomes of the videos of group 12
-    work/000012/train/CLIP.npz    the features of one of its clips
-    work/000012/train/CLIP.json   a look at it, of some clips
+    work/shards/0-of-4.json             what shard 0 of 4 makes the dataset from; every shard's must be equal
+    work/000012/plan.json               what becomes of the videos of group 12
+    work/000012/train/CLIP.safetensors  the features of one of its clips
+    work/000012/train/CLIP.json         a look at it, of some clips
 
 Files of the input are divided into groups of neighbours, and groups among shards. A group is always worked on in the
 same way, whichever shard does it, so the number of shards changes nothing. Every file belongs to one group or one shard
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 from flax.traverse_util import flatten_dict
 
 from sr_jax.data.builder import MANIFEST_FILE, WORK_FOLDER
@@ -204,7 +205,7 @@ class WorkFolder:
 
     def features_path(self, group: int, plan: ClipPlan) -> Path:
         """Where the features of a clip lie."""
-        return self._group(group) / plan.source.split / f"{plan.clip_id}.npz"
+        return self._group(group) / plan.source.split / f"{plan.clip_id}.safetensors"
 
     def look_path(self, group: int, plan: ClipPlan) -> Path:
         """Where the look at a clip lies, if there is one."""
@@ -246,11 +247,20 @@ def refuse(output: Path, differences: Sequence[str]) -> None:
         )
 
 
-def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes an .npz file, whole or not at all."""
+def write_features(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes the features of a clip, whole or not at all.
+
+    Not as .npz: several threads read them, and NumPy reads a header by `ast.literal_eval`, which Python 3.11 cannot do
+    in two threads at once ("AST constructor recursion depth mismatch").
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+    with replacing(path) as temporary:
+        temporary.write_bytes(safetensors.numpy.save(arrays))
+
+
+def read_features(path: Path) -> dict[str, np.ndarray]:
+    """The features of a clip, as they were written."""
+    return safetensors.numpy.load_file(path)
 
 
 def write_json(path: Path, value: Any) -> None:

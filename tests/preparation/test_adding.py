@@ -179,7 +179,7 @@ def test_killed_at_any_moment_the_old_dataset_is_usable_and_the_new_one_comes(gr
 
     # Features, the list of what was rejected, (here: records), the list of videos, the preview, the manifest, the end.
     places = [
-        (dataset, "write_arrays", 3),
+        (dataset, "write_features", 2),
         (merging, "_write_lines", 2),
         (merging, "_write_lines", 4),
         (merging, "build_preview", 1),

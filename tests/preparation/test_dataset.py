@@ -130,7 +130,6 @@ def test_again_does_nothing(videos, prepared):
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from sr_jax import outputs
 from sr_jax.data import writing
 from sr_jax.preparation import dataset
 from tests.preparation import fakes
@@ -146,15 +145,15 @@ def progress(videos, clips):
         die()
 
 if {place!r} == "inside a batch":
-    write, calls = dataset.write_arrays, []
-    def write_some(path, arrays):
+    replacing, calls = dataset.replacing, []
+    def replace_some(path):
         calls.append(path)
         # The depth that is kept of the second clip.
-        if len(calls) == 3:
-            outputs.replacing(path).__enter__().write_bytes(b"half")
+        if len(calls) == 2:
+            replacing(path).__enter__().write_bytes(b"half")
             die()
-        write(path, arrays)
-    dataset.write_arrays = write_some
+        return replacing(path)
+    dataset.replacing = replace_some
 
 if {place!r} == "inside the records":
     serialise, calls = writing.serialise, []
@@ -278,7 +277,7 @@ def test_any_number_of_shards_makes_the_same_dataset(videos, prepared, tmp_path,
 def test_a_shard_does_only_what_is_missing(videos, tmp_path):
     made = fakes.preparation(videos, tmp_path / "data", keep_clips=False)
     make_shard(made, Shard(0, 1), fakes.nothing)
-    features = sorted((tmp_path / "data" / "work").glob("*/*/*.npz"))
+    features = sorted((tmp_path / "data" / "work").glob("*/*/*.safetensors"))
     assert len(features) == 10
     features[4].unlink()
     before = {path: path.stat().st_mtime_ns for path in features if path.exists()}
@@ -299,7 +298,7 @@ def test_a_full_disk_is_one_line(videos, tmp_path, monkeypatch, place):
     def full(path, *args, **options):
         raise OSError(28, "No space left on device", str(path))
 
-    where = {"begin": (Path, "write_text"), "features": (np, "savez"), "merge": (merging, "_write_lines")}
+    where = {"begin": (Path, "write_text"), "features": (Path, "write_bytes"), "merge": (merging, "_write_lines")}
     monkeypatch.setattr(*where[place], full)
     with pytest.raises(UserError, match=r"cannot write to .*data: .*No space left on device"):
         make_shard(made, Shard(0, 1), fakes.nothing) if place != "merge" else merge(made)
