@@ -115,6 +115,15 @@ class Run:
         self.processes[process].send_signal(number)
         return time.monotonic()
 
+    def follow(self) -> list[tuple[float, int]]:
+        """The last logged step and the time at which it was seen, until a process ends."""
+        seen = []
+        while all(process.poll() is None for process in self.processes):
+            step = self.step()
+            seen.append((time.time(), step))
+            time.sleep(0.005)
+        return seen
+
     def finish(self) -> list[int]:
         """The exit codes, once all processes have ended."""
         return [process.wait(timeout=PATIENCE) for process in self.processes]

@@ -8,6 +8,9 @@ import time
 
 import pytest
 
+from sr_jax.training.loop import train
+from sr_jax.training.watchdog import Watchdog
+
 _PROGRAM = """
 import sys, threading, time
 from sr_jax.training.watchdog import Watchdog
@@ -62,3 +65,13 @@ def test_time_in_which_it_was_stopped_does_not_count():
     os.kill(process.pid, signal.SIGCONT)
     assert process.communicate(timeout=60)[0] == "ended\n"
     assert process.returncode == 0
+
+
+def test_a_step_has_its_time_again_once_a_save_has_begun(tiny, one_device, tmp_path, monkeypatch):
+    expected = []
+    monkeypatch.setattr(Watchdog, "expect_slow", lambda self, what: expected.append(what))
+    monkeypatch.setattr(Watchdog, "expect_step", lambda self, step: expected.append(step))
+    train(tiny("base", num_train_steps=3, checkpoint_every=1), tmp_path / "run", one_device)
+    assert expected == [
+        "the start", "compiling step 1", 2, "saving step 1", 2, 3, "saving step 2", 3, "saving step 3",
+    ]  # fmt: skip
