@@ -89,7 +89,12 @@ setup(
     packages=find_packages(include=["sr_jax", "sr_jax.*"]),
     package_data={
         "sr_jax.pages": ["templates/*.j2", "templates/report/*.j2"],
-        "sr_jax.demo.pretrained": ["weights/*.safetensors", "weights/*/*.safetensors", "weights/card.json"],
+        "sr_jax.demo.pretrained": [
+            "weights/*.safetensors",
+            "weights/*/*.safetensors",
+            "weights/card.json",
+            "weights/MODEL_CARD.md",
+        ],
     },
     python_requires=">=3.11",
     install_requires=CORE,

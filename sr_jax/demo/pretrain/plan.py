@@ -7,6 +7,7 @@ import ml_collections
 
 from sr_jax.configs.prepare import get_config as prepare_config
 
+_MEASURED = ("structure_error", "id_score", "motion_score", "psnr", "ssim", "cpbd", "face_found", "motion_magnitude")
 STRUCTURE_JUDGE, SAMPLES = "structure_judge", "samples"
 
 
@@ -116,6 +117,13 @@ def _samples(config: ml_collections.ConfigDict, output: Path) -> list[Step]:
         Step(
             "scores",
             "evaluate",
-            ("--config=configs/evaluate.py:small", *clips, f"--output={output}/scores.json", codec, *judges),
+            (
+                "--config=configs/evaluate.py:small",
+                *clips,
+                f"--output={output}/scores.json",
+                codec,
+                *judges,
+                f"--config.metrics={_MEASURED}",
+            ),
         ),
     ]

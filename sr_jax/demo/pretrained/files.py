@@ -8,6 +8,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 """Where they lie in the package."""
 CARD = "card.json"
 """What made them, and how good they are."""
+CARD_TEXT = "MODEL_CARD.md"
+"""The same, to be read."""
 
 COPIED = {
     "codec.safetensors": "codec/codec.safetensors",

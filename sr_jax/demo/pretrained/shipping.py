@@ -12,19 +12,23 @@ from typing import Any
 
 import ml_collections
 
+from sr_jax.configs.evaluate import get_config as evaluate_config
 from sr_jax.data.clips import CLIPS_FOLDER, read_index
-from sr_jax.demo.pretrain.plan import STRUCTURE_JUDGE
+from sr_jax.demo.pretrain.plan import SAMPLES, STRUCTURE_JUDGE
 from sr_jax.demo.pretrain.running import read_steps
 from sr_jax.demo.pretrained import files
+from sr_jax.demo.pretrained.card_text import card_text
 from sr_jax.demo.pretrained.packing import pack
 from sr_jax.demo.pretrained.quality import explained_variance, identity_auc
+from sr_jax.demo.pretrained.sample_quality import sample_quality
 from sr_jax.outputs import write_text
+from sr_jax.teachers.registry import load_face_teacher
 
 _LIBRARIES = ("jax", "flax", "optax", "numpy")
 
 
 def ship(config: ml_collections.ConfigDict, made: Path, output: Path) -> None:
-    """Writes the weights and `card.json`.
+    """Writes the weights, `card.json` and the same as a page.
 
     Args:
         config: See `configs/pretrain.py`.
@@ -42,6 +46,7 @@ def ship(config: ml_collections.ConfigDict, made: Path, output: Path) -> None:
         pack(made / workdir, output / f"{workdir}.safetensors")
     card = make_card(config, made, output)
     write_text(output / files.CARD, json.dumps(card, indent=1) + "\n")
+    write_text(output / files.CARD_TEXT, card_text(card))
     logging.info("%s", json.dumps(card["quality"], indent=1))
 
 
@@ -85,7 +90,8 @@ def _times(made: Path) -> list[dict[str, Any]]:
 
 def _quality(made: Path) -> dict[str, Any]:
     """On held-out people."""
-    data = made / "data"
+    data, judge = made / "data", evaluate_config("small").faces
+    judge.path = str(made / "judge" / "faces")
     return {
         "codec": json.loads((made / "codec" / "metrics.json").read_text()),
         "face teacher": json.loads((made / "teacher" / "metrics.json").read_text()),
@@ -95,7 +101,9 @@ def _quality(made: Path) -> dict[str, Any]:
         "structure judge, variance explained": explained_variance(made / STRUCTURE_JUDGE, data),
         "f_ID, AUC": identity_auc(made / "modules", data),
         "f_ID without depth, AUC": identity_auc(made / "flat_identity", data),
-        "transformer": json.loads((made / "scores.json").read_text())["metrics"],
+        "transformer": sample_quality(
+            made / SAMPLES, made / "scores.json", data / CLIPS_FOLDER / "test", load_face_teacher(judge)
+        ),
     }
 
 

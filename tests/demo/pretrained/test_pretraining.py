@@ -14,6 +14,7 @@ from sr_jax.demo.people.motions import MOTIONS
 from sr_jax.demo.pretrain import running
 from sr_jax.demo.pretrain.plan import Step, pretraining
 from sr_jax.demo.pretrained import files, shipping
+from sr_jax.demo.pretrained.card_text import card_text
 from sr_jax.errors import UserError
 
 
@@ -106,6 +107,34 @@ def test_the_weights_are_those_of_the_card():
         assert [identity_split(identity) for identity in test["identities"]] == ["test"] * 2
         assert not any(MOTIONS[motion].held_out for motion in train["motions"]) and not train["held_out_motions"]
         assert set(test["held_out_motions"]) == {name for name, motion in MOTIONS.items() if motion.held_out}
+
+
+def test_the_page_has_every_figure_of_the_card():
+    split = {"clips": 2, "people": 1, "motions": {"wave": 2}, "held_out_motions": ["kick"]}
+    text = card_text(
+        {
+            "data": {"train": split, "test": split},
+            "quality": {
+                "f_S": {"0.0": 0.91234},
+                "f_ID, AUC": 0.98765,
+                "transformer": {"means": {"codec": {"psnr": 35.5}}},
+            },
+            "steps": [{"name": name, "hours": 0.25, "cpu_hours": 0.5, "command": f"make {name}"} for name in "ab"],
+            "files": {"a.safetensors": {"bytes": 12_345, "sha256": "abc"}},
+            "made_with": {"jax": "1.2"},
+        }
+    )
+    for line in (
+        "| train | 2 | 1 | wave 2 |",
+        "| f_S | 0.0 | 0.9123 |",
+        "| f_ID, AUC |  | 0.9877 |",
+        "| transformer | means, codec, psnr | 35.5 |",
+        "| all | 0.5 | 1.0 |",
+        "    make b",
+        "| a.safetensors | 12 | abc |",
+        "jax 1.2.",
+    ):
+        assert line in text.splitlines()
 
 
 def test_without_weights_it_is_said_how_to_make_them(monkeypatch, tmp_path):
