@@ -28,7 +28,7 @@ from sr_jax.data.builder import MANIFEST_FILE, WORK_FOLDER
 from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.data.records import Provenance
 from sr_jax.errors import UserError
-from sr_jax.outputs import replacing, writing_to
+from sr_jax.outputs import replacing, write_tensors, writing_to
 from sr_jax.preparation.inputs import FoundFile
 from sr_jax.preparation.planning import ClipPlan, VideoPlan
 
@@ -254,8 +254,7 @@ def write_features(path: Path, arrays: dict[str, np.ndarray]) -> None:
     in two threads at once ("AST constructor recursion depth mismatch").
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_bytes(safetensors.numpy.save(arrays))
+    write_tensors(path, arrays)
 
 
 def read_features(path: Path) -> dict[str, np.ndarray]:

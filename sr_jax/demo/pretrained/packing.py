@@ -13,12 +13,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from sr_jax.checkpoints.reading import FOLDER, open_params
 from sr_jax.conversion.output import new_folder
 from sr_jax.errors import UserError
-from sr_jax.outputs import replacing
+from sr_jax.outputs import write_tensors
 from sr_jax.parallel.lazy import on_host
 from sr_jax.parallel.stored import save_tree
 
@@ -37,10 +36,9 @@ def pack(workdir: Path, path: Path) -> None:
         name, array = ".".join(map(str, names)), np.asarray(leaf, np.float32)
         if np.abs(array).max(initial=0) > np.finfo(np.float16).max or not np.isfinite(array).all():
             raise UserError(f"{workdir}: float16 cannot hold {name}")
-        tensors[name] = np.ascontiguousarray(array, np.float16)
+        tensors[name] = array.astype(np.float16)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={_META: json.dumps(without_places(meta), sort_keys=True)})
+    write_tensors(path, tensors, {_META: json.dumps(without_places(meta), sort_keys=True)})
 
 
 def unpack(path: Path, workdir: Path) -> None:

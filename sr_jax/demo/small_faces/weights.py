@@ -8,11 +8,10 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
-from sr_jax.outputs import replacing
+from sr_jax.outputs import write_tensors
 
 _Config = TypeVar("_Config")
 
@@ -26,10 +25,9 @@ def save_network(path: Path, config: Any, params: Params) -> None:
         params: Nested dict of arrays; stored by their paths.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(params)
-    tensors = {_name(keys): np.ascontiguousarray(leaf, np.float16) for keys, leaf in leaves}
+    tensors = {_name(keys): np.asarray(leaf, np.float16) for keys, leaf in leaves}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"config": json.dumps(dataclasses.asdict(config), sort_keys=True)})
+    write_tensors(path, tensors, {"config": json.dumps(dataclasses.asdict(config), sort_keys=True)})
 
 
 def read_config(path: Path, kind: type[_Config]) -> _Config:
