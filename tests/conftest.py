@@ -4,8 +4,12 @@ import os
 import tempfile
 from pathlib import Path
 
+from tests.compiling import QUICK_COMPILES
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = " ".join(
+    [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8", QUICK_COMPILES]
+)
 
 import jax
 import pytest

@@ -18,6 +18,7 @@ from sr_jax.checkpoints.reading import read_meta
 from sr_jax.errors import UserError
 from sr_jax.training.loop import train
 from sr_jax.training.workdirs import check_config, write_config
+from tests.compiling import QUICK_COMPILES
 from tests.data.synthetic import write_synthetic_dataset
 from tests.training.helpers import assert_close, assert_same_bits, load_params
 
@@ -71,7 +72,8 @@ def _command(workdir, dataset):
 
 
 def test_killed_and_stopped_runs_end_with_the_same_bits(dataset, tmp_path):
-    environment = os.environ | {"XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
+    cache = jax.config.jax_compilation_cache_dir
+    environment = os.environ | {"XLA_FLAGS": QUICK_COMPILES, "JAX_COMPILATION_CACHE_DIR": cache}
     subprocess.run(_command(tmp_path / "calm", dataset), check=True, env=environment, capture_output=True)
     # Between two checkpoints, and again after a resume.
     for last_seen, how, code in ((10, signal.SIGKILL, -signal.SIGKILL), (26, signal.SIGTERM, 75)):

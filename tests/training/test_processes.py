@@ -18,6 +18,7 @@ from sr_jax.configs import base
 from sr_jax.data.pipeline import train_batches
 from sr_jax.training import steps as step_loop
 from sr_jax.training.loop import train
+from tests.compiling import QUICK_COMPILES
 from tests.training.helpers import assert_equal_but_for_rounding, load_params
 
 PATIENCE = 400
@@ -42,7 +43,7 @@ class TwoProcesses:
         flags = [f"--config.{name}={value}" for name, value in (OVERRIDES | overrides).items()]
         command = [sys.executable, "-m", "sr_jax.train", "--config=configs/base.py:tiny", f"--workdir={workdir}"]
         environment = os.environ | {
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count=4 {QUICK_COMPILES}",
             "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
             "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
         }
