@@ -52,6 +52,11 @@ KEYS = {
         "What becomes of a learned position table at another size; without training there, drop is better.",
         choices=POSITION_TABLES,
     ),
+    # As for diffusers, ComfyUI or kohya's scripts; the layout is told from the keys.
+    "lora": {
+        "files": Key((), "LoRA files that are merged into the transformer.", items=Key("")),
+        "weights": Key((), "What each of them counts; empty: 1.", items=Key(1.0)),
+    },
     "dtype": Key("", "Compute type of the transformer; empty: as the checkpoint was trained.", choices=("", *FLOATS)),
     "seed": SEED,
 }

@@ -7,6 +7,9 @@ Only the transformer, for training from prepared data; then train from it:
   python -m sr_jax.convert import --source CogVideoX-5b-I2V --output MODEL --components transformer
   python -m sr_jax.train --config configs/base.py ... --config.init.transformer=MODEL
 
+A transformer in one file, with the names of diffusers, of ComfyUI or of the original model:
+  python -m sr_jax.convert import --source cogvideox_5b_i2v.safetensors --output MODEL
+
 Back to a folder that diffusers loads with from_pretrained; of an untouched import it is the same, bit by bit (weights
 that nothing loads, such as *.fp16.safetensors or *.bin beside those in use, are named by the import and stay out):
   python -m sr_jax.convert export --checkpoint MODEL --output BACK
@@ -14,10 +17,15 @@ that nothing loads, such as *.fp16.safetensors or *.bin beside those in use, are
 A trained transformer, with the other parts of the model it started from:
   python -m sr_jax.convert export --checkpoint W2 --base MODEL --output TRAINED --dtype bfloat16
 
-A LoRA, as a file that load_lora_weights of diffusers takes, or merged into what it adapts; the result samples, trains
-on and exports like a model that was trained whole:
+A LoRA, as a file that load_lora_weights of diffusers takes, or with the names of ComfyUI, of kohya's scripts or of the
+original model; or merged into what it adapts; the result samples, trains on and exports like a model that was trained
+whole:
   python -m sr_jax.convert lora --checkpoint W2 --output LORA
+  python -m sr_jax.convert lora --checkpoint W2 --output LORA_COMFYUI --layout comfyui
   python -m sr_jax.convert merge --checkpoint W2 --output MERGED
+
+LoRA files of others, of any of these layouts, merged into a model; what each counts is 1 where nothing is said:
+  python -m sr_jax.convert merge --checkpoint MODEL --lora A.safetensors,B.safetensors --weights 0.8,0.5 --output MERGED
 
 An interrupted run leaves nothing under the name of --output; the same command again completes it.
 """
@@ -33,6 +41,7 @@ from absl import flags
 from sr_jax import command_line
 from sr_jax.backbones import releases
 from sr_jax.checkpoints import pairs
+from sr_jax.checkpoints.loras import described, merge_lora_files
 from sr_jax.checkpoints.networks import backbone_of
 from sr_jax.checkpoints.reading import item_path, read_meta
 from sr_jax.checkpoints.transformers import load_transformer, trained_lora
@@ -42,7 +51,13 @@ from sr_jax.conversion.parts import DTYPES
 from sr_jax.errors import UserError
 
 IMPORT = flags.FlagValues()
-flags.DEFINE_string("source", None, "Folder that diffusers saved, or a hub name.", flag_values=IMPORT, required=True)
+flags.DEFINE_string(
+    "source",
+    None,
+    "Folder that diffusers saved, a hub name, or a transformer's file.",
+    flag_values=IMPORT,
+    required=True,
+)
 flags.DEFINE_string("output", None, "Folder to write; must not exist.", flag_values=IMPORT, required=True)
 flags.DEFINE_list("components", "", "transformer, vae, text_encoder; all that are there.", flag_values=IMPORT)
 flags.DEFINE_enum("dtype", "", ["", *DTYPES], "Type of the parameters; as in the files.", flag_values=IMPORT)
@@ -62,22 +77,31 @@ LORA = flags.FlagValues()
 flags.DEFINE_string("checkpoint", None, "Workdir that trained a LoRA.", flag_values=LORA, required=True)
 flags.DEFINE_string("output", None, "Folder to write; must not exist.", flag_values=LORA, required=True)
 flags.DEFINE_integer("step", None, _STEP_HELP, flag_values=LORA)
+flags.DEFINE_enum("layout", "diffusers", lora.WRITTEN, "Whose names the file has.", flag_values=LORA)
 
 MERGE = flags.FlagValues()
-flags.DEFINE_string("checkpoint", None, "Workdir that trained a LoRA.", flag_values=MERGE, required=True)
+flags.DEFINE_string(
+    "checkpoint", None, "Workdir that trained a LoRA, or any with --lora.", flag_values=MERGE, required=True
+)
 flags.DEFINE_string("output", None, "Folder to write; must not exist.", flag_values=MERGE, required=True)
 flags.DEFINE_string("base", "", "What it adapts, where that was moved and is not found.", flag_values=MERGE)
 flags.DEFINE_integer("step", None, _STEP_HELP, flag_values=MERGE)
+flags.DEFINE_list("lora", "", "LoRA files to merge, of any layout.", flag_values=MERGE)
+flags.DEFINE_list("weights", "", "What each of them counts; 1 when not given.", flag_values=MERGE)
 
 
 def run_import(args: flags.FlagValues) -> None:
     """Imports what the flags name.
 
     Raises:
-        UserError: As `hub.locate` and `import_pipeline`.
+        UserError: As `hub.locate`, `releases.file_as_folder` and `import_pipeline`.
     """
-    source = hub.locate(args.source, releases.known_parts(), args.components, args.revision)
-    with _progress() as progress:
+    if Path(args.source).is_file():
+        located = releases.file_as_folder(Path(args.source), Path(args.output))
+    else:
+        found = hub.locate(args.source, releases.known_parts(), args.components, args.revision)
+        located = contextlib.nullcontext(found)
+    with located as source, _progress() as progress:
         unused = releases.import_pipeline(
             source, Path(args.output), components=args.components, dtype=args.dtype, progress=progress
         )
@@ -128,19 +152,35 @@ def run_lora(args: flags.FlagValues) -> None:
     """
     factors, config, meta = trained_lora(args.checkpoint, step=args.step)
     backbone = backbone_of(meta["config"])
-    rules = backbone.parts["transformer"].conversion.rules(backbone.config)
-    tensors = lora.lora_tensors(factors, config, rules)
-    lora.save_lora(tensors, Path(args.output))
+    kind = backbone.parts["transformer"]
+    rules = kind.conversion.rules(backbone.config)
+    lora.save_lora(lora.lora_tensors(factors, config, rules, args.layout, kind.other_names), Path(args.output))
 
 
 def run_merge(args: flags.FlagValues) -> None:
-    """Merges the averaged factors of a LoRA into what they adapt.
+    """Merges the averaged factors of a LoRA into what they adapt, or LoRA files into a model, or both.
 
     Raises:
-        UserError: If the checkpoint has none, what it adapts is not there, or the output exists.
+        UserError: If there is nothing to merge, what the checkpoint adapts is not there, a file is no LoRA of it, or
+            the output exists.
     """
-    trained_lora(args.checkpoint, step=args.step)
-    lora.save_merged(*load_transformer(args.checkpoint, step=args.step, base=args.base), Path(args.output))
+    if not args.lora:
+        trained_lora(args.checkpoint, step=args.step)
+    params, meta = load_transformer(args.checkpoint, step=args.step, base=args.base)
+    weights = [_number(weight) for weight in args.weights]
+    params = merge_lora_files(params, backbone_of(meta["config"]), args.lora, weights)
+    merged = described(args.lora, weights)
+    if is_imported(Path(args.checkpoint)):
+        lora.save_merged_import(params, meta, merged, Path(args.checkpoint), Path(args.output))
+    else:
+        lora.save_merged(params, meta, merged, Path(args.output))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"--weights has {text!r}: give numbers with commas between") from None
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Released models of every family: which one a folder holds, and its parts."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from sr_jax.backbones.base import families
 from sr_jax.conversion import components as opening
-from sr_jax.conversion import exporting, imported, importing
+from sr_jax.conversion import exporting, imported, importing, single_file
 from sr_jax.conversion.components import CONFIG_FILE, PIPELINE_FILE, Component, class_names, read_json
 from sr_jax.conversion.importing import Source
 from sr_jax.conversion.parts import PartKind
@@ -98,6 +99,20 @@ def import_pipeline(
     return importing.import_pipeline(
         source, output, family.parts, describe, components=components, dtype=dtype, progress=progress
     )
+
+
+def file_as_folder(path: Path, output: Path) -> contextlib.AbstractContextManager[Source]:
+    """The folder that an import reads of a transformer in one file, as long as the context lasts.
+
+    Args:
+        path: A safetensors file, with the names of diffusers, of ComfyUI or of the original model.
+        output: What will be imported to.
+
+    Raises:
+        UserError: As `conversion.single_file.as_folder`.
+    """
+    kinds = [family.parts["transformer"] for family in families().values() if family.parts["transformer"].released]
+    return single_file.as_folder(path, output, kinds)
 
 
 def _classes(folder: Path) -> set[str]:

@@ -33,6 +33,8 @@ def weights_hash(workdir: str | Path, *, step: int | None = None) -> str:
             path: value for path, value in record.sha256.items() if PurePosixPath(path).is_relative_to(folder)
         }
         files["dtype"] = record.dtype
+        if record.merged:
+            files["merged"] = record.merged
     else:
         found = (path for path in item.rglob("*") if path.is_file())
         files = {path.relative_to(item).as_posix(): path.stat().st_size for path in found}

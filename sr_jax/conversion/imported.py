@@ -40,6 +40,7 @@ class ImportRecord:
         software_version: Version of this package.
         identities: What a dataset must have been made with to go with the model, by the name of the part, also of parts
             that were not imported; empty in an import from before that was written down.
+        merged: LoRA files that were merged into the transformer since: `name`, `sha256` and `weight` of each.
     """
 
     source: str
@@ -49,6 +50,7 @@ class ImportRecord:
     sha256: dict[str, str]
     software_version: str
     identities: dict[str, Identity] = dataclasses.field(default_factory=dict)
+    merged: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def weight_hashes(self, name: str) -> list[str]:
         """Those of an imported part, first as its parameters are kept; empty where they were not written down."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from flax import nnx
 
+from sr_jax.conversion.layer_names import Names
 from sr_jax.models.functional import Functional, Params
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -45,6 +46,19 @@ DIFFUSERS_WEIGHTS = "diffusion_pytorch_model"
 
 
 @dataclasses.dataclass(frozen=True)
+class Release:
+    """A released model, of which some have only a file of weights.
+
+    Attributes:
+        config: Our configuration of the part.
+        scheduler: Its pipeline's `scheduler_config.json`.
+    """
+
+    config: Any
+    scheduler: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
 class PartKind:
     """What one part of a pipeline is.
 
@@ -56,6 +70,9 @@ class PartKind:
         item: Its name in our checkpoints.
         aliases: Our name of each tensor that files may hold under another, too.
         identify: What a dataset's provenance says of it, where a dataset depends on it.
+        other_names: What other programs than diffusers call its layers, by the name of their layout.
+        released: What is released of it, by name: told by their shapes where a file of weights is all there is.
+        computed: Keys of such a file that hold what is computed here, and is not loaded.
     """
 
     class_name: str
@@ -65,6 +82,9 @@ class PartKind:
     item: str
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     identify: Callable[[PartFiles], Identity] | None = None
+    other_names: Mapping[str, Names] = dataclasses.field(default_factory=dict)
+    released: Mapping[str, Release] = dataclasses.field(default_factory=dict)
+    computed: tuple[str, ...] = ()
 
     def functional(self, config: Any) -> Functional:
         """Our module of this configuration; allocates nothing."""

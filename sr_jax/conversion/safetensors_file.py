@@ -93,6 +93,20 @@ def parse_header(header: bytes, path: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a file says of itself beside its tensors; {} where it says nothing.
+
+    Raises:
+        UserError: As `read_header` and `parse_header`.
+    """
+    header = read_header(path)
+    parse_header(header, path)
+    found = json.loads(header[_LENGTH_BYTES:]).get("__metadata__") or {}
+    if not isinstance(found, dict):
+        raise UserError(f"{path} has a header that cannot be read: its metadata are no table of words")
+    return found
+
+
 def _stored(entry: Mapping[str, Any], start: int) -> StoredTensor:
     """A tensor as an entry of the header has it.
 

@@ -18,6 +18,7 @@ from sr_jax.backbones import load_codec
 from sr_jax.backbones.base import ClipSize
 from sr_jax.backbones.codec import VideoCodec
 from sr_jax.backbones.releases import family_of
+from sr_jax.checkpoints.loras import described, merge_lora_files
 from sr_jax.checkpoints.networks import backbone_of
 from sr_jax.checkpoints.pairs import SPACING, require_loaded, sampling_schedule
 from sr_jax.checkpoints.transformers import load_transformer
@@ -125,7 +126,7 @@ def load_generator(
     Raises:
         UserError: When the checkpoint holds no transformer for image to video, or was trained on latents of another
             codec or on captions of another text teacher than the config names; for an option that does not exist, a
-            size that does not fit, or a dataset that is missing.
+            size or a LoRA file that does not fit, or a dataset that is missing.
     """
     # First what takes no time.
     _check(config, checkpoint)
@@ -139,6 +140,7 @@ def load_generator(
         require_loaded("codec", codec, meta, checkpoint)
     else:
         _require_same("codec", codec, provenance.codec, checkpoint)
+    params = merge_lora_files(params, backbone, config.lora.files, config.lora.weights)
     process = backbone.process(trained["schedule"])
     process.steps(settings.sampler, settings.num_inference_steps)
     settings = dataclasses.replace(settings, sampler=settings.sampler or process.sampler)
@@ -160,6 +162,8 @@ def load_generator(
     made_by["dtype"] = config.dtype or trained["dtype"]
     if SPACING in trained["schedule"]:
         made_by[SPACING] = trained["schedule"][SPACING]
+    if config.lora.files:
+        made_by["lora"] = described(config.lora.files, config.lora.weights)
     # What is in the codec's files is checked by its hash.
     made_by["codec"] = {name: value for name, value in config.codec.items() if name != "path"}
     return Generator(pipeline, provenance, made_by, config.seed, config.batch_size)

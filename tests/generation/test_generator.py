@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import ml_collections
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 
 from sr_jax.backbones.base import ClipSize
-from sr_jax.checkpoints import transformers
+from sr_jax.checkpoints import loras, transformers
 from sr_jax.data.pipeline import eval_examples
 from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.errors import UserError
@@ -130,6 +131,7 @@ def _config() -> ml_collections.ConfigDict:
     values = {"codec": {}, "text": {}, "sampler": "ddim", "num_inference_steps": 1, "guidance_scale": 1}
     values |= {"dynamic_guidance": "none", "seed": 5, "batch_size": 2, "image_fit": "crop", "dtype": ""}
     values |= {"timestep_spacing": ""}
+    values |= {"lora": {"files": (), "weights": ()}}
     values |= {"position_table": "keep", "clip": {"num_frames": 0, "height": 0, "width": 0, "fps": 0.0}}
     return ml_collections.ConfigDict(values)
 
@@ -217,6 +219,23 @@ def test_a_lora_is_merged_before_sampling(monkeypatch, tmp_path):
     params = load_generator(tmp_path / "w2", _config()).pipeline.params
     assert params.keys() == {"layer"} and params["layer"].keys() == {"kernel"}
     np.testing.assert_array_equal(params["layer"]["kernel"], np.full((3, 4), 1 + 4 / 2 * 2 * 0.5))
+
+
+def test_lora_files_are_merged_before_sampling(monkeypatch, tmp_path):
+    file = tmp_path / "lora.safetensors"
+    file.write_bytes(b"x")
+    factors = {"lora_a": np.ones((3, 2), np.float32), "lora_b": np.full((2, 4), 0.5, np.float32)}
+    monkeypatch.setattr(loras, "read_lora_file", lambda path, backbone: {"layer": factors})
+    _checkpoint(monkeypatch, params={"transformer": {"layer": {"kernel": np.ones((3, 4), np.float32)}}})
+    config = _config()
+    assert "lora" not in load_generator(tmp_path / "w2", config).made_by
+    config.lora.update(files=(str(file), str(file)), weights=(0.5, 3.0))
+    generator = load_generator(tmp_path / "w2", config)
+    np.testing.assert_array_equal(
+        generator.pipeline.params["layer"]["kernel"], np.full((3, 4), 1 + (0.5 + 3) * 2 * 0.5)
+    )
+    assert [entry["weight"] for entry in generator.made_by["lora"]] == [0.5, 3.0]
+    assert {entry["sha256"] for entry in generator.made_by["lora"]} == {hashlib.sha256(b"x").hexdigest()}
 
 
 def test_a_checkpoint_of_other_teachers_or_of_stage_one_is_refused(monkeypatch, tmp_path):

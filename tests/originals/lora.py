@@ -3,10 +3,11 @@
 Of fused weights every fifth value of each tensor comes back, which is enough to compare with.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import peft
 import torch
 from diffusers import CogVideoXImageToVideoPipeline, CogVideoXTransformer3DModel
 
@@ -40,6 +41,76 @@ def fused(options: Options, factors: Mapping[str, np.ndarray]) -> dict[str, np.n
     model.fuse_lora()
     model.unload_lora()
     return _some_values(model)
+
+
+def of_files(
+    options: Options,
+    files: Sequence[Path],
+    weights: Sequence[float],
+    latents: np.ndarray,
+    text: np.ndarray,
+    timesteps: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of that transformer without and with LoRA files of diffusers' layout, alphas in their metadata.
+
+    Args:
+        options: Of the transformer.
+        files: The files.
+        weights: What each counts.
+        latents: `[B, T, H, W, C]`.
+        text: `[B, L, D]`.
+        timesteps: `[B]`.
+    """
+    model = _model(options)
+    before = transformer.predict(model, latents, text, timesteps)
+    names = [f"lora_{number}" for number in range(len(files))]
+    for name, file in zip(names, files, strict=True):
+        model.load_lora_adapter(str(file.parent), weight_name=file.name, adapter_name=name)
+    model.set_adapters(names, list(weights))
+    return before, transformer.predict(model, latents, text, timesteps)
+
+
+def with_alphas(
+    options: Options,
+    factors: Mapping[str, np.ndarray],
+    alphas: Mapping[str, float],
+    latents: np.ndarray,
+    text: np.ndarray,
+    timesteps: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of that transformer without and with factors and the alphas of a file of kohya's kind.
+
+    Args:
+        options: Of the transformer.
+        factors: The tensors, renamed for `load_lora_weights`.
+        alphas: Of each layer, `transformer.LAYER.alpha`.
+        latents: `[B, T, H, W, C]`.
+        text: `[B, L, D]`.
+        timesteps: `[B]`.
+    """
+    model = _model(options)
+    before = transformer.predict(model, latents, text, timesteps)
+    tensors = {name: torch.from_numpy(factor) for name, factor in factors.items()}
+    model.load_lora_adapter(tensors, prefix="transformer", network_alphas=dict(alphas))
+    return before, transformer.predict(model, latents, text, timesteps)
+
+
+def of_peft(
+    options: Options, folder: Path, latents: np.ndarray, text: np.ndarray, timesteps: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of that transformer without and with an adapter that PEFT saved, loaded by PEFT.
+
+    Args:
+        options: Of the transformer.
+        folder: With `adapter_config.json` and `adapter_model.safetensors`.
+        latents: `[B, T, H, W, C]`.
+        text: `[B, L, D]`.
+        timesteps: `[B]`.
+    """
+    model = _model(options)
+    before = transformer.predict(model, latents, text, timesteps)
+    adapted = peft.PeftModel.from_pretrained(model, folder)
+    return before, transformer.predict(adapted.get_base_model(), latents, text, timesteps)
 
 
 def in_pipeline(
