@@ -52,6 +52,8 @@ KEYS: dict[str, Any] = {
     },
     "init": {
         "transformer": Key("", "Where training starts: a workdir, or an import of released weights; empty: nowhere."),
+        # The layout is told from the keys; alpha is that of the file, divided by lora.alpha / lora.rank.
+        "lora": Key("", "A LoRA file whose factors lora.rank trains further; empty: fresh ones."),
         # After "interpolate" rotary positions count from the new size, so that more rows or columns than before have
         # positions new to the model.
         "position_table": Key(

@@ -13,7 +13,8 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
     Before backbones had names there was one for each set of fields of `model`; before objectives had sections, stage
     two had `structure_weight`, `identity_weight` and the workdirs `frozen.structure` and `frozen.identity`;
     before dataset and schedule were compared with the transformer that a run starts from, none was allowed to differ;
-    before `optimizer.weight_decay_on` there was weight decay on all parameters.
+    before `optimizer.weight_decay_on` there was weight decay on all parameters; before `init.lora` every LoRA started
+    fresh.
     """
     config = dict(config)
     if "model" in config and "backbone" not in config:
@@ -24,7 +25,7 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
             name: {"weight": config.pop(f"{name}_weight"), "module": modules[name]} for name in _ALIGNMENT
         }
     if "init" in config:
-        config["init"] = {"may_differ": []} | config["init"]
+        config["init"] = {"may_differ": [], "lora": ""} | config["init"]
     if "optimizer" in config:
         config["optimizer"] = {"weight_decay_on": "all"} | config["optimizer"]
     return config

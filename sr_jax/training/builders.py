@@ -31,11 +31,16 @@ def build_stage(config: ml_collections.ConfigDict, instead: Mapping[str, Any] | 
 
     Raises:
         UserError: For an unknown stage or an option that is none of its values; when a loss has a weight and the config
-            names no workdir for a module it needs; when a workdir has no checkpoint, or did not train the module.
+            names no workdir for a module it needs; when a workdir has no checkpoint, or did not train the module; for a
+            LoRA file to go on with where no LoRA is trained.
     """
     storage_type("dtype", config.dtype)
     if config.stage not in STAGES:
         raise UserError(f"config.stage is {config.stage!r}: choose one of {'; '.join(STAGES)}")
+    if config.init.lora and not config.lora.rank:
+        raise UserError(
+            f"config.init.lora is {config.init.lora}, but config.lora.rank is 0: set it to that file's rank"
+        )
     if config.stage == "stage_one":
         return build_alignment_modules(config)
     stage = build_denoising(config, instead)

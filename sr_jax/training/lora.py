@@ -1,10 +1,14 @@
 """Training low-rank factors of a frozen transformer, in a base run or in either stage two."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import jax
 import ml_collections
+from flax import traverse_util
 
+from sr_jax.checkpoints.loras import read_lora_file
 from sr_jax.checkpoints.transformers import fitted_transformer
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
@@ -24,11 +28,13 @@ class LoraStage:
         adapted: The transformer, whose parameters are the factors.
         stage: The stage itself; its transformer is the same adapted one.
         base: The transformer's own weights.
+        begin: Reads the factors that training starts from; None: they start fresh.
     """
 
     adapted: AdaptedFunctional
     stage: Denoising
     base: Frozen
+    begin: Callable[[], Params] | None = None
 
     @property
     def modules(self) -> dict[str, Functional]:
@@ -52,8 +58,12 @@ class LoraStage:
         return self.stage.running
 
     def start(self) -> Params:
-        """All starts fresh."""
-        return {}
+        """The factors of a LoRA file, where one is named; all else starts fresh.
+
+        Raises:
+            UserError: When the file is no LoRA of the transformer, or one of other layers or another rank.
+        """
+        return {"lora": self.begin()} if self.begin else {}
 
     def draw(self, frozen: Params, batch: Batch, key: jax.Array, progress: Progress) -> Drawn:
         """The stage's own."""
@@ -96,4 +106,36 @@ def with_lora(stage: Denoising, config: ml_collections.ConfigDict) -> LoraStage:
         return fitted_transformer(config, step=step)
 
     base = Frozen(adapted.frozen, read, config.init.transformer)
-    return LoraStage(adapted, dataclasses.replace(stage, transformer=adapted), base)
+    begin = functools.partial(_factors_to_go_on_with, config, adapted, stage) if config.init.lora else None
+    return LoraStage(adapted, dataclasses.replace(stage, transformer=adapted), base, begin)
+
+
+def _factors_to_go_on_with(config: ml_collections.ConfigDict, adapted: AdaptedFunctional, stage: Denoising) -> Params:
+    """The factors of `config.init.lora`, whose product counts `alpha / rank` times here and once there."""
+    path, lora = config.init.lora, config.lora
+    found = traverse_util.flatten_dict(read_lora_file(path, stage.backbone))
+    wanted = traverse_util.flatten_dict(adapted.abstract_params())
+    if found.keys() != wanted.keys():
+        targets = sorted({".".join(map(str, names[-3:-1])) for names in found})
+        raise UserError(
+            f"config.lora.targets are other layers than {path} adapts: set --config.lora.targets to its own, which "
+            f"are {', '.join(targets)}"
+        )
+    downs = {names: leaf for names, leaf in found.items() if names[-1] == "lora_a"}
+    ranks = {leaf.shape[-1] for leaf in downs.values()}
+    if ranks != {lora.rank}:
+        raise UserError(
+            f"config.lora.rank is {lora.rank}, but {path} has {', '.join(map(str, sorted(ranks)))}: set it to that; "
+            "a LoRA of several ranks can be merged, not trained further"
+        )
+    # What a block lacks is 0 in both factors, and would stay so.
+    lacking = sorted(".".join(map(str, names[:-1])) for names, leaf in downs.items() if not leaf.any(axis=-2).all())
+    if lacking:
+        raise UserError(
+            f"{path} lacks factors, or has fewer of them, in some blocks of {', '.join(lacking)}: it can be merged, "
+            "not trained further"
+        )
+    once = lora.rank / lora.alpha
+    return traverse_util.unflatten_dict(
+        {names: leaf if names[-1] == "lora_a" else once * leaf for names, leaf in found.items()}
+    )

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 from jax.sharding import PartitionSpec as P
 
 from sr_jax.checkpoints.networks import backbone_of
@@ -218,6 +219,46 @@ def test_factors_of_another_model_are_refused(stage_two):
     config = stage_two(**LORA, **{"model.num_layers": 3})
     with pytest.raises(UserError, match=r"config\.model\.num_layers is 3"):
         builders.load_frozen(builders.build_stage(config))
+
+
+@pytest.fixture(scope="module")
+def exported(lora_run, tmp_path_factory):
+    """Its LoRA as files, by layout."""
+    folder = tmp_path_factory.mktemp("exported")
+    for layout in ("diffusers", "comfyui"):
+        run("lora", "--checkpoint", lora_run, "--output", folder / layout, "--layout", layout)
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["diffusers", "comfyui"])
+def test_the_factors_of_a_file_are_trained_further(lora_run, exported, stage_two, layout):
+    """At another alpha the factors are others, and what they add is the same."""
+    stage = builders.build_stage(stage_two(**LORA | {"lora.alpha": 1.0, "init.lora": str(exported / layout)}))
+    started = builders.initial_params(stage, stage.start(), jax.random.key(0))["lora"]
+    trained = load_params(lora_run)[0]["lora"]
+    assert jax.tree.structure(started) == jax.tree.structure(trained)
+    for name, then in trained["transformer_blocks"]["attn1"].items():
+        now = started["transformer_blocks"]["attn1"][name]
+        np.testing.assert_array_equal(now["lora_a"], then["lora_a"])
+        np.testing.assert_allclose(1.0 / 2 * now["lora_b"], 4.0 / 2 * then["lora_b"], rtol=1e-6)
+        assert np.any(then["lora_b"])
+
+
+def test_a_file_that_cannot_be_trained_further_is_refused(exported, stage_two, tmp_path):
+    def start(file=exported / "diffusers", **overrides):
+        return builders.build_stage(stage_two(**LORA | {"init.lora": str(file)} | overrides)).start()
+
+    with pytest.raises(UserError, match=r"config\.lora\.rank is 3, but .*diffusers has 2: set it to that"):
+        start(**{"lora.rank": 3})
+    with pytest.raises(UserError, match=r"config\.lora\.targets to its own, which are attn1\.to_k, attn1\.to_out"):
+        start(**{"lora.targets": ("ff",)})
+    with pytest.raises(UserError, match=r"config\.init\.lora is .*, but config\.lora\.rank is 0"):
+        start(**{"lora.rank": 0})
+    tensors = safetensors.numpy.load_file(exported / "diffusers" / WEIGHTS_FILE)
+    only = {name: tensor for name, tensor in tensors.items() if "blocks.0.attn1.to_q" not in name}
+    safetensors.numpy.save_file(only, tmp_path / "part.safetensors")
+    with pytest.raises(UserError, match=r"lacks factors, .* some blocks of transformer_blocks\.attn1\.to_q: it can be"):
+        start(tmp_path / "part.safetensors")
 
 
 def test_the_whole_is_one_tree(lora_run, base_run):
