@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import orbax.checkpoint as ocp
-import safetensors.numpy
 
 from sr_jax.conversion.imported import RECORD_FILE, STEP_FOLDER, read_record
 from sr_jax.conversion.layer_names import Names, Place, place_of
@@ -20,6 +19,7 @@ from sr_jax.conversion.output import new_folder, require_outside
 from sr_jax.conversion.rules import TensorRule, require_finite, to_theirs
 from sr_jax.models.functional import Params
 from sr_jax.models.lora import LoraConfig, adapted_layers
+from sr_jax.outputs import write_tensors
 from sr_jax.parallel.stored import save_item
 
 WRITTEN = ("diffusers", "comfyui", "kohya", "original")
@@ -79,7 +79,7 @@ def save_lora(tensors: dict[str, np.ndarray], output: Path) -> None:
         UserError: If `output` exists.
     """
     with new_folder(output) as partial:
-        safetensors.numpy.save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
+        write_tensors(partial / WEIGHTS_FILE, tensors, {"format": "pt"})
 
 
 def save_merged(params: Params, meta: dict[str, Any], merged: list[dict[str, Any]], output: Path) -> None:
