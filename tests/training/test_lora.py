@@ -233,12 +233,12 @@ def exported(lora_run, tmp_path_factory):
 @pytest.mark.parametrize("layout", ["diffusers", "comfyui"])
 def test_the_factors_of_a_file_are_trained_further(lora_run, exported, stage_two, layout):
     """At another alpha the factors are others, and what they add is the same."""
-    stage = builders.build_stage(stage_two(**LORA | {"lora.alpha": 1.0, "init.lora": str(exported / layout)}))
-    started = builders.initial_params(stage, stage.start(), jax.random.key(0))["lora"]
-    trained = load_params(lora_run)[0]["lora"]
+    overrides = {"lora.alpha": 1.0, "init.lora": str(exported / layout)}
+    started = builders.build_stage(stage_two(**PLAIN, **LORA | overrides)).start()
+    trained = {"lora": load_params(lora_run)[0]["lora"]}
     assert jax.tree.structure(started) == jax.tree.structure(trained)
-    for name, then in trained["transformer_blocks"]["attn1"].items():
-        now = started["transformer_blocks"]["attn1"][name]
+    for name, then in trained["lora"]["transformer_blocks"]["attn1"].items():
+        now = started["lora"]["transformer_blocks"]["attn1"][name]
         np.testing.assert_array_equal(now["lora_a"], then["lora_a"])
         np.testing.assert_allclose(1.0 / 2 * now["lora_b"], 4.0 / 2 * then["lora_b"], rtol=1e-6)
         assert np.any(then["lora_b"])
@@ -246,7 +246,7 @@ def test_the_factors_of_a_file_are_trained_further(lora_run, exported, stage_two
 
 def test_a_file_that_cannot_be_trained_further_is_refused(exported, stage_two, tmp_path):
     def start(file=exported / "diffusers", **overrides):
-        return builders.build_stage(stage_two(**LORA | {"init.lora": str(file)} | overrides)).start()
+        return builders.build_stage(stage_two(**PLAIN, **LORA | {"init.lora": str(file)} | overrides)).start()
 
     with pytest.raises(UserError, match=r"config\.lora\.rank is 3, but .*diffusers has 2: set it to that"):
         start(**{"lora.rank": 3})
