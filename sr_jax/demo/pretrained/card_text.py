@@ -5,9 +5,9 @@ from typing import Any
 
 _INTRODUCTION = """# Model card: the demo's pretrained models
 
-Small networks for clips of rendered people, seen from head to hips: a video codec, a transformer of CogVideoX's
-topology, the alignment modules f_S and f_ID with the variants of the paper's ablations, a face teacher, and the judges
-of structure and of faces, which are other networks than the teachers. They are there to show and to test the method;
+Small networks for clips of rendered people, seen from head to hips: a video codec, a diffusion transformer, the
+alignment modules f_S and f_ID with the variants of the paper's ablations, a face teacher, and the judges of structure
+and of faces, which are other networks than the teachers. They are there to show and to test the method;
 they know nothing but rendered people and are of no use on photographs.
 
 Nobody's data went into them: people, clothes, motions and rooms are drawn by `python -m sr_jax.demo.people`. They carry
