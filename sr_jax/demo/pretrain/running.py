@@ -1,17 +1,19 @@
 """Runs commands one after the other, each once, and keeps how long they took."""
 
+import contextlib
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sr_jax.demo.pretrain.plan import Step
-from sr_jax.errors import UserError
+from sr_jax.errors import PreemptedError, UserError
 
 STEPS_FILE = "steps.jsonl"
 """A line for each time that a command was run, in the folder of everything."""
@@ -25,18 +27,33 @@ def run_steps(steps: Sequence[Step], output: Path) -> None:
     """
     output.mkdir(parents=True, exist_ok=True)
     done = {line["name"] for line in read_steps(output) if line["done"]}
-    for step in steps:
-        if step.name in done:
-            continue
-        logging.info("%s\n$ %s", step.name, step.command)
-        if code := _run(step, output):
-            raise UserError(f"{step.name} ended with exit code {code}: the same command goes on where it was stopped")
+    with _stopping_by_exception():
+        for step in steps:
+            if step.name in done:
+                continue
+            logging.info("%s\n$ %s", step.name, step.command)
+            if code := _run(step, output):
+                raise UserError(f"{step.name} ended with exit code {code}: the same command goes on where it was")
 
 
 def read_steps(output: Path) -> list[dict[str, Any]]:
     """What was run: `name`, `command`, `began` (Unix time), `seconds`, `cpu_seconds`, `done`."""
     path = output / STEPS_FILE
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@contextlib.contextmanager
+def _stopping_by_exception() -> Iterator[None]:
+    """SIGTERM is a `PreemptedError`, so that the command that runs is stopped, too."""
+
+    def stop(*_: Any) -> None:
+        raise PreemptedError("told to stop: the same command goes on where it was")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(step: Step, output: Path) -> int:

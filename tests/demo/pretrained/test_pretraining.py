@@ -1,7 +1,10 @@
 import hashlib
 import importlib
 import json
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -56,6 +59,30 @@ def test_steps_are_run_once_and_their_times_are_kept(tmp_path):
     assert lines[0]["command"] == "python -m sr_jax.errors" and lines[0]["cpu_seconds"] >= 0
     running.run_steps([fine], tmp_path)
     assert running.read_steps(tmp_path) == lines
+
+
+def test_told_to_stop_the_command_that_runs_is_stopped_too(tmp_path):
+    program = """
+import sys
+from pathlib import Path
+from sr_jax.demo.pretrain import running
+from sr_jax.demo.pretrain.plan import Step
+running.run_steps([Step("long", "demo.people", ("--output", sys.argv[1], "--split", "test", "--clips", "100000"))],
+                  Path(sys.argv[2]))
+"""
+    videos = tmp_path / "videos" / "test"
+    process = subprocess.Popen([sys.executable, "-c", program, str(videos.parent), str(tmp_path / "made")])
+    deadline = time.monotonic() + 120
+    while not list(videos.glob("*.mp4")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) != 0
+    (line,) = running.read_steps(tmp_path / "made")
+    assert not line["done"]
+    there = len(list(videos.glob("*")))
+    time.sleep(1)
+    assert len(list(videos.glob("*"))) == there
 
 
 def _write_index(folder, identities, motions):
