@@ -18,6 +18,8 @@ from sr_jax.training.state import Progress
 from tests.data.synthetic import write_synthetic_dataset
 from tests.training.run_parts import STEP, make_parts
 
+_ONE_OBJECTIVE = {"alignment.identity.weight": 0.0}
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
@@ -31,6 +33,7 @@ def run(tiny, data):
     """A function that makes the parts of a run on a mesh, and its state."""
 
     def make(stage, sizes=None, **overrides):
+        overrides |= {"model.num_layers": 1}
         dropouts = {} if stage == "stage_one" else {"text_dropout": 0.5, "image_dropout": 0.5}
         config = tiny(stage, **{"data.dir": str(data)} | dropouts | overrides)
         return make_parts(config, tiny("stage_one"), sizes)
@@ -73,15 +76,15 @@ def _assert_same(found, expected):
 )
 def test_it_is_the_mean_of_each_clip_by_itself(run, data, stage, overrides):
     parts, state = run(stage, **overrides)
-    found = make_held_out_loss(parts)(3, state)
+    found = make_held_out_loss(parts)(STEP, state)
     _assert_same(found, _mean_clip_by_clip(parts, state.ema_params, data))
     assert found["heldout/loss"] > 0
 
 
 @pytest.fixture(scope="module")
 def on_one_device(run):
-    parts, state = run("stage_two", batch_size=8)
-    return make_held_out_loss(parts)(0, state)
+    parts, state = run("stage_two", batch_size=8, **_ONE_OBJECTIVE)
+    return make_held_out_loss(parts)(STEP, state)
 
 
 @pytest.mark.parametrize(
@@ -89,8 +92,8 @@ def on_one_device(run):
     [({"data": 1}, 3), ({"data": 2}, 2), ({"fsdp": 2, "tensor": 2, "context": 2}, 4), ({"data": 8}, 8)],
 )
 def test_it_is_the_same_on_every_mesh_and_with_every_batch_size(run, on_one_device, mesh, batch_size):
-    parts, state = run("stage_two", mesh, batch_size=batch_size)
-    found = make_held_out_loss(parts)(0, state)
+    parts, state = run("stage_two", mesh, batch_size=batch_size, **_ONE_OBJECTIVE)
+    found = make_held_out_loss(parts)(STEP, state)
     assert found.keys() == on_one_device.keys()
     np.testing.assert_allclose([found[name] for name in on_one_device], list(on_one_device.values()), rtol=1e-5)
 
@@ -104,7 +107,7 @@ def test_the_first_clips_are_measured_with_either_weights(run, data):
         for prefix in ("heldout", "heldout_raw")
         for name in ("loss", "loss/structure", "loss/identity")
     }
-    found = hook(0, state)
+    found = hook(STEP, state)
     expected = _mean_clip_by_clip(parts, state.ema_params, data, clips=2)
     assert found.keys() > {"heldout/loss", "heldout_raw/loss"}
     assert found["heldout/loss"] == pytest.approx(expected["loss"], rel=1e-5)
@@ -169,7 +172,7 @@ def test_a_clip_that_is_measured_costs_half_of_one_that_is_trained_on(run, stage
 
 
 def test_factors_are_measured_beside_what_they_adapt(run):
-    parts, _ = run("stage_two", **{"lora.rank": 2, "alignment.identity.weight": 0.0})
+    parts, _ = run("stage_two", **{"lora.rank": 2}, **_ONE_OBJECTIVE)
     # Made, it is traced.
     hook = make_held_out_loss(parts)
     assert hook.directions.keys() == {"heldout/loss", "heldout/loss/denoising", "heldout/loss/structure"}

@@ -51,6 +51,7 @@ def make(tiny, data):
         section |= {"sampler": "dpm"}
         config = tiny(stage, **{"data.dir": str(data)}, **{f"samples.{name}": value for name, value in section.items()})
         config.update_from_flattened_dict(overrides)
+        config.model.num_layers = 1
         parts, state = make_parts(config, tiny("stage_one"), sizes)
         return make_sample_clips(parts), parts, state
 
