@@ -140,7 +140,7 @@ def test_records_that_do_not_fit_are_named(run, tmp_path):
     write_synthetic_dataset(tmp_path, clips=1, test_clips=1, latent_channels=3)
     config = parts.config.copy_and_resolve_references()
     config.data.dir = str(tmp_path)
-    with pytest.raises(UserError, match=r"the records in .*, with latents \(2, 4, 4, 3\), .* do not fit the config's"):
+    with pytest.raises(UserError, match=r"the records in .* do not fit: latents \(1, 2, 4, 4, 3\) .* 4 channels"):
         make_held_out_loss(dataclasses.replace(parts, config=config))
 
 

@@ -11,15 +11,16 @@ from sr_jax.errors import UserError
 from sr_jax.generation.sampler import SamplingSettings, clip_key, make_sampler
 from sr_jax.training.sample_clips import make_sample_clips
 from tests.data.synthetic import write_synthetic_dataset
+from tests.evaluation.fakes import PatchCodec
 from tests.training.run_parts import make_parts
 
 CODEC = f"{__name__}:load"
 
 
-class _Codec:
+class _Codec(PatchCodec):
     """A frame is the first channels of its latent frame, enlarged; keeps the latents that it is given."""
 
-    name, weight_hash = "fake", "c0"
+    latent_channels = 4
 
     def __init__(self):
         self.seen = []
@@ -72,7 +73,7 @@ def test_they_are_what_sampling_makes_of_first_frames_and_captions(make, data):
             jnp.asarray(example["text_embedding"][None]),
             jnp.asarray(read_empty_prompt(data)),
         )
-        np.testing.assert_allclose(hook._codec.seen[number], latents, atol=1e-4)
+        np.testing.assert_allclose(hook._codec.seen[number], latents, rtol=1e-4, atol=1e-4)
         video = found[f"samples/{example['clip_id']}"]
         assert video.frames.shape == (5, 16, 16, 3) and video.frames.std() > 10 and video.fps == 8.0
     assert len(found) == 3
@@ -80,7 +81,7 @@ def test_they_are_what_sampling_makes_of_first_frames_and_captions(make, data):
     # On 8 devices, of which two hold a clip each, a batch is filled up.
     other, _, state = make({"fsdp": 2, "context": 2, "tensor": 2})
     assert other(7, state).keys() == found.keys()
-    np.testing.assert_allclose(other._codec.seen, hook._codec.seen, atol=1e-4)
+    np.testing.assert_allclose(other._codec.seen, hook._codec.seen, rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_no_number_is_left_out(make, caplog):
