@@ -48,6 +48,9 @@ EXR = ["OpenEXR>=3.3"]
 TORCH = ["torch>=2.6"]
 # Reads the published face networks, and runs those of other architectures.
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20"]
+# Services that show metrics of runs.
+WANDB = ["wandb>=0.19"]
+TRACKIO = ["trackio>=0.2"]
 TEST = [
     "beartype>=0.19",
     "hypothesis>=6",
@@ -104,6 +107,8 @@ setup(
         "exr": EXR,
         "torch": TORCH,
         "onnx": ONNX,
+        "wandb": WANDB,
+        "trackio": TRACKIO,
         "cuda": [f"jax[cuda13]{JAX}"],
         "cuda12": [f"jax[cuda12]{JAX}"],
         "tpu": [f"jax[tpu]{JAX}"],

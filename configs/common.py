@@ -8,8 +8,11 @@ import ml_collections
 from sr_jax.alignment.identity_config import IdentityConfig
 from sr_jax.backbones.cogvideox.config import RELEASED, CogVideoXConfig
 from sr_jax.configs.pods import PODS, pod_names
-from sr_jax.configs.sections import FLOATS, POSITION_TABLES, SEED
+from sr_jax.configs.sections import CODEC, FLOATS, POSITION_TABLES, SEED, SMALL_CODEC
 from sr_jax.declared.keys import Key, Keys, Part, fields_of, make_config
+
+WEIGHTS = ("ema", "raw", "both")
+"""What a held-out loss can be of."""
 
 _LATENT_CHANNELS = 16
 _MODEL = Part(fields_of(CogVideoXConfig, optional=True), named_by="backbone", names=("cogvideox",))
@@ -125,6 +128,18 @@ KEYS: dict[str, Any] = {
     "resume": {
         "allow": Key("", "Keys, with commas between, that may differ from those that the run was started with."),
     },
+    # Every clip has its own noise and time, always the same; the clips stay in the host's memory.
+    "heldout": {
+        "every_steps": Key(500, "Steps between two losses on held-out clips; 0: none are measured.", minimum=0),
+        "clips": Key(64, "The first so many clips of the split.", minimum=1),
+        "split": Key("test", "Which split they are of."),
+        "weights": Key("ema", "Whose loss it is: of the average, the raw parameters or both.", choices=WEIGHTS),
+    },
+    # Beside TensorBoard and metrics.jsonl, which every run has.
+    "trackers": {
+        "services": Key((), "Where metrics go too: wandb, trackio.", items=Key("wandb", choices=("wandb", "trackio"))),
+        "project": Key("sr_jax", "The project that the run is in there."),
+    },
     "log_every": Key(10, "Steps between two lines of the log.", minimum=1),
     "checkpoint_every": Key(500, "Steps between two checkpoints; the first is saved after the first step.", minimum=1),
     "checkpoint_minutes": Key(
@@ -133,6 +148,9 @@ KEYS: dict[str, Any] = {
     "keep_checkpoints": Key(2, "Newest checkpoints that are kept.", minimum=1),
     "keep_checkpoints_every": Key(
         0, "Checkpoints at multiples of so many steps are kept too; 0: no others.", minimum=0
+    ),
+    "keep_best": Key(
+        "", "A held-out loss, such as heldout/loss: the checkpoint with the least is saved and kept; empty: none."
     ),
     "max_skipped_steps": Key(
         10, "Steps in a row that may be skipped, as their loss or gradient is not finite; more end the run.", minimum=0
@@ -154,6 +172,19 @@ DENOISING_KEYS: dict[str, Any] = {
         # Other weights than 1 need a dataset with face boxes.
         "face_weight": Key(1.0, "What latent pixels inside the face's box count, beside outside_weight.", minimum=0),
         "outside_weight": Key(1.0, "What all others count; 0: clips without a face count for nothing.", minimum=0),
+    },
+    # Of the clips of heldout.split, from their first frames and captions, through the average. Without a codec's path
+    # there are none.
+    "samples": {
+        "every_steps": Key(500, "Steps between two rounds of sample clips; 0: none are made.", minimum=0),
+        "clips": Key(2, "Clips of a round.", minimum=1),
+        "codec": CODEC,
+        "sampler": Key("", "The sampler; empty: the process's own."),
+        "num_inference_steps": Key(10, "Steps of the sampler.", minimum=1),
+        "guidance_scale": Key(1.0, "Of classifier-free guidance; 1 or less: none, at half the cost.", minimum=0),
+        "dynamic_guidance": Key(
+            "none", "How guidance changes from step to step.", choices=("none", "released", "cosine")
+        ),
     },
 }
 """Of the stages that train the transformer."""
@@ -203,6 +234,8 @@ def _small(
         "dtype": "float32",
         "remat": "save_matmuls",
         "mesh": {"data": -1, "fsdp": 1},
+        "heldout": {"every_steps": 100, "clips": 12},
+        "samples": {"every_steps": 200},
         "log_every": 50,
     }
 
@@ -228,6 +261,12 @@ def _released(name: str, *, snr_shift_scale: float) -> dict[str, Any]:
         # The blocks that f_S starts from have never seen a sequence without text.
         "structure_text": "empty_prompt",
         "schedule": {"snr_shift_scale": snr_shift_scale},
+        "samples": {
+            "codec": {"name": "cogvideox", "dtype": "bfloat16", "tiled": True},
+            "num_inference_steps": 50,
+            "guidance_scale": 6.0,
+            "dynamic_guidance": "released",
+        },
         "num_train_steps": {"base": 4000, "stage_one": 10_000, "stage_two": 4000},
         # Stage one starts half of its parameters from nothing.
         "learning_rate": {"base": 1e-5, "stage_one": 1e-4, "stage_two": 1e-5},
@@ -253,7 +292,13 @@ _SIZES = {
         identity={"widths": (48, 96, 144), "embedding_dim": 64},
         num_train_steps={"base": 12_000, "stage_one": 6000, "stage_two": 500},
     )
-    | {"ema_decay": 0.999, "checkpoint_every": 2000, "checkpoint_minutes": 5.0},
+    | {
+        "ema_decay": 0.999,
+        "heldout": {"every_steps": 250, "clips": 32},
+        "samples": {"every_steps": 500, "codec": {"name": SMALL_CODEC}, "num_inference_steps": 20},
+        "checkpoint_every": 2000,
+        "checkpoint_minutes": 5.0,
+    },
     # CogVideoX-2B, text to video: it takes no image, and is sampled with diffusers (`sr_jax.convert export`).
     "2b": _released("2b", snr_shift_scale=3.0),
     # CogVideoX-5B-I2V.

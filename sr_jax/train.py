@@ -42,11 +42,13 @@ def main(args: flags.FlagValues) -> None:
     """Trains the stage that `--config` describes."""
     # Here and not above: it takes seconds, and wrong flags are told before.
     from sr_jax.parallel import processes
+    from sr_jax.training.held_out_loss import make_held_out_loss
     from sr_jax.training.loop import train
+    from sr_jax.training.sample_clips import make_sample_clips
 
     processes.initialize(args.coordinator, args.num_processes, args.process_id)
     with processes.falling_together():
-        train(args.config, Path(args.workdir))
+        train(args.config, Path(args.workdir), hooks=[make_held_out_loss, make_sample_clips])
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def test_it_is_planned(runs):
     assert found.work.flops > 0
 
 
-@pytest.mark.parametrize("name", ["backbone", "objective", "teacher", "metric"])
+@pytest.mark.parametrize("name", ["backbone", "objective", "teacher", "metric", "hook"])
 def test_the_page_shows_these_files(name):
     page = (_ROOT / "docs" / "extending.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)

@@ -113,9 +113,18 @@ def open_sizes(data_dir: Path | str, split: str, fields: Iterable[str] | None = 
         if builders
     }
     if not sources:
-        known = sorted({name for builders in parts.values() for builder in builders for name in builder.info.splits})
-        raise UserError(f"the dataset in {data_dir} has no split {split!r}: it has {known}")
+        raise UserError(f"the dataset in {data_dir} has no split {split!r}: it has {split_names(data_dir)}")
     return sources
+
+
+def split_names(data_dir: Path | str) -> list[str]:
+    """The splits of the dataset in `data_dir`, of any size, by name.
+
+    Raises:
+        UserError: When there is no dataset.
+    """
+    parts = itertools.chain.from_iterable(map(part_folders, dataset_folders(data_dir)))
+    return sorted({name for part in parts for name in _read_only_builder(part).info.splits})
 
 
 def read_provenance(data_dir: Path | str) -> Provenance:

@@ -15,7 +15,7 @@ def sample(
     process: Process,
     steps: Steps,
     noise: Float[Array, "b t h w c"],
-    key: jax.Array,
+    fresh_noise: Callable[[Int[Array, ""]], Float[Array, "b t h w c"]],
 ) -> Float[Array, "b t h w c"]:
     """Draws clean latents; one scan, so that the network is compiled once.
 
@@ -28,7 +28,7 @@ def sample(
         process: What the network predicts.
         steps: `process.steps`.
         noise: Unit Gaussian noise to start from.
-        key: Of the noise that the steps add; step `i` uses `fold_in(key, i)`.
+        fresh_noise: Unit Gaussian noise that a step adds, by its number; asked for by samplers that add any.
 
     Returns:
         Float32 clean latents.
@@ -41,7 +41,7 @@ def sample(
         z0 = process.predict_clean(zt, denoise(zt, times, index), times)
         z_next = keep * zt + clean * z0 + before * previous
         if stochastic:
-            z_next = z_next + fresh * jax.random.normal(jax.random.fold_in(key, index), zt.shape)
+            z_next = z_next + fresh * fresh_noise(index)
         return (z_next, z0), None
 
     factors = np.stack([steps.keep, steps.clean, steps.previous, steps.noise], axis=1).astype(np.float32)

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from sr_jax.backbones.base import Backbone, Inputs
@@ -56,7 +57,14 @@ clean latents."""
 def make_sampler(
     backbone: Backbone, network: Functional, process: Process, settings: SamplingSettings, *, num_frames: int
 ) -> Sampler:
-    """Builds the compiled sampler of one batch size (diffusers: `CogVideoXImageToVideoPipeline`).
+    """`sampling_function`, compiled for one device; the arguments and errors are those of it."""
+    return jax.jit(sampling_function(backbone, network, process, settings, num_frames=num_frames))
+
+
+def sampling_function(
+    backbone: Backbone, network: Functional, process: Process, settings: SamplingSettings, *, num_frames: int
+) -> Sampler:
+    """What samples clips, pure and ready to be jitted, on a mesh too (diffusers: `CogVideoXImageToVideoPipeline`).
 
     Guidance keeps the image on its unconditional side. Latents stay float32 between the steps.
 
@@ -81,33 +89,38 @@ def make_sampler(
         steps.times, settings.dynamic_guidance, settings.guidance_scale, noise_time=process.noise_time
     )
 
-    def sample_clip(
+    def sample_clips(
         params: Params,
-        key: Key[Array, ""],
-        image: Float[Array, "1 h w c"],
-        text: Float[Array, "l d"],
+        keys: Key[Array, " b"],
+        images: Float[Array, "b 1 h w c"],
+        texts: Float[Array, "b l d"],
         no_text: Float[Array, "l d"],
-    ) -> Float[Array, "t h w c"]:
+    ) -> Float[Array, "b t h w c"]:
         apply = functools.partial(network.apply, params)
-        condition = backbone.condition(image[None], added_frames + num_frames)
+        condition = backbone.condition(images, added_frames + num_frames)
+        shape = (added_frames + num_frames, *images.shape[2:])
 
         def denoise(zt: Array, times: Array, conditioning: tuple[dict[str, Array], Array]) -> Array:
             conditions, text_embedding = conditioning
             return backbone.predict(apply, Inputs(zt, times, text_embedding, conditions)).prediction
 
-        wanted = (condition, text[None])
         if settings.guided:
-            predict = classifier_free(denoise, wanted, (condition, no_text[None]), scales)
+            unwanted = jnp.broadcast_to(no_text, texts.shape)
+            predict = classifier_free(denoise, (condition, texts), (condition, unwanted), scales)
         else:
 
             def predict(zt: Array, times: Array, index: Array) -> Array:
-                return denoise(zt, times, wanted)
+                return denoise(zt, times, (condition, texts))
 
-        start_key, steps_key = jax.random.split(key)
-        noise = jax.random.normal(start_key, (1, added_frames + num_frames, *image.shape[1:]))
-        return sample(predict, process, steps, noise, steps_key)[0, added_frames:]
+        start_keys, steps_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+        noise = jax.vmap(lambda key: jax.random.normal(key, shape))(start_keys)
 
-    return jax.jit(jax.vmap(sample_clip, in_axes=(None, 0, 0, 0, None)))
+        def fresh_noise(index: Array) -> Array:
+            return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, index), shape))(steps_keys)
+
+        return sample(predict, process, steps, noise, fresh_noise)[:, added_frames:]
+
+    return sample_clips
 
 
 def clip_key(seed: int, clip_id: str) -> Key[Array, ""]:

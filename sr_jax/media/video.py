@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import cv2
@@ -15,6 +16,13 @@ from sr_jax.outputs import replacing
 
 # Two frames are equally near when they are so to this part of a second.
 _TIE_SECONDS = 1e-6
+
+
+class Video(NamedTuple):
+    """The frames of a clip, and how many of them are a second."""
+
+    frames: UInt8[np.ndarray, "f h w 3"]
+    fps: float
 
 
 def read_video(path: Path) -> tuple[UInt8[np.ndarray, "f h w 3"], float]:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import ml_collections
+from jaxtyping import Array, Shaped
 
 from sr_jax.alignment.base import Term
 from sr_jax.alignment.identity import identity_config, identity_loss, identity_network
@@ -24,7 +25,7 @@ from sr_jax.diffusion.process import Process
 from sr_jax.diffusion.time_density import TimeDensity
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
-from sr_jax.training.stages import Frozen, Work, sample_posterior, total_and_metrics
+from sr_jax.training.stages import Frozen, Terms, Work, sample_posterior, total_and_metrics
 from sr_jax.training.state import Batch, Drawn, Metrics, Progress, Running
 
 MODULES = ("structure", "identity")
@@ -79,6 +80,11 @@ class AlignmentModules:
 
     def loss(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[jax.Array, Metrics]:
         """`mean((f_S(z0) - d0)^2)` plus the masked L1 of `f_ID(z0, d0)` to `f`, averaged over the batch."""
+        terms, times = self.terms(params, frozen, drawn)
+        return total_and_metrics(terms, self.process, times)
+
+    def terms(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[Terms, Shaped[Array, " b"] | None]:
+        """The loss of each module that is trained, sample by sample."""
         latents, times = drawn["latents"], drawn.get("times")
         terms = {}
         if "structure" in self.modules:
@@ -91,7 +97,7 @@ class AlignmentModules:
             embeddings = self.modules["identity"].apply(params["identity"], latents, condition)
             value = identity_loss(embeddings, drawn["face_embedding"], drawn["face_mask"])
             terms["identity"] = (jnp.ones(value.shape), Term(value, jnp.any(drawn["face_mask"] > 0, axis=-1)))
-        return total_and_metrics(terms, self.process, times)
+        return terms, times
 
     def advance(self, running: Running, metrics: Metrics) -> Running:
         """Nothing is carried on."""

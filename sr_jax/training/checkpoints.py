@@ -20,6 +20,8 @@ from sr_jax.checkpoints.reading import FOLDER
 from sr_jax.errors import DivergedError
 from sr_jax.parallel import processes
 from sr_jax.parallel.stored import save_args
+from sr_jax.training.best import BestCheckpoint
+from sr_jax.training.hooks import Taken
 from sr_jax.training.state import TrainState
 
 # What is taken from a complete checkpoint's name is removed from here: a kill leaves no half of one under that name.
@@ -54,16 +56,28 @@ class Checkpoints:
         every_minutes: and when the newest is so old; 0: by steps alone.
         keep: How many of the newest stay on disk,
         keep_every: and those at the multiples of this; 0: no others.
+        best: The best one by a metric is kept, too, and due where it is measured; None: there is no metric.
     """
 
-    def __init__(self, workdir: Path, *, every_steps: int, every_minutes: float, keep: int, keep_every: int):
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        every_steps: int,
+        every_minutes: float,
+        keep: int,
+        keep_every: int,
+        best: BestCheckpoint | None = None,
+    ):
         self._folder = workdir.absolute() / FOLDER
         self._every_steps, self._every_seconds = every_steps, 60.0 * every_minutes
         policies: list[Any] = [checkpoint_managers.preservation_policy.LatestN(keep)]
         if keep_every:
             policies.append(checkpoint_managers.preservation_policy.EveryNSteps(keep_every))
+        if best:
+            policies.append(best)
         self._policy = checkpoint_managers.preservation_policy.AnyPreservationPolicy(policies)
-        self._is_finite = jax.jit(_is_finite)
+        self._best, self._is_finite = best, jax.jit(_is_finite)
         self._copy: _Copy | None = None
         self._saving: int | None = None
         self._due, self._not_before, self._saved_at = False, 0, time.monotonic()
@@ -87,6 +101,16 @@ class Checkpoints:
             # One clock for all.
             self._due = bool(processes.votes(time.monotonic() - self._saved_at >= self._every_seconds)[0])
         return self._due and step >= self._not_before
+
+    def note(self, step: int, taken: Taken) -> None:
+        """Notes what was measured after `step`; a checkpoint is due when that is better than all that are saved."""
+        if self._best and taken:
+            # One opinion for all: what each has read of earlier checkpoints may differ.
+            self._due |= bool(processes.votes(self._best.improves(step, taken, self._manager.all_steps()))[0])
+
+    def best(self) -> int | None:
+        """The step of the best checkpoint by the metric that was given; None when there is none."""
+        return self._best.best(self._manager.all_steps()) if self._best else None
 
     def copy(self, step: int, state: TrainState, meta: dict[str, Any]) -> None:
         """Begins to copy what is to be saved of `step` to the host, so that the next step may be given its arrays.

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
+from jaxtyping import Array, Shaped
 
 from sr_jax.alignment.base import View
 from sr_jax.backbones.base import Backbone, Inputs, noisy_first_frame, pad_frames, padded_size
@@ -22,7 +23,7 @@ from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
 from sr_jax.training.denoising_terms import DenoisingTerms
 from sr_jax.training.objectives import Objectives, build_objectives
-from sr_jax.training.stages import Frozen, Work, drop, sample_posterior, total_and_metrics
+from sr_jax.training.stages import Frozen, Terms, Work, drop, sample_posterior, total_and_metrics
 from sr_jax.training.state import Batch, Drawn, Metrics, Progress, Running
 
 
@@ -77,6 +78,10 @@ class Denoising:
         """That of the objectives."""
         return self.objectives.running
 
+    def transformer_params(self, params: Params, frozen: Params) -> Params:
+        """What `transformer` samples with, of the parameters that are trained, raw or averaged."""
+        return params["transformer"]
+
     def draw(self, frozen: Params, batch: Batch, key: jax.Array, progress: Progress) -> Drawn:
         """Latents, times, noise, condition and dropouts, and the objectives' weights; noise is of whole patches.
 
@@ -121,6 +126,12 @@ class Denoising:
 
     def loss(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[jax.Array, Metrics]:
         """`L_t + lambda_S L_S + lambda_ID L_ID`, averaged over the batch; every part also by range of times."""
+        terms, times = self.terms(params, frozen, drawn)
+        total, metrics = total_and_metrics(terms, self.process, times)
+        return total, metrics | self.objectives.metrics(drawn["aligned"])
+
+    def terms(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[Terms, Shaped[Array, " b"]]:
+        """`L_t` and the objectives that count, sample by sample."""
         noisy, prediction, hidden = self.predict(params, drawn)
         times, noise = drawn["times"], drawn["noise"]
         target = self.process.target(pad_frames(drawn["latents"], self.backbone.patch[0]), noise, times)
@@ -130,8 +141,7 @@ class Denoising:
         if self.objectives.weighted:
             view = self.view(drawn, noisy, prediction, hidden)
             terms |= self.objectives.terms(params, frozen, view, drawn["aligned"], self.process)
-        total, metrics = total_and_metrics(terms, self.process, times)
-        return total, metrics | self.objectives.metrics(drawn["aligned"])
+        return terms, times
 
     def predict(self, params: Params, drawn: Drawn) -> tuple[jax.Array, jax.Array, Mapping[int, jax.Array]]:
         """`zt` of whole patches, what the transformer predicts of it, and what it has inside at the taps."""

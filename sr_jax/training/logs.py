@@ -1,4 +1,4 @@
-"""Where metrics go: the console with a progress bar, a JSONL file, TensorBoard.
+"""Where metrics go: the console with a progress bar, a JSONL file, and trackers, of which TensorBoard is always one.
 
 No file that cannot be written (a full disk, a bucket that is away) ends a run: what it lacks is written once it can be.
 Nor does a console that is such a file.
@@ -8,32 +8,40 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tqdm
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto import event_pb2, summary_pb2
 
-from sr_jax.checkpoints.logs import METRICS_FILE, SKIPPED_FILE, read_lines
+from sr_jax.checkpoints.logs import METRICS_FILE, SKIPPED_FILE, VIDEOS_FILE, read_lines
+from sr_jax.media.video import Video, write_video
 from sr_jax.outputs import write_text, writing_to
+from sr_jax.training.trackers import OpenTracker, TensorBoard, Tracker
 
 
 class MetricLog:
-    """Writes one line of metrics at a time to `<workdir>/metrics.jsonl`, TensorBoard and the console.
+    """Writes one line of metrics at a time to `<workdir>/metrics.jsonl`, the trackers and the console.
 
-    And to `<workdir>/skipped_steps.jsonl` the steps that were skipped. Only the first process writes; on the others
-    every method does nothing.
+    And to `<workdir>/skipped_steps.jsonl` the steps that were skipped, to `videos.jsonl` where sample clips are. Only
+    the first process writes; on the others every method does nothing.
     """
 
-    def __init__(self, workdir: Path, *, first_step: int, num_steps: int, enabled: bool):
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        first_step: int,
+        num_steps: int,
+        enabled: bool,
+        trackers: Sequence[OpenTracker] = (),
+    ):
         """Opens the log; lines of steps after `first_step`, left by a killed run, are dropped.
 
         Raises:
-            UserError: When the workdir cannot be written to.
+            UserError: When the workdir cannot be written to, or a tracker cannot be opened.
         """
-        self._enabled = enabled
+        self._enabled, self._workdir = enabled, workdir
         self._start = time.monotonic()
         self._bar = tqdm.tqdm(
             total=num_steps, initial=first_step, unit="step", desc=workdir.name, disable=not enabled, mininterval=1.0
@@ -44,7 +52,9 @@ class MetricLog:
             workdir.mkdir(parents=True, exist_ok=True)
             self._metrics = _Lines(workdir / METRICS_FILE, first_step)
             self._skipped = _Lines(workdir / SKIPPED_FILE, first_step)
-            self._board = _Board(workdir / "tensorboard", first_step)
+            self._videos = _Lines(workdir / VIDEOS_FILE, first_step)
+            self._trackers: list[Tracker] = [TensorBoard(workdir / "tensorboard", first_step)]
+        self._trackers += [opened() for opened in trackers]
         self._elapsed_before = self._metrics.newest.get("wall_time", 0.0)
 
     def advance(self) -> None:
@@ -64,11 +74,35 @@ class MetricLog:
         wall_time = self._elapsed_before + time.monotonic() - self._start
         with self._telling_of_failures(step):
             self._metrics.add({"step": step, "wall_time": round(wall_time, 2)} | values)
-        with self._telling_of_failures(step):
-            self._board.add(step, values)
+        for tracker in self._trackers:
+            with self._telling_of_failures(step):
+                tracker.add(step, values)
         # Losses of one range of times are in the files alone.
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if name.count("/") < 2)
         self._say(f"step {step}  {shown}")
+
+    def show(self, step: int, videos: Mapping[str, Video]) -> None:
+        """Writes clips of a step to `<workdir>/<first part of the name>/<step>/<the rest>.mp4`, and shows them.
+
+        Args:
+            step: Number of the step.
+            videos: By flat name.
+        """
+        if not self._enabled or not videos:
+            return
+        paths = {}
+        for name, video in videos.items():
+            folder, _, clip = name.partition("/")
+            path = self._workdir / folder / f"{step:06d}" / f"{clip}.mp4"
+            with self._telling_of_failures(step):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_video(path, video.frames, video.fps)
+                paths[name] = path.relative_to(self._workdir).as_posix()
+                for tracker in self._trackers:
+                    tracker.show(step, name, video, path)
+        with self._telling_of_failures(step):
+            self._videos.add({"step": step, "videos": paths})
+        self._say(f"step {step}  {len(paths)} clips in {path.parent}")
 
     def skip(self, step: int, clips: Sequence[str]) -> None:
         """Writes down a step that was skipped, and the clips of its batch."""
@@ -83,10 +117,11 @@ class MetricLog:
         with contextlib.suppress(OSError):
             self._bar.close()
         if self._enabled:
-            for lines in (self._metrics, self._skipped):
+            for lines in (self._metrics, self._skipped, self._videos):
                 with contextlib.suppress(OSError):
                     lines.write_waiting()
-            self._board.close()
+            for tracker in self._trackers:
+                tracker.close()
 
     def _say(self, line: str) -> None:
         with contextlib.suppress(OSError):
@@ -105,7 +140,7 @@ class _Lines:
 
     Args:
         path: The file; made with its first line.
-        first_step: Lines of later steps are dropped.
+        first_step: Lines of later steps are dropped; all of them when it is 0.
 
     Attributes:
         newest: The last of the lines that were kept; `{}` when there is none.
@@ -114,7 +149,8 @@ class _Lines:
     def __init__(self, path: Path, first_step: int):
         self._path, self._waiting = path, b""
         there = read_lines(path)
-        kept = [line for line in there if line["step"] <= first_step]
+        # Before its first step a run is measured, too: one that starts anew is so again.
+        kept = [line for line in there if line["step"] <= first_step] if first_step else []
         self.newest: dict[str, Any] = kept[-1] if kept else {}
         if path.exists():
             write_text(path, "".join(map(_text, kept)))
@@ -140,53 +176,6 @@ class _Lines:
                 file.truncate(end)
                 raise
         self._waiting = b""
-
-
-class _Board:
-    """Event files of TensorBoard, one for each time that writing begins.
-
-    Args:
-        folder: Where they go.
-        first_step: TensorBoard hides what was written of later steps before.
-    """
-
-    def __init__(self, folder: Path, first_step: int):
-        self._folder = folder
-        self._waiting: list[event_pb2.Event] = []
-        self._writer: EventsWriter | None = None
-        started = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        self._write(event_pb2.Event(step=first_step + 1, session_log=started))
-
-    def add(self, step: int, values: dict[str, float | int]) -> None:
-        """Adds values, and those that could not be added before; raises `OSError`, and keeps them, when it cannot."""
-        named = [summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self._write(event_pb2.Event(step=step, summary=summary_pb2.Summary(value=named)))
-
-    def close(self) -> None:
-        """Writes what waits, if it can, and closes the file."""
-        with contextlib.suppress(OSError):
-            if self._waiting:
-                self._write_waiting()
-        if self._writer is not None:
-            self._writer.close()
-
-    def _write(self, event: event_pb2.Event) -> None:
-        event.wall_time = time.time()
-        self._waiting.append(event)
-        self._write_waiting()
-
-    def _write_waiting(self) -> None:
-        # After a failure a file may end in half an event, behind which nothing is read.
-        writer, self._writer = self._writer or self._open(), None
-        for waiting in self._waiting:
-            writer.write_event(waiting)
-        writer.flush()
-        self._writer, self._waiting = writer, []
-
-    def _open(self) -> EventsWriter:
-        self._folder.mkdir(exist_ok=True)
-        # The name has the second in it; of two in the same one the number differs.
-        return EventsWriter(str(self._folder / "events"), filename_suffix=f".{len(list(self._folder.iterdir()))}")
 
 
 def _text(line: dict[str, Any]) -> str:

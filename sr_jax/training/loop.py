@@ -27,15 +27,22 @@ from sr_jax.parallel.batches import local_rows, place
 from sr_jax.parallel.table import sharding_table
 from sr_jax.training import builders, origins, workdirs
 from sr_jax.training.faces import require_faces
-from sr_jax.training.program import Program, abstract_batch, build_program, shardings
+from sr_jax.training.hooks import TAKEN, Hook, MakeHook, RunParts, require_metric
+from sr_jax.training.program import Program, abstract_batch, build_program, naming_records, shardings
 from sr_jax.training.restoring import restore
 from sr_jax.training.stages import Stage
 from sr_jax.training.state import TrainState
 from sr_jax.training.steps import run_steps
+from sr_jax.training.trackers import open_trackers
 from sr_jax.training.watchdog import Watchdog
 
 
-def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[jax.Device] | None = None) -> TrainState:
+def train(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    devices: Sequence[jax.Device] | None = None,
+    hooks: Sequence[MakeHook] = (),
+) -> TrainState:
     """Runs a stage from where its workdir stands to `config.num_train_steps`, and returns the final state.
 
     All input is checked before anything is written. The same call on the same workdir resumes from the newest
@@ -48,6 +55,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
         config: See `configs/`.
         workdir: Folder for config, checkpoints and logs; made when missing.
         devices: The devices to train on; all of them when None.
+        hooks: Make what runs in the pauses of training.
 
     Raises:
         UserError: For a config that is not as it is declared, when the workdir belongs to another one, when the
@@ -58,25 +66,39 @@ def train(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[ja
     """
     with processes.agreed():
         check(keys_of(config), config)
+        trackers = open_trackers(config, workdir)
     with Watchdog(**config.watchdog) as watchdog, processes.stop_requests() as stop:
         with processes.agreed():
             workdirs.check_config(config, workdir)
-            inputs = _checked_inputs(config, workdir, devices)
+            inputs = _checked_inputs(config, workdir, devices, hooks)
         workdirs.write_config(config, workdir)
         program, data, frozen, meta = inputs.program, inputs.data, inputs.frozen, inputs.meta
-        state = restore(workdir, program.state)
+        state, restored = restore(workdir, program.state), {}
         if state is None:
             state = make_state(program, inputs.loaded, config.seed)
         else:
             step = int(state.step)
-            since = origins.position(read_meta(workdir, step=step), meta["origins"], config.batch_size)
+            restored = read_meta(workdir, step=step)
+            since = origins.position(restored, meta["origins"], config.batch_size)
             meta["data_position"] = dataclasses.asdict(data.seek(step, since))
+        hooks_now = inputs.hooks
         # What was loaded is in the state now.
         del inputs
         if jax.process_index() == 0:
             _describe(program)
         return run_steps(
-            config, workdir, state, program=program, data=data, frozen=frozen, meta=meta, stop=stop, watchdog=watchdog
+            config,
+            workdir,
+            state,
+            program=program,
+            data=data,
+            frozen=frozen,
+            meta=meta,
+            stop=stop,
+            watchdog=watchdog,
+            hooks=hooks_now,
+            taken=restored.get(TAKEN, {}),
+            trackers=trackers,
         )
 
 
@@ -190,6 +212,7 @@ class _Inputs:
         frozen: What the loss reads (`builders.load_frozen`), on the mesh.
         loaded: What does not start fresh (`stage.start`), on the mesh; `{}` when the run resumes.
         meta: What its checkpoints say about themselves.
+        hooks: What runs in its pauses.
     """
 
     program: Program
@@ -197,9 +220,15 @@ class _Inputs:
     frozen: Params
     loaded: Params
     meta: dict[str, Any]
+    hooks: list[Hook]
 
 
-def _checked_inputs(config: ml_collections.ConfigDict, workdir: Path, devices: Sequence[jax.Device] | None) -> _Inputs:
+def _checked_inputs(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    devices: Sequence[jax.Device] | None,
+    make_hooks: Sequence[MakeHook],
+) -> _Inputs:
     mesh = meshes.make_mesh(config.mesh.to_dict(), devices)
     stage = builders.build_stage(config)
     provenance = checked_provenance(config, workdir, stage)
@@ -220,8 +249,11 @@ def _checked_inputs(config: ml_collections.ConfigDict, workdir: Path, devices: S
     # Read here, so that weights that are damaged or gone are told before anything is written.
     frozen = _in_types_of(program.frozen, builders.load_frozen(stage, known["frozen_steps"]))
     frozen = place(frozen, shardings(program.frozen))
+    parts = RunParts(config, program, frozen)
+    hooks = [hook for hook in (make(parts) for make in make_hooks) if hook is not None]
+    require_metric(config.keep_best, hooks)
     loaded = {} if started else _on_mesh(program, stage.start())
-    return _Inputs(program, data, frozen, loaded, meta)
+    return _Inputs(program, data, frozen, loaded, meta, hooks)
 
 
 def _require_fitting_records(config: ml_collections.ConfigDict, program: Program, folders: Sequence[Path]) -> None:
@@ -233,12 +265,5 @@ def _require_fitting_records(config: ml_collections.ConfigDict, program: Program
         if "empty_prompt" in frozen:
             # Captions may be shorter than the longest that the model takes; the empty one is as long as they are.
             frozen = frozen | {"empty_prompt": frozen["empty_prompt"].update(shape=spec.text_shape)}
-        try:
+        with naming_records(folder, spec):
             program.train_step.trace(program.state, frozen, batch)
-        except UserError as error:
-            raise UserError(f"the records in {folder} do not fit: {error}") from error
-        except (TypeError, ValueError) as error:
-            raise UserError(
-                f"the records in {folder}, with latents {spec.latent_shape}, text {spec.text_shape} and "
-                f"{spec.embedding_dim} numbers a face, do not fit the config's models: {error}"
-            ) from error

@@ -7,14 +7,17 @@ from collections.abc import Callable
 import jax
 import ml_collections
 from flax import traverse_util
+from jaxtyping import Array, Shaped
 
+from sr_jax.backbones.base import Backbone
 from sr_jax.checkpoints.loras import read_lora_file
 from sr_jax.checkpoints.transformers import fitted_transformer
+from sr_jax.diffusion.process import Process
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
 from sr_jax.models.lora import AdaptedFunctional, LoraConfig, join
 from sr_jax.training.denoising import Denoising
-from sr_jax.training.stages import Frozen, Work
+from sr_jax.training.stages import Frozen, Terms, Work
 from sr_jax.training.state import Batch, Drawn, Metrics, Progress, Running
 
 
@@ -53,6 +56,21 @@ class LoraStage:
         return self.stage.fields
 
     @property
+    def backbone(self) -> Backbone:
+        """The stage's own."""
+        return self.stage.backbone
+
+    @property
+    def transformer(self) -> Functional:
+        """The adapted one."""
+        return self.adapted
+
+    @property
+    def process(self) -> Process:
+        """The stage's own."""
+        return self.stage.process
+
+    @property
     def running(self) -> Running:
         """The stage's own."""
         return self.stage.running
@@ -71,8 +89,18 @@ class LoraStage:
 
     def loss(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[jax.Array, Metrics]:
         """The stage's loss with the factors `params["lora"]` beside the weights `frozen["transformer"]`."""
-        transformer = join(frozen["transformer"], params["lora"])
-        return self.stage.loss(params | {"transformer": transformer}, frozen, drawn)
+        return self.stage.loss(self._joined(params, frozen), frozen, drawn)
+
+    def terms(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[Terms, Shaped[Array, " b"]]:
+        """The stage's, likewise."""
+        return self.stage.terms(self._joined(params, frozen), frozen, drawn)
+
+    def _joined(self, params: Params, frozen: Params) -> Params:
+        return params | {"transformer": self.transformer_params(params, frozen)}
+
+    def transformer_params(self, params: Params, frozen: Params) -> Params:
+        """The factors beside the weights that they adapt."""
+        return join(frozen["transformer"], params["lora"])
 
     def advance(self, running: Running, metrics: Metrics) -> Running:
         """The stage's own."""

@@ -4,7 +4,10 @@
 here allocates an array.
 """
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +21,7 @@ from jax.sharding import Mesh
 from sr_jax.checkpoints.networks import backbone_of
 from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.data.records import RecordSpec
+from sr_jax.errors import UserError
 from sr_jax.models import precision
 from sr_jax.models.functional import Params
 from sr_jax.parallel import mesh as meshes
@@ -117,6 +121,24 @@ def abstract_batch(spec: RecordSpec, stage: Stage, batch_size: int, mesh: Mesh) 
     return {
         name: jax.ShapeDtypeStruct((batch_size, *shapes[name]), jnp.float16, sharding=where) for name in stage.fields
     }
+
+
+@contextlib.contextmanager
+def naming_records(folder: Path, spec: RecordSpec) -> Iterator[None]:
+    """Says of records that do not fit, which a trace in this context finds out, where they lie and how large they are.
+
+    Raises:
+        UserError: For any error of tracing.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"the records in {folder} do not fit: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"the records in {folder}, with latents {spec.latent_shape}, text {spec.text_shape} and "
+            f"{spec.embedding_dim} numbers a face, do not fit the config's models: {error}"
+        ) from error
 
 
 def _abstract_state(

@@ -1,8 +1,9 @@
 """How fast a run trains: clips, tokens and model FLOPs a second, and what part of the devices' peak that is."""
 
+import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 
@@ -41,6 +42,16 @@ class Speedometer:
         self._clips += clips
         self._tokens += clips * self._works[key].tokens
         self._flops += clips * self._works[key].flops
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """In this context nothing is trained; its time does not count."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            if self._start is not None:
+                self._start += time.monotonic() - began
 
     def read(self) -> dict[str, float]:
         """The speed since the last reading, once the steps are done; the first has none, because it compiled.

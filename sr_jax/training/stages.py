@@ -17,7 +17,10 @@ from jaxtyping import Array, Float, Shaped
 from sr_jax.alignment.base import Term
 from sr_jax.diffusion.process import Process
 from sr_jax.models.functional import Functional, Params
-from sr_jax.training.state import Loss, Metrics, Running, average
+from sr_jax.training.state import Drawn, Loss, Metrics, Running, average
+
+Terms = Mapping[str, tuple[Float[Array, " b"], Term]]
+"""The parts of a loss by name: what each sample of one counts, and its values."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,18 +65,27 @@ class Stage(Loss, Protocol):
         frozen: What `draw` and `loss` read besides, by the same keys as their argument `frozen`.
         fields: The fields of records that it reads, with their axes (`data.fields`).
         running: What it carries from step to step besides, as it is at the start.
+        process: Whose times the noise has.
     """
 
     modules: Mapping[str, Functional]
     frozen: Mapping[str, Frozen]
     fields: Mapping[str, str]
     running: Running
+    process: Process
 
     def start(self) -> Params:
         """The parameters that do not start fresh, as arrays of any kind: a part of the tree of all parameters.
 
         Raises:
             UserError: When what the config names is not there, or does not fit.
+        """
+        ...
+
+    def terms(self, params: Params, frozen: Params, drawn: Drawn) -> tuple[Terms, Shaped[Array, " b"] | None]:
+        """The parts of the loss of what `draw` returned, sample by sample, and their times; no sample reads another.
+
+        The times are None where the stage adds no noise.
         """
         ...
 
@@ -106,9 +118,7 @@ def similarity_metric(name: str) -> str:
     return f"similarity/{name}"
 
 
-def total_and_metrics(
-    terms: Mapping[str, tuple[Float[Array, " b"], Term]], process: Process, times: Shaped[Array, " b"] | None
-) -> tuple[jax.Array, Metrics]:
+def total_and_metrics(terms: Terms, process: Process, times: Shaped[Array, " b"] | None) -> tuple[jax.Array, Metrics]:
     """The sum of the batch means of weighted terms, and every term as a metric, overall and by range of times.
 
     In the total a sample that is not counted, or whose weight is 0, is a 0 among the others, whatever its value; the

@@ -1,5 +1,7 @@
 """What the training loop knows of the steps since its last log line."""
 
+import contextlib
+
 import jax
 
 from sr_jax.training.speed import Speedometer
@@ -19,6 +21,10 @@ class MetricWindow:
         """Adds what a step gave, and counts its batch; waits for nothing."""
         self._speedometer.add(batch)
         self._metrics = metrics if self._metrics is None else self._merge(self._metrics, metrics)
+
+    def paused(self) -> contextlib.AbstractContextManager[None]:
+        """A context whose time counts in no speed; the devices must be done with all steps."""
+        return self._speedometer.paused()
 
     def close(self) -> dict[str, float | int]:
         """The averages over at least one sample, and the speed, since the last line.

@@ -24,8 +24,8 @@ _CONFIG_FILE = "config.json"
 
 _FREE = (
     "log_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "keep_checkpoints_every",
-    "max_skipped_steps", "watchdog", "profile", "remat", "accumulate_steps", "mesh", "sharding", "data.max_damaged",
-    "init.may_differ", "resume",
+    "keep_best", "max_skipped_steps", "watchdog", "profile", "heldout", "samples", "trackers", "remat",
+    "accumulate_steps", "mesh", "sharding", "data.max_damaged", "init.may_differ", "resume",
 )  # fmt: skip
 """Config fields, or sections of them, that change nothing of what a run computes."""
 

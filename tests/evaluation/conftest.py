@@ -18,6 +18,7 @@ from sr_jax.evaluation.results import write_results
 from sr_jax.generation.generator import Generator, generate_split
 from sr_jax.generation.pipeline import ImageToVideo
 from sr_jax.generation.sampler import SamplingSettings, make_sampler
+from sr_jax.media.video import write_video
 from sr_jax.models.functional import Functional
 from tests.data.synthetic import provenance, write_synthetic_dataset
 from tests.evaluation.fakes import (
@@ -119,8 +120,24 @@ def workdirs(runs) -> dict[str, Path]:
             line = {"step": step, "wall_time": step / 10, "loss": 1 / step, "loss/denoising": 1 / step}
             line |= {"loss/denoising/t000-500": 0.1, "loss/denoising/t500-1000": 0.2}
             lines.append(line | ({"loss/structure": 0.3, "loss/structure/t000-500": 0.4} if weight else {}))
+        for step in (0, 100):
+            lines.append({"step": step, "wall_time": step / 10, "heldout/loss": 0.3, "heldout/loss/denoising": 0.3})
         (paths[name] / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    _write_samples(paths["control"])
     return paths
+
+
+def _write_samples(workdir: Path) -> None:
+    """Two sample clips at each of two steps; at the later one a third, too, and one of another size."""
+    lines = []
+    for step, names in ((0, ("a", "b", "wide")), (100, ("a", "b", "c", "wide"))):
+        for name in names:
+            path = workdir / "samples" / str(step) / f"{name}.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_video(path, np.full((FRAMES, HEIGHT, 2 * WIDTH if name == "wide" else WIDTH, 3), step, np.uint8), 8.0)
+        videos = {f"samples/{name}": f"samples/{step}/{name}.mp4" for name in names}
+        lines.append(json.dumps({"step": step, "videos": videos}) + "\n")
+    (workdir / "videos.jsonl").write_text("".join(lines))
 
 
 @pytest.fixture

@@ -104,7 +104,8 @@ class PullingNetwork(nnx.Module):
 
     def __call__(self, hidden, text, timesteps, taps=()):
         noisy, image = hidden[..., : PatchCodec.latent_channels], hidden[..., PatchCodec.latent_channels :]
-        return self.strength.value * noisy - image[:, :1] + 0.01 * text.mean(), {}
+        told = text.mean(axis=(1, 2))[:, None, None, None, None]
+        return self.strength.value * noisy - image[:, :1] + 0.01 * told, {}
 
 
 BACKBONE = CogVideoX(

@@ -18,6 +18,8 @@ _STAGES = {"base": "Base run", "stage_one": "Stage one", "stage_two": "Stage two
 _LOSS = re.compile(r"loss/(\w+)$")
 _BIN = re.compile(r"loss/(\w+)/t(\d+)-(\d+)$")
 _MOST_POINTS = 90
+MEASURED = {"": "", "held-out": "heldout/", "held-out, raw": "heldout_raw/"}
+"""On what clips, and with which weights, a loss is measured, and how its key in the log begins."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +37,16 @@ class Panel:
     chart: Markup
 
 
-def loss_charts(trainings: Sequence[Training]) -> list[Panel]:
-    """One chart for each stage and loss, with a line for each training run that has it."""
+def loss_charts(trainings: Sequence[Training], measured: str = "") -> list[Panel]:
+    """One chart for each stage and loss, with a line for each training run that has it.
+
+    Args:
+        trainings: The training runs.
+        measured: On what, one of `MEASURED`.
+    """
     charts = []
     for stage, loss in itertools.product(_STAGES, _losses(trainings)):
-        key = f"loss/{loss}"
+        key = f"{MEASURED[measured]}loss/{loss}"
         having = [run for run in trainings if _stage(run) == stage and any(key in line for line in run.lines)]
         points = [[(line["step"], line[key]) for line in run.lines if key in line] for run in having]
         lines = [
@@ -47,7 +54,7 @@ def loss_charts(trainings: Sequence[Training]) -> list[Panel]:
             for style, values in zip(line_styles(having), points, strict=True)
         ]
         if lines:
-            charts.append(_loss_panel(stage, loss, having, lines, "training step"))
+            charts.append(_loss_panel(stage, f"{measured} {loss}".strip(), having, lines, "training step"))
     return charts
 
 

@@ -2,11 +2,11 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sr_jax.checkpoints.logs import read_metrics
+from sr_jax.checkpoints.logs import read_metrics, read_videos
 from sr_jax.checkpoints.upgrade import upgraded
 from sr_jax.data.builder import dataset_folders, open_dataset, read_provenance
 from sr_jax.data.clips import CLIPS_FOLDER, INDEX_FILE, read_index
@@ -41,12 +41,14 @@ class Training:
         style: CSS class of its colour: that of the run that samples from it, if there is one.
         config: Its config, in today's terms.
         lines: Its logged metrics, oldest first.
+        videos: Files of the clips that it generated on its way, by step and name.
     """
 
     name: str
     style: str
     config: dict[str, Any]
     lines: list[dict[str, Any]]
+    videos: Mapping[int, Mapping[str, Path]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,7 +216,7 @@ def _read_training(name: str, workdir: Path, runs: Sequence[Run]) -> Training:
         raise UserError(f"{workdir} has no logged metrics: name the workdir of a training run")
     sampled = {Path(run.results.about["made_by"]["checkpoint"]).resolve(): run.style for run in runs}
     config = upgraded(_read_json(workdir / "config.json"))
-    return Training(name, sampled.get(workdir.resolve(), ""), config, lines)
+    return Training(name, sampled.get(workdir.resolve(), ""), config, lines, read_videos(workdir))
 
 
 def _splits(data: Path) -> list[str]:

@@ -12,9 +12,9 @@ from sr_jax.evaluation.bootstrap import LEVEL, MIN_GROUPS, RESAMPLES, Interval
 from sr_jax.evaluation.metrics.base import Score
 from sr_jax.evaluation.report import facts, words
 from sr_jax.evaluation.report.charts import forest_mark
-from sr_jax.evaluation.report.clips import clip_video
+from sr_jax.evaluation.report.clips import clip_video, samples_video
 from sr_jax.evaluation.report.comparison import Comparison, compare
-from sr_jax.evaluation.report.curves import Panel, loss_charts, score_over_time, timestep_charts
+from sr_jax.evaluation.report.curves import MEASURED, Panel, loss_charts, score_over_time, timestep_charts
 from sr_jax.evaluation.report.inputs import Inputs, read_inputs
 from sr_jax.outputs import replacing, require_writable
 from sr_jax.pages.clips import chosen_clips
@@ -203,8 +203,11 @@ def _motion_row(motions: str, item: Comparison) -> dict[str, Any]:
 
 
 def _training(inputs: Inputs) -> dict[str, Any] | None:
-    losses = loss_charts(inputs.trainings)
-    return {"losses": losses, "by_timestep": timestep_charts(inputs.trainings)} if losses else None
+    trainings = inputs.trainings
+    losses = loss_charts(trainings)
+    held_out = [panel for measured in MEASURED if measured for panel in loss_charts(trainings, measured)]
+    panels = {"losses": losses, "held_out": held_out, "by_timestep": timestep_charts(trainings)}
+    return panels | {"samples": list(filter(None, map(samples_video, trainings)))} if losses else None
 
 
 def _differences(compared: Comparisons) -> dict[Score, Interval]:

@@ -1,3 +1,4 @@
+import base64
 import dataclasses
 import json
 import re
@@ -8,13 +9,16 @@ import numpy as np
 import pytest
 
 from sr_jax import command_line, report
+from sr_jax.checkpoints.logs import read_videos
 from sr_jax.errors import UserError
 from sr_jax.evaluation.report.charts import Line, forest_mark, line_chart, linear_ticks
+from sr_jax.evaluation.report.clips import samples_video
 from sr_jax.evaluation.report.curves import band, line_styles, loss_charts, thinned, timestep_charts
 from sr_jax.evaluation.report.facts import adds_the_losses, busy_seconds, making
 from sr_jax.evaluation.report.inputs import Step, Training, read_inputs
 from sr_jax.evaluation.report.page import build_page
 from sr_jax.evaluation.results import read_results, write_results
+from sr_jax.media.video import read_video
 from sr_jax.pages.clips import chosen_clips, grid
 
 
@@ -41,7 +45,8 @@ def page(data, runs, workdirs, tmp_path_factory) -> str:
 
 def test_page_is_whole_and_loads_nothing(page):
     without_videos = re.sub(r'src="data:video/mp4;base64,[^"]+"', "", page)
-    assert page.count('src="data:video/mp4;base64,') == 5
+    # Five clips, and the samples of one training run.
+    assert page.count('src="data:video/mp4;base64,') == 6
     assert not re.search(r"https?://|src=|@import|url\(", without_videos)
     body = re.sub(r"<(style|script)>.*?</\1>|<meta[^>]*>|<!doctype html>", "", without_videos, flags=re.DOTALL)
     body = re.sub(r"&(?:ldquo|rdquo|rsquo);", "'", body).replace(" autoplay loop muted playsinline", "")
@@ -222,6 +227,27 @@ def test_every_loss_in_a_log_has_its_charts():
     assert [panel.title for panel in loss_charts(trainings)] == titles
     [panel] = timestep_charts(trainings)
     assert panel.title == titles[1] and panel.names == {"run3": "a"}
+
+
+def test_held_out_losses_have_charts_of_their_own():
+    lines = [{"step": 1, "loss/denoising": 1.0}, {"step": 1, "heldout/loss": 3.0, "heldout/loss/denoising": 2.0}]
+    trainings = [Training("a", "", {"stage": "base"}, lines)]
+    assert [panel.title for panel in loss_charts(trainings)] == ["Base run: denoising loss"]
+    assert [panel.title for panel in loss_charts(trainings, "held-out")] == ["Base run: held-out denoising loss"]
+    assert loss_charts(trainings, "held-out, raw") == []
+
+
+def test_sample_clips_are_shown_by_first_frame_and_step(workdirs, tmp_path):
+    training = Training("control", "", {}, [], read_videos(workdirs["control"]))
+    samples = samples_video(training)
+    assert samples.columns == [("", "step 0"), ("", "step 100")]
+    (tmp_path / "samples.mp4").write_bytes(base64.b64decode(samples.video.partition(",")[2]))
+    frames, fps = read_video(tmp_path / "samples.mp4")
+    # Two rows, of those that there are at both steps and are as large as the first, and two columns.
+    expected = grid([[np.full((5, 16, 16, 3), step, np.uint8) for step in (0, 100)]] * 2)
+    assert frames.shape == expected.shape and fps == 8.0
+    assert np.abs(frames.astype(int) - expected).mean() < 3
+    assert samples_video(dataclasses.replace(training, videos={})) is None
 
 
 def test_training_runs_that_no_run_samples_from_share_colours():
