@@ -17,9 +17,9 @@ from sr_jax.conversion.lora_files import WEIGHTS_FILE, Factors
 from sr_jax.conversion.lora_layouts import LAYOUTS, written_key
 from sr_jax.conversion.output import new_folder, require_outside
 from sr_jax.conversion.rules import TensorRule, require_finite, to_theirs
+from sr_jax.conversion.tensor_files import write_tensors
 from sr_jax.models.functional import Params
 from sr_jax.models.lora import LoraConfig, adapted_layers
-from sr_jax.outputs import write_tensors
 from sr_jax.parallel.stored import save_item
 
 WRITTEN = ("diffusers", "comfyui", "kohya", "original")

@@ -24,11 +24,12 @@ import numpy as np
 import safetensors.numpy
 from flax.traverse_util import flatten_dict
 
+from sr_jax.conversion.tensor_files import write_tensors
 from sr_jax.data.builder import MANIFEST_FILE, WORK_FOLDER
 from sr_jax.data.fields import CORE_FIELDS
 from sr_jax.data.records import Provenance
 from sr_jax.errors import UserError
-from sr_jax.outputs import replacing, write_tensors, writing_to
+from sr_jax.outputs import replacing, writing_to
 from sr_jax.preparation.inputs import FoundFile
 from sr_jax.preparation.planning import ClipPlan, VideoPlan
 

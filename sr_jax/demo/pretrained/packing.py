@@ -16,8 +16,8 @@ from safetensors import safe_open
 
 from sr_jax.checkpoints.reading import FOLDER, open_params
 from sr_jax.conversion.output import new_folder
+from sr_jax.conversion.tensor_files import write_tensors
 from sr_jax.errors import UserError
-from sr_jax.outputs import write_tensors
 from sr_jax.parallel.lazy import on_host
 from sr_jax.parallel.stored import save_tree
 

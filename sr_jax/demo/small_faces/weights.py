@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from safetensors import safe_open
 
+from sr_jax.conversion.tensor_files import write_tensors
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
-from sr_jax.outputs import write_tensors
 
 _Config = TypeVar("_Config")
 
