@@ -23,5 +23,6 @@ cp "$notebook" "$out"
 # What several cells compile is compiled once.
 JAX_COMPILATION_CACHE_DIR="$(cd "$out" && pwd)/compile_cache"
 export JAX_COMPILATION_CACHE_DIR JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
-.venv/bin/python -m nbconvert --to html --execute "$out/$(basename "$notebook")"
+# Of a progress bar only its end is kept.
+.venv/bin/python -m nbconvert --to html --execute --ExecutePreprocessor.coalesce_streams=True "$out/$(basename "$notebook")"
 echo "Done in $((SECONDS / 60)) min $((SECONDS % 60)) s. Open $out/$(basename "$notebook" .ipynb).html in a browser."

@@ -57,5 +57,5 @@ def _look(workdir: Path) -> Html:
         return Html(f"<p>{workdir.name}: reading the data and compiling the first step</p>")
     said = f"{workdir.name}: step {lines[-1]['step']}, {lines[-1]['wall_time']:.0f} seconds"
     if skipped := len(read_lines(workdir / SKIPPED_FILE)):
-        said += f", {skipped} steps skipped"
+        said += f", skipped steps: {skipped}"
     return Html(f"<p>{said}</p>{show_curves(workdir)}")

@@ -128,7 +128,7 @@ def test_curves_grow_while_a_run_trains(tmp_path, notebook, capsys):
         assert "two: step 1, 2 seconds" in str(notebook[1])
         _log(tmp_path / "two", _line(2, denoising=1.0))
         (tmp_path / "two/skipped_steps.jsonl").write_text('{"step": 2, "clips": []}\n')
-    assert "two: step 2, 4 seconds, 1 steps skipped" in str(notebook[-1])
+    assert "two: step 2, 4 seconds, skipped steps: 1" in str(notebook[-1])
     assert len(notebook) <= 4 and all(isinstance(html, Html) for html in notebook)
     assert capsys.readouterr().out == ""
 
