@@ -19,10 +19,12 @@ make_environment demo notebook
 out=${OUTPUT:-notebook_output}
 mkdir -p "$out"
 # It is run in this folder, and the one in the repository stays without outputs.
-cp "$notebook" "$out"
+copy="$out/$(basename "$notebook")"
+cp "$notebook" "$copy"
 # What several cells compile is compiled once.
 JAX_COMPILATION_CACHE_DIR="$(cd "$out" && pwd)/compile_cache"
 export JAX_COMPILATION_CACHE_DIR JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
+.venv/bin/python -m nbconvert --to notebook --inplace --execute "$copy"
 # Of a progress bar only its end is kept.
-.venv/bin/python -m nbconvert --to html --execute --ExecutePreprocessor.coalesce_streams=True "$out/$(basename "$notebook")"
-echo "Done in $((SECONDS / 60)) min $((SECONDS % 60)) s. Open $out/$(basename "$notebook" .ipynb).html in a browser."
+.venv/bin/python -m nbconvert --to html --coalesce-streams "$copy"
+echo "Done in $((SECONDS / 60)) min $((SECONDS % 60)) s. Open ${copy%.ipynb}.html in a browser."

@@ -15,6 +15,7 @@ __all__ = (
     "export_lora",
     "export_model",
     "generate_clips",
+    "import_model",
     "load_config",
     "load_pipeline",
     "prepare_clips",

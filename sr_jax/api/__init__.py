@@ -5,7 +5,7 @@ values, such as `{"num_train_steps": 20}`. Folders are paths or texts. Bad input
 """
 
 from sr_jax.api.machine import Accelerator, accelerator
-from sr_jax.api.models import demo_models, export_lora, export_model, generate_clips, load_pipeline
+from sr_jax.api.models import demo_models, export_lora, export_model, generate_clips, import_model, load_pipeline
 from sr_jax.api.runs import evaluate_clips, prepare_clips, render_people, train_stage
 from sr_jax.api.settings import load_config
 from sr_jax.api.showing import Html, show_clips, show_curves, show_page
@@ -19,6 +19,7 @@ __all__ = (
     "export_lora",
     "export_model",
     "generate_clips",
+    "import_model",
     "load_config",
     "load_pipeline",
     "prepare_clips",

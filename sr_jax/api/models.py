@@ -1,10 +1,13 @@
 """Checkpoints: the demo's own, and what can be done with any."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from sr_jax.api.settings import Changes, load_config
+from sr_jax.backbones import releases
 from sr_jax.checkpoints import exports
+from sr_jax.conversion import hub
 from sr_jax.demo.pretrained.packing import lay_out
 from sr_jax.generation.generator import generate_split, load_generator
 from sr_jax.generation.pipeline import ImageToVideo
@@ -51,6 +54,26 @@ def demo_models(folder: str | Path) -> DemoModels:
         folder / "judge",
         folder / "structure_judge",
     )
+
+
+def import_model(source: str | Path, output: str | Path, *, components: Sequence[str] = (), dtype: str = "") -> Path:
+    """Brings a released model in: what diffusers saved becomes a checkpoint to sample, train from and export.
+
+    Args:
+        source: A folder of diffusers, or a name on the Hugging Face hub.
+        output: Folder to write; must not exist.
+        components: Of `transformer`, `vae` and `text_encoder`; all that are there when empty.
+        dtype: Type of the weights, such as "bfloat16"; empty: as in the files.
+
+    Returns:
+        `output`.
+
+    Raises:
+        UserError: When there is no such model, or it is of no family that is known.
+    """
+    located = hub.locate(str(source), releases.known_parts(), components)
+    releases.import_pipeline(located, Path(output), components=components, dtype=dtype)
+    return Path(output)
 
 
 def load_pipeline(
@@ -127,12 +150,13 @@ def export_model(
     return Path(output)
 
 
-def export_lora(checkpoint: str | Path, output: str | Path) -> Path:
-    """Writes a LoRA as the folder that `load_lora_weights` of diffusers takes.
+def export_lora(checkpoint: str | Path, output: str | Path, *, layout: str = "diffusers") -> Path:
+    """Writes a LoRA as a folder with one file.
 
     Args:
         checkpoint: Workdir of a run with `lora.rank` above 0.
         output: Folder to write; must not exist.
+        layout: Whose names the file has: `load_lora_weights` of diffusers takes "diffusers", ComfyUI "comfyui".
 
     Returns:
         `output`.
@@ -140,11 +164,11 @@ def export_lora(checkpoint: str | Path, output: str | Path) -> Path:
     Raises:
         UserError: When the checkpoint holds none.
     """
-    exports.export_lora(Path(checkpoint), Path(output))
+    exports.export_lora(Path(checkpoint), Path(output), layout=layout)
     return Path(output)
 
 
-def _silent(name: str, total: int):
+def _silent(name: str, total: int) -> Callable[[int], None]:
     """A progress that nobody is shown."""
     del name, total
     return lambda count: None

@@ -11,6 +11,7 @@ from sr_jax.api import (
     export_lora,
     export_model,
     generate_clips,
+    import_model,
     load_pipeline,
     prepare_clips,
     render_people,
@@ -50,18 +51,6 @@ def test_videos_have_the_size_that_they_are_prepared_in(called, tmp_path):
     )
 
 
-def test_rendered_videos_are_there_and_are_not_made_twice(tmp_path, capsys):
-    folder = render_people(tmp_path, clips=1, config="prepare:smoke")
-    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert {path.name for path in before} == {f"000000.{e}" for e in ("mp4", "depth.npz", "parts.npz", "txt", "json")}
-    settings = json.loads((folder / "000000.json").read_text())["settings"]
-    assert settings == {
-        "seed": 0, "height": 32, "width": 24, "frames": 5, "fps": 8.0, "framing": "hips_up", "motions": "all",
-    }  # fmt: skip
-    render_people(tmp_path, clips=1, config="prepare:smoke")
-    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
-
-
 def test_preparing_takes_the_config_with_its_changes(called, tmp_path):
     calls = called(runs, "prepare")
     changes = {"codec.path": tmp_path / "codec", "faces.path": "teacher"}
@@ -77,6 +66,14 @@ def test_training_gives_the_lines_of_its_log(called, tmp_path):
     assert train_stage("base:smoke", str(tmp_path), {"num_train_steps": 7}) == [{"step": 1, "loss": 2.0}]
     (config, workdir), _ = calls["train"]
     assert (config.stage, config.num_train_steps, workdir) == ("base", 7, tmp_path)
+
+
+def test_a_model_is_brought_in_from_a_folder(called, tmp_path):
+    calls = called(api_models.releases, "import_pipeline")
+    assert import_model(tmp_path, tmp_path / "model", components=["vae"], dtype="bfloat16") == tmp_path / "model"
+    (source, output), options = calls["import_pipeline"]
+    assert (source.folder, output) == (tmp_path, tmp_path / "model")
+    assert options == {"components": ["vae"], "dtype": "bfloat16"}
 
 
 def test_a_pipeline_makes_one_clip_at_a_time(called):
@@ -123,8 +120,8 @@ def test_exports_are_those_of_the_command(called, tmp_path):
     assert progress("transformer", 9)(3) is None
     assert (arguments, options) == ((Path("w2"), tmp_path / "e"), {"base": Path("model"), "dtype": "bfloat16"})
     calls = called(api_models.exports, "export_lora")
-    assert export_lora("w2", tmp_path / "l") == tmp_path / "l"
-    assert calls["export_lora"] == ((Path("w2"), tmp_path / "l"), {})
+    assert export_lora("w2", tmp_path / "l", layout="comfyui") == tmp_path / "l"
+    assert calls["export_lora"] == ((Path("w2"), tmp_path / "l"), {"layout": "comfyui"})
 
 
 def test_the_models_of_the_demo_lie_where_it_says(called, tmp_path):

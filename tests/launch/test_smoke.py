@@ -67,8 +67,9 @@ def test_a_notebook_is_run_on_a_copy(sandbox, named):
     done = sandbox.run("notebook.sh", *named, OUTPUT="out")
     assert done.returncode == 0, done.stderr
     name = "mine" if named else "semantic_repa_colab"
-    call = sandbox.calls("python")[-1]
-    assert call[1:6] == ["-m", "nbconvert", "--to", "html", "--execute"] and call[-1] == f"out/{name}.ipynb"
+    execute, convert_it = (call[1:] for call in sandbox.calls("python")[-2:])
+    assert execute == ["-m", "nbconvert", "--to", "notebook", "--inplace", "--execute", f"out/{name}.ipynb"]
+    assert convert_it == ["-m", "nbconvert", "--to", "html", "--coalesce-streams", f"out/{name}.ipynb"]
     assert (sandbox.folder / f"out/{name}.ipynb").read_text() == name
     assert sandbox.environment("python")["JAX_COMPILATION_CACHE_DIR"] == str(sandbox.folder / "out/compile_cache")
     assert f"out/{name}.html" in done.stdout
