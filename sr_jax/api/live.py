@@ -28,10 +28,10 @@ def live_curves(workdir: Path) -> Iterator[None]:
     shown = display(_look(workdir), display_id=True)
     if shown is None:
         raise UserError("live curves are for notebooks: leave live out")
-    done = threading.Event()
+    done, before = threading.Event(), len(read_metrics(workdir))
 
     def keep_looking() -> None:
-        lines = len(read_metrics(workdir))
+        lines = before
         while not done.wait(_SECONDS):
             # Only what is new is sent, as the notebook keeps all that it was sent.
             if (now := len(read_metrics(workdir))) != lines:
