@@ -65,6 +65,9 @@ TEST = [
 # What the tests compare with, live: `pytest --parity`. diffusers loads LoRA files with peft.
 PARITY = [*TORCH, "accelerate>=1", "diffusers>=0.35", "peft>=0.17"]
 
+# What the notebooks need beside DEMO: a kernel, what runs them without a browser, and diffusers, which plays an export.
+NOTEBOOK = [*TORCH, "accelerate>=1", "diffusers>=0.35", "ipykernel>=6", "nbconvert>=7"]
+
 [VERSION] = re.findall(
     r'^__version__ = "(.*)"$', (Path(__file__).parent / "sr_jax/__init__.py").read_text(), re.MULTILINE
 )
@@ -91,7 +94,7 @@ setup(
     # sr_jax/configs is a link to configs/.
     packages=find_packages(include=["sr_jax", "sr_jax.*"]),
     package_data={
-        "sr_jax.pages": ["templates/*.j2", "templates/report/*.j2"],
+        "sr_jax.pages": ["templates/*.j2", "templates/report/*.j2", "templates/cell/*.j2"],
         "sr_jax.demo.pretrained": [
             "weights/*.safetensors",
             "weights/*/*.safetensors",
@@ -114,5 +117,6 @@ setup(
         "tpu": [f"jax[tpu]{JAX}"],
         "test": DEMO + REAL + EXR + ONNX + TEST,
         "parity": PARITY,
+        "notebook": NOTEBOOK,
     },
 )

@@ -3,7 +3,8 @@
   python -m sr_jax.train --config configs/base.py:tiny --workdir W0 --config.data.dir=DATA
 
 The released CogVideoX weights take its place at full size (`2b`, `5b_i2v`, `1_5_5b_i2v`), where the base run is plain
-fine-tuning of an import; at the small sizes (`tiny`, `real`) there are none.
+fine-tuning of an import; at the small sizes (`tiny`, `real`, `small`) there are none. `smoke` is four
+steps, in seconds: whether everything works (`bash launch/smoke.sh`).
 
 Hardware: two CPU cores for the small sizes; accelerators for released ones (docs/scaling.md; none has been used yet).
 Time: about 4 minutes for `tiny` (640 steps); unknown for the released sizes (4,000 steps).

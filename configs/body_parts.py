@@ -2,7 +2,7 @@
 
   python -m sr_jax.demo.body_parts --config configs/body_parts.py:people --videos VIDEOS --output JUDGE
 
-Sizes: `people` in minutes, `small` in half an hour, for clips in which a hand is some pixels wide.
+Sizes: `people` in minutes, `small` in half an hour, for clips in which a hand is some pixels wide; `smoke` in seconds.
 
 Hardware: two CPU cores.
 Time: unknown; `people` is meant for minutes, `small` for half an hour.
@@ -30,6 +30,7 @@ KEYS = {
 _SIZES = {
     "people": {},
     "small": {"network": {"width": 64, "blocks": 6}, "schedule": {"steps": 3000}},
+    "smoke": {"network": {"width": 8, "blocks": 1}, "schedule": {"steps": 4, "batch_size": 8}},
 }
 
 

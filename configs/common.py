@@ -252,6 +252,25 @@ def _minutes(*, sample_width: int, embedding_dim: int, num_train_steps: dict[str
     )
 
 
+def _smoke() -> dict[str, Any]:
+    """The small sizes' kind of run, as small as it can be; AdamW compiles faster than Muon."""
+    values = _small(
+        sample_height=8,
+        sample_width=6,
+        num_layers=(2, 1),
+        time_embed_dim=8,
+        identity={"widths": (8,), "embedding_dim": 16},
+        num_train_steps={"base": 4, "stage_one": 4, "stage_two": 4},
+    )
+    model = {"num_attention_heads": 2, "attention_head_dim": 16, "sample_frames": 5}
+    optimizer = {"name": "adamw", "warmup_steps": 1, "schedule": "constant", "max_grad_norm": 1.0}
+    return values | {
+        "model": values["model"] | model,
+        "optimizer": optimizer,
+        "log_every": 1,
+    }
+
+
 def _released(name: str, *, snr_shift_scale: float) -> dict[str, Any]:
     """A released transformer, to be fine-tuned from its import (`config.init.transformer`)."""
     return {
@@ -275,6 +294,8 @@ def _released(name: str, *, snr_shift_scale: float) -> dict[str, Any]:
 
 
 _SIZES = {
+    # Whether everything works, in seconds: clips of 5 frames of 32x24 pixels, and numbers that mean nothing.
+    "smoke": _smoke(),
     # The rendered people from afar, 64x48 pixels.
     "tiny": _minutes(
         sample_width=12, embedding_dim=64, num_train_steps={"base": 640, "stage_one": 160, "stage_two": 120}

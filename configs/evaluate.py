@@ -5,8 +5,8 @@
       --config.codec.path=TEACHERS/codec.npz --config.faces.path=JUDGE/faces --config.structure=W_JUDGE
 
 Sizes: `clips` for any video files, with what needs no weights; `paper` with all that papers report. What
-`sample --data` wrote is scored with `people`, rendered people, `small`, those of the pretrained models, or `real`, real
-clips, where no path of the face judge is needed.
+`sample --data` wrote is scored with `people`, rendered people, `small`, those of the pretrained models, `smoke`, those
+of seconds, or `real`, real clips, where no path of the face judge is needed.
 
 Hardware: two CPU cores.
 Time: unknown by itself, a part of the demo's 12 minutes.
@@ -63,6 +63,8 @@ _SIZES = {
     "people": _PEOPLE,
     # Those of the pretrained models, whose codec is learned.
     "small": _PEOPLE | {"codec": {"name": SMALL_CODEC}},
+    # Whether everything works, in seconds.
+    "smoke": _PEOPLE | {"batch_size": 4},
     # The teacher's detector and another published recogniser.
     "real": _PUBLISHED_FACES,
 }

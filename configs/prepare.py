@@ -3,7 +3,7 @@
   python -m sr_jax.prepare --config configs/prepare.py:people --input VIDEOS --output DATA
 
 Sizes: `people` for rendered people with exact depth, `people_tokens` for them with the field `mobilenet_v2_tokens` too;
-`small` for those of the pretrained models, whose codec is learned;
+`small` for those of the pretrained models, whose codec is learned; `smoke` for seconds;
 `real` for real clips with the teachers that packages carry; `cogvideox` for anybody's videos, to train released
 CogVideoX models, whose autoencoder and text encoder lie where `python -m sr_jax.convert import` wrote them
 (`--config.codec.path` and `--config.text.path`), with the paper's face teacher from `--config.faces.path`
@@ -95,6 +95,9 @@ _SIZES: dict[str, dict[str, Any]] = {
     # As the pretrained models know them.
     "small": _PEOPLE
     | {"clip": {"fps": 12.0, "height": 88, "width": 72}, "codec": {"name": SMALL_CODEC}, "face_boxes": True},
+    # Whether everything works, in seconds, on rendered people of 5 frames.
+    "smoke": _PEOPLE
+    | {"clip": {"num_frames": 5, "fps": 8.0, "height": 32, "width": 24, "stride": 5}, "noisy_images": 1},
     # The clips of `python -m sr_jax.demo.real_clips`.
     "real": {
         "clip": {"fps": 12.0, "width": 64},

@@ -4,8 +4,8 @@ r"""Sampling.
       --config.codec.path=TEACHERS/codec.npz
 
 Sizes: `people` for the linear codec and text teacher of the demo, with or without real clips; `small` for the
-pretrained models and what is trained from them; `cogvideox` for the released image-to-video models and what is trained
-from them. One clip with released weights:
+pretrained models and what is trained from them; `smoke` for seconds; `cogvideox` for the released image-to-video models
+and what is trained from them. One clip with released weights:
 
   python -m sr_jax.convert import --source THUDM/CogVideoX-5b-I2V --output MODEL
   python -m sr_jax.sample --config configs/sample.py:cogvideox --checkpoint MODEL --image face.png \
@@ -63,6 +63,7 @@ KEYS = {
 _SIZES = {
     "people": {"text": {"num_tokens": 24}},
     "small": {"text": {"num_tokens": 24}, "codec": {"name": SMALL_CODEC}, "num_inference_steps": 20},
+    "smoke": {"text": {"num_tokens": 24}, "num_inference_steps": 2, "batch_size": 4},
     "cogvideox": {
         "codec": {"name": "cogvideox", "dtype": "bfloat16"},
         "text": {"name": "t5", "batch_size": 1},

@@ -13,6 +13,8 @@ Modules that are trained already are taken further on other clips, prepared as t
   python -m sr_jax.train --config configs/stage_one.py:small --workdir W1 --config.data.dir=DATA \
       --config.init.modules=BEFORE
 
+Size `smoke` is four steps, in seconds: whether everything works (`bash launch/smoke.sh`).
+
 Hardware: two CPU cores for `tiny` and `real`; accelerators for released sizes (none has been used yet).
 Time: unknown by itself; `tiny` (160 steps) is a part of the demo's 12 minutes; released sizes have 10,000 steps.
 Memory: 2.1 GiB for `tiny` as a part of the demo; not planned for the released sizes: ask `python -m sr_jax.plan`.

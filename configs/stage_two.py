@@ -17,6 +17,8 @@ export):
 
   ... --config.lora.rank=64 --config.optimizer.name=adamw --config.optimizer.learning_rate=1e-4
 
+Size `smoke` is four steps, in seconds: whether everything works (`bash launch/smoke.sh`).
+
 Hardware: two CPU cores for `tiny` and `real`; pods of TPUs for `5b_i2v@v5p:2x2x4` and its like (configs/pods.py,
 planned ahead of time; none has been used yet).
 Time: unknown by itself for `tiny` (120 steps), a part of the demo's 12 minutes; 4,000 steps of `5b_i2v@v5e:16x16` take

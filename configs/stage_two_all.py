@@ -25,7 +25,13 @@ _BLOCKS = {
         "trd": {"block": 2},
         "crepa": {"block": 2},
         "layersync": {"block": 1, "deeper_block": 3},
-    }
+    },
+    "smoke": {
+        "repa": {"block": 1},
+        "trd": {"block": 1},
+        "crepa": {"block": 1},
+        "layersync": {"block": 1, "deeper_block": 2},
+    },
 }
 _BLOCKS["real"] = _BLOCKS["tiny"]
 """Where a transformer is too small for the published blocks."""

@@ -3,7 +3,7 @@
   python -m sr_jax.demo.fit_teachers --config configs/teachers.py:people --videos VIDEOS --output TEACHERS
 
 Sizes: `people` for rendered people, in minutes; `small` for those of the pretrained models, whose codec is learned, in
-hours; `real` for the clips of `python -m sr_jax.demo.real_clips`.
+hours; `smoke` for seconds; `real` for the clips of `python -m sr_jax.demo.real_clips`.
 
 Hardware: two CPU cores.
 Time: unknown by itself, a part of the demo's 12 minutes.
@@ -85,6 +85,13 @@ _SIZES = {
         "detector_schedule": {"steps": 3000, "batch_size": 32} | _RATES,
         "recogniser": {"crop_size": 32, "widths": (32, 64, 128), "embedding_dim": 64},
         "recogniser_schedule": {"steps": 8000, "batch_size": 128} | _RATES,
+    },
+    # Whether everything works, in seconds.
+    "smoke": {
+        "detector": {"width": 8, "blocks": 1},
+        "detector_schedule": {"steps": 4, "batch_size": 8},
+        "recogniser": {"crop_size": 8, "widths": (8,), "embedding_dim": 16},
+        "recogniser_schedule": {"steps": 4, "batch_size": 8},
     },
     "real": {"depth": {"name": SILHOUETTE_DEPTH}},
 }

@@ -211,10 +211,19 @@ def _require_keys(config: ml_collections.ConfigDict, argv: Sequence[str]) -> Non
     """
     for argument in argv:
         if found := re.match(rf"--?(?:no)?{_CONFIG}\.([^=]*)", argument):
-            _require_key(config, found[1])
+            require_key(config, found[1])
 
 
-def _require_key(config: ml_collections.ConfigDict, path: str) -> None:
+def require_key(config: ml_collections.ConfigDict, path: str) -> None:
+    """Checks that a config has a key.
+
+    Args:
+        config: The config.
+        path: The key, with dots between sections.
+
+    Raises:
+        UserError: Naming the key that was meant.
+    """
     section: ml_collections.ConfigDict = config
     names = path.split(".")
     for depth, name in enumerate(names):

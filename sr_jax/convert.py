@@ -40,13 +40,12 @@ from absl import flags
 
 from sr_jax import command_line
 from sr_jax.backbones import releases
-from sr_jax.checkpoints import pairs
+from sr_jax.checkpoints.exports import MAX_SHARD_GB, export_checkpoint, export_lora
 from sr_jax.checkpoints.loras import described, merge_lora_files
 from sr_jax.checkpoints.networks import backbone_of
-from sr_jax.checkpoints.reading import item_path, read_meta
 from sr_jax.checkpoints.transformers import load_transformer, trained_lora
-from sr_jax.conversion import exporting, hub, lora
-from sr_jax.conversion.imported import SOURCE_FOLDER, is_imported
+from sr_jax.conversion import hub, lora
+from sr_jax.conversion.imported import is_imported
 from sr_jax.conversion.parts import DTYPES
 from sr_jax.errors import UserError
 
@@ -68,7 +67,7 @@ flags.DEFINE_string("checkpoint", None, "An import, or a training workdir.", fla
 flags.DEFINE_string("output", None, "Folder to write; must not exist.", flag_values=EXPORT, required=True)
 flags.DEFINE_string("base", "", "An import: the other parts of a trained transformer's pipeline.", flag_values=EXPORT)
 flags.DEFINE_enum("dtype", "", ["", *DTYPES], "Type of the weights; as they are stored.", flag_values=EXPORT)
-flags.DEFINE_float("max_shard_gb", 5.0, "Weights in one new file.", flag_values=EXPORT, lower_bound=0.001)
+flags.DEFINE_float("max_shard_gb", MAX_SHARD_GB, "Weights in one new file.", flag_values=EXPORT, lower_bound=0.001)
 
 _STEP_HELP = "Which checkpoint of a training workdir; the newest when not given."
 flags.DEFINE_integer("step", None, _STEP_HELP, flag_values=EXPORT)
@@ -110,36 +109,19 @@ def run_import(args: flags.FlagValues) -> None:
 
 
 def run_export(args: flags.FlagValues) -> None:
-    """Exports the import or the averaged weights that the flags name, with the schedule they were trained on.
+    """Exports the import or the averaged weights that the flags name.
 
     Raises:
-        UserError: If there are no such weights, or the base is not what they were trained for; as `exporting.export`.
+        UserError: As `export_checkpoint`.
     """
-    checkpoint, base = Path(args.checkpoint), Path(args.base or args.checkpoint)
-    if args.base and is_imported(checkpoint):
-        raise UserError(f"{checkpoint} is an import, which is whole by itself: leave out --base")
-    parts = releases.imported_parts(base) if args.base or is_imported(base) else []
-    scheduler = None
-    if not is_imported(checkpoint):
-        meta = read_meta(checkpoint, step=args.step)
-        config = meta["config"]
-        if config.get("lora", {}).get("rank"):
-            raise UserError(f"{checkpoint} holds a LoRA: use lora instead of export, or merge first and export that")
-        if args.base:
-            pairs.require_base(meta, checkpoint, base)
-        backbone = backbone_of(config)
-        scheduler = pairs.exported_scheduler(meta, base if args.base else None)
-        kind = backbone.parts["transformer"]
-        trained = exporting.trained_transformer(item_path(checkpoint, step=args.step), kind, backbone.config, parts)
-        parts = [part for part in parts if part.name != trained.name] + [trained]
     with _progress() as progress:
-        exporting.export(
-            parts,
+        export_checkpoint(
+            Path(args.checkpoint),
             Path(args.output),
-            other_files=base / SOURCE_FOLDER if is_imported(base) else None,
-            scheduler=scheduler,
+            base=Path(args.base) if args.base else None,
+            step=args.step,
             dtype=args.dtype,
-            max_shard_bytes=int(args.max_shard_gb * 1e9),
+            max_shard_gb=args.max_shard_gb,
             progress=progress,
         )
 
@@ -148,13 +130,9 @@ def run_lora(args: flags.FlagValues) -> None:
     """Exports the averaged factors of a LoRA.
 
     Raises:
-        UserError: If the checkpoint has none, or the output exists.
+        UserError: As `export_lora`.
     """
-    factors, config, meta = trained_lora(args.checkpoint, step=args.step)
-    backbone = backbone_of(meta["config"])
-    kind = backbone.parts["transformer"]
-    rules = kind.conversion.rules(backbone.config)
-    lora.save_lora(lora.lora_tensors(factors, config, rules, args.layout, kind.other_names), Path(args.output))
+    export_lora(Path(args.checkpoint), Path(args.output), step=args.step, layout=args.layout)
 
 
 def run_merge(args: flags.FlagValues) -> None:

@@ -44,11 +44,11 @@ _SIZES = {
     stage_one: [*size_names(), *_PODS],
     stage_two: [*size_names(), *_PODS],
     stage_two_all: [*size_names(), *_PODS],
-    prepare: ["people", "people_tokens", "real", "cogvideox"],
-    sample: ["people", "cogvideox"],
-    evaluate: ["people", "real"],
-    teachers: ["people", "real"],
-    body_parts: ["people", "small"],
+    prepare: ["people", "people_tokens", "small", "smoke", "real", "cogvideox"],
+    sample: ["people", "small", "smoke", "cogvideox"],
+    evaluate: ["clips", "paper", "people", "small", "smoke", "real"],
+    teachers: ["people", "small", "smoke", "real"],
+    body_parts: ["people", "small", "smoke"],
     ablate: ["cpu", "gpu", "smoke"],
 }
 

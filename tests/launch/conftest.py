@@ -36,8 +36,8 @@ exit "${code:-0}"
 # All that the scripts find here besides stand-ins, so that no test can ever reach a real cloud or cluster, nor a Python
 # that would make an environment: python3 is one that can write a manifest and nothing else.
 _HARMLESS = (
-    "basename", "bash", "cat", "cksum", "date", "dirname", "env", "grep", "head", "hostname", "mkdir", "mktemp", "rm",
-    "sed", "seq", "sleep", "sort", "tail", "tee", "touch", "tr",
+    "basename", "bash", "cat", "cksum", "cp", "date", "dirname", "env", "grep", "head", "hostname", "mkdir", "mktemp",
+    "rm", "sed", "seq", "sleep", "sort", "tail", "tee", "touch", "tr",
 )  # fmt: skip
 
 _MANIFEST_WRITER = f"""#!/usr/bin/env bash

@@ -9,19 +9,14 @@ is in the other; every second test clip shows a motion that the training split n
 are more of the same kind.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import tqdm
 from absl import flags
 
 from sr_jax import command_line
-from sr_jax.demo.people.clips import sample_clip
-from sr_jax.demo.people.files import is_written, write_clip
 from sr_jax.demo.people.identities import SPLITS
+from sr_jax.demo.people.pool import render_clips
 from sr_jax.demo.people.scenes import FRAMINGS
-from sr_jax.outputs import remove_leftovers, writing_to
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("output", None, "Folder to write to.", flag_values=FLAGS)
@@ -43,37 +38,20 @@ flags.DEFINE_enum(
 flags.DEFINE_enum("motions", "all", ["all", "violent"], "All motions, or the fast and large ones.", flag_values=FLAGS)
 flags.mark_flag_as_required("output", flag_values=FLAGS)
 
-_SEED_STRIDE = 1_000_000  # the most clips of one seed
-
 
 def main(args: flags.FlagValues) -> None:
     """Renders the clips that are not there yet."""
-    folder = Path(args.output) / args.split
-    settings = {
-        name: getattr(args, name) for name in ("seed", "height", "width", "frames", "fps", "framing", "motions")
-    }
-    videos = [folder / f"{index:06d}.mp4" for index in range(args.clips)]
-    missing = [index for index, video in enumerate(videos) if not is_written(video, settings)]
-    with writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
-
-    def render(index: int) -> None:
-        clip = sample_clip(
-            args.seed * _SEED_STRIDE + index,
-            args.split,
-            size=(args.height, args.width),
-            num_frames=args.frames,
-            fps=args.fps,
-            framing=None if args.framing == _MIXED else args.framing.replace("_", " "),
-            violent_only=args.motions == "violent",
-        )
-        write_clip(videos[index], clip, args.fps, settings)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        bar = tqdm.tqdm(pool.map(render, missing), desc=f"rendering {args.split}", unit="clip", total=len(missing))
-        for _ in bar:
-            pass
+    render_clips(
+        Path(args.output) / args.split,
+        args.split,
+        clips=args.clips,
+        seed=args.seed,
+        size=(args.height, args.width),
+        num_frames=args.frames,
+        fps=args.fps,
+        framing=None if args.framing == _MIXED else args.framing.replace("_", " "),
+        violent_only=args.motions == "violent",
+    )
 
 
 if __name__ == "__main__":

@@ -8,13 +8,12 @@ of noisy latents and f_ID without depth, the paper's ablations). Workdirs that a
 the weights in the package tells what made them and how good they are.
 """
 
-import shutil
 from pathlib import Path
 
 from absl import flags
 
 from sr_jax import command_line
-from sr_jax.outputs import replacing, require_writable
+from sr_jax.outputs import require_writable
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("output", None, "Folder to write.", flag_values=FLAGS)
@@ -30,17 +29,9 @@ def main(args: flags.FlagValues) -> None:
     output = Path(args.output)
     require_writable(output)
     # Here and not above: it takes seconds, and wrong flags are told before.
-    from sr_jax.demo.pretrained import files
-    from sr_jax.demo.pretrained.packing import unpack
+    from sr_jax.demo.pretrained.packing import lay_out
 
-    for name in files.COPIED:
-        path = output / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            shutil.copyfile(files.weights_file(name), temporary)
-    for name in files.WORKDIRS:
-        if not (output / name).exists():
-            unpack(files.weights_file(f"{name}.safetensors"), output / name)
+    lay_out(output)
 
 
 if __name__ == "__main__":

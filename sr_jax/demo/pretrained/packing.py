@@ -5,6 +5,7 @@ the machine that trained it.
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from safetensors import safe_open
 from sr_jax.checkpoints.reading import FOLDER, open_params
 from sr_jax.conversion.output import new_folder
 from sr_jax.conversion.tensor_files import write_tensors
+from sr_jax.demo.pretrained import files
 from sr_jax.errors import UserError
+from sr_jax.outputs import replacing
 from sr_jax.parallel.lazy import on_host
 from sr_jax.parallel.stored import save_tree
 
@@ -55,6 +58,22 @@ def unpack(path: Path, workdir: Path) -> None:
         checkpoint = partial / FOLDER / str(meta["step"])
         save_tree(checkpoint / "ema_params", traverse_util.unflatten_dict(flat))
         checkpointer.save((checkpoint / "meta").absolute(), args=ocp.args.JsonSave(meta))
+
+
+def lay_out(output: Path) -> None:
+    """Writes the files and workdirs of all pretrained models that are not in a folder yet.
+
+    Raises:
+        UserError: When the package lacks its weights.
+    """
+    for name in files.COPIED:
+        path = output / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            shutil.copyfile(files.weights_file(name), temporary)
+    for name in files.WORKDIRS:
+        if not (output / name).exists():
+            unpack(files.weights_file(f"{name}.safetensors"), output / name)
 
 
 def read_meta(path: Path) -> dict[str, Any]:
