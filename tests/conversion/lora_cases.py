@@ -72,7 +72,8 @@ def _of_diffusers() -> Case:
     metadata = {f"transformer.{name}": value for name, value in config.items()}
     metadata["transformer.target_modules"] = [Q, FF]
     case = _configured("transformer.", {}, 6 / 3, 5 / 2)
-    return case._replace(metadata={"format": "pt", "lora_adapter_metadata": json.dumps(metadata)})
+    # One entry: the library writes several in an order of chance, and records know files by their bytes.
+    return case._replace(metadata={"lora_adapter_metadata": json.dumps(metadata)})
 
 
 def _of_peft(**more: object) -> Case:

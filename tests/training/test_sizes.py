@@ -65,5 +65,6 @@ def test_every_field_can_be_overridden(size):
 
 
 def test_an_unknown_size_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="unknown size '7b': choose one of 1_5_5b_i2v, 2b, 5b_i2v, real, small, tiny"):
+    known = "1_5_5b_i2v, 2b, 5b_i2v, real, small, smoke, tiny"
+    with pytest.raises(ValueError, match=f"unknown size '7b': choose one of {known}"):
         base.get_config("7b")
