@@ -39,14 +39,7 @@ import tqdm
 from absl import flags
 
 from sr_jax import command_line
-from sr_jax.backbones import releases
-from sr_jax.checkpoints.exports import MAX_SHARD_GB, export_checkpoint, export_lora
-from sr_jax.checkpoints.loras import described, merge_lora_files
-from sr_jax.checkpoints.networks import backbone_of
-from sr_jax.checkpoints.transformers import load_transformer, trained_lora
-from sr_jax.conversion import hub, lora
-from sr_jax.conversion.imported import is_imported
-from sr_jax.conversion.parts import DTYPES
+from sr_jax.conversion.choices import DTYPES, LORA_LAYOUTS, MAX_SHARD_GB
 from sr_jax.errors import UserError
 
 IMPORT = flags.FlagValues()
@@ -76,7 +69,7 @@ LORA = flags.FlagValues()
 flags.DEFINE_string("checkpoint", None, "Workdir that trained a LoRA.", flag_values=LORA, required=True)
 flags.DEFINE_string("output", None, "Folder to write; must not exist.", flag_values=LORA, required=True)
 flags.DEFINE_integer("step", None, _STEP_HELP, flag_values=LORA)
-flags.DEFINE_enum("layout", "diffusers", lora.WRITTEN, "Whose names the file has.", flag_values=LORA)
+flags.DEFINE_enum("layout", "diffusers", LORA_LAYOUTS, "Whose names the file has.", flag_values=LORA)
 
 MERGE = flags.FlagValues()
 flags.DEFINE_string(
@@ -95,6 +88,10 @@ def run_import(args: flags.FlagValues) -> None:
     Raises:
         UserError: As `hub.locate`, `releases.file_as_folder` and `import_pipeline`.
     """
+    # Here and not above, as in the other commands: it takes seconds, and `--help` and wrong flags are told before.
+    from sr_jax.backbones import releases
+    from sr_jax.conversion import hub
+
     if Path(args.source).is_file():
         located = releases.file_as_folder(Path(args.source), Path(args.output))
     else:
@@ -114,6 +111,8 @@ def run_export(args: flags.FlagValues) -> None:
     Raises:
         UserError: As `export_checkpoint`.
     """
+    from sr_jax.checkpoints.exports import export_checkpoint
+
     with _progress() as progress:
         export_checkpoint(
             Path(args.checkpoint),
@@ -132,6 +131,8 @@ def run_lora(args: flags.FlagValues) -> None:
     Raises:
         UserError: As `export_lora`.
     """
+    from sr_jax.checkpoints.exports import export_lora
+
     export_lora(Path(args.checkpoint), Path(args.output), step=args.step, layout=args.layout)
 
 
@@ -142,6 +143,12 @@ def run_merge(args: flags.FlagValues) -> None:
         UserError: If there is nothing to merge, what the checkpoint adapts is not there, a file is no LoRA of it, or
             the output exists.
     """
+    from sr_jax.checkpoints.loras import described, merge_lora_files
+    from sr_jax.checkpoints.networks import backbone_of
+    from sr_jax.checkpoints.transformers import load_transformer, trained_lora
+    from sr_jax.conversion import lora
+    from sr_jax.conversion.imported import is_imported
+
     if not args.lora:
         trained_lora(args.checkpoint, step=args.step)
     params, meta = load_transformer(args.checkpoint, step=args.step, base=args.base)

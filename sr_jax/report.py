@@ -13,7 +13,6 @@ from pathlib import Path
 from absl import flags
 
 from sr_jax import command_line
-from sr_jax.evaluation.report.page import write_report
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("data", None, "Dataset that `prepare` wrote.", flag_values=FLAGS, required=True)
@@ -32,6 +31,9 @@ def main(args: flags.FlagValues) -> None:
     Raises:
         UserError: When an input is missing or the runs do not belong together.
     """
+    # Here and not above: it takes seconds, and wrong flags are told before.
+    from sr_jax.evaluation.report.page import write_report
+
     write_report(
         Path(args.output),
         title=args.title,

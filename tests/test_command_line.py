@@ -9,10 +9,18 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
+import sr_jax
 from sr_jax import command_line
 from sr_jax.configs.prepare import KEYS
 from sr_jax.errors import UserError
 from sr_jax.parallel.sharding import ShardingRules
+
+_ROOT = Path(sr_jax.__file__).parent
+# Every module that can be run: those at the top whose flags are read, and the folders with a `__main__`.
+COMMANDS = sorted(
+    [f"sr_jax.{path.stem}" for path in _ROOT.glob("*.py") if "__main__" in path.read_text()]
+    + [".".join(path.parent.relative_to(_ROOT.parent).parts) for path in _ROOT.rglob("__main__.py")]
+)
 
 
 @pytest.fixture
@@ -221,6 +229,15 @@ def test_a_value_that_cannot_be_is_told_before_anything_is_loaded(tmp_path):
     assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
     assert error == "error: config.clip.height is 0: it must be a whole number, at least 1 (In pixels)"
     assert not [line for line in imports if line.split("|")[-1].strip().partition(".")[0] in ("jax", "numpy", "cv2")]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_loads_nothing_that_takes_seconds(name):
+    command = [sys.executable, "-X", "importtime", "-m", name, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    imports = {line.split("|")[-1].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert done.stdout.strip() and "absl" in imports
+    assert not imports & {"jax", "flax", "orbax", "numpy", "cv2", "transformers"}
 
 
 def test_a_command_with_a_config_of_its_own_names_a_wrong_key():

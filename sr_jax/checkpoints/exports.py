@@ -9,11 +9,9 @@ from sr_jax.checkpoints.networks import backbone_of
 from sr_jax.checkpoints.reading import item_path, read_meta
 from sr_jax.checkpoints.transformers import trained_lora
 from sr_jax.conversion import exporting, lora
+from sr_jax.conversion.choices import MAX_SHARD_GB
 from sr_jax.conversion.imported import SOURCE_FOLDER, is_imported
 from sr_jax.errors import UserError
-
-MAX_SHARD_GB = 5.0
-"""Weights in one new file when nothing else is said."""
 
 
 def export_checkpoint(
@@ -76,7 +74,7 @@ def export_lora(checkpoint: Path, output: Path, *, step: int | None = None, layo
         checkpoint: Workdir of a run that trained a LoRA.
         output: Folder to write; must not exist.
         step: Which checkpoint of the workdir; the newest when None.
-        layout: Whose names the file has, one of `lora.WRITTEN`; `load_lora_weights` takes that of diffusers.
+        layout: Whose names the file has, one of `LORA_LAYOUTS`; `load_lora_weights` takes that of diffusers.
 
     Raises:
         UserError: If the checkpoint has none, or the output exists.

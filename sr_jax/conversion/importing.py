@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 import sr_jax
+from sr_jax.conversion.choices import DTYPES
 from sr_jax.conversion.components import SCHEDULER_FILE, Component, find_components, read_json
 from sr_jax.conversion.identities import file_hashes, identities, weight_files
 from sr_jax.conversion.imported import HEADER_SUFFIX, SOURCE_FOLDER, STEP_FOLDER, ImportRecord
 from sr_jax.conversion.other_files import copy_files, files_below, other_files, total_size
 from sr_jax.conversion.output import partial_folder, require_outside, require_space
-from sr_jax.conversion.parts import DTYPES, PartKind
+from sr_jax.conversion.parts import PartKind
 from sr_jax.conversion.streaming import lazy_params
 from sr_jax.errors import UserError
 from sr_jax.parallel.stored import save_item

@@ -22,9 +22,6 @@ from sr_jax.models.functional import Params
 from sr_jax.models.lora import LoraConfig, adapted_layers
 from sr_jax.parallel.stored import save_item
 
-WRITTEN = ("diffusers", "comfyui", "kohya", "original")
-"""The layouts that a LoRA can be exported in."""
-
 
 def lora_tensors(
     lora: Params,
@@ -45,7 +42,7 @@ def lora_tensors(
         lora: The factors.
         config: What they were trained with.
         rules: Of the transformer that they adapt.
-        layout: One of `WRITTEN`.
+        layout: One of `LORA_LAYOUTS`.
         other_names: What other programs call its layers (`PartKind.other_names`); diffusers' names need none.
 
     Returns:

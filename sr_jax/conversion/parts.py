@@ -11,8 +11,6 @@ from flax import nnx
 from sr_jax.conversion.layer_names import Names
 from sr_jax.models.functional import Functional, Params
 
-DTYPES = ("float32", "bfloat16", "float16")
-"""What parameters can be converted to."""
 Identity = dict[str, Any]
 """What a dataset's provenance must say of a part of a model that the dataset is to go with.
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sr_jax.conversion.choices import DTYPES
 from sr_jax.conversion.fields import MOST_LAYERS, read_fields, require, shown
-from sr_jax.conversion.parts import DTYPES, Identity, PartFiles
+from sr_jax.conversion.parts import Identity, PartFiles
 from sr_jax.conversion.rules import TensorRule
 from sr_jax.errors import UserError
 from sr_jax.models.t5 import T5Config

@@ -13,8 +13,9 @@ from sr_jax.backbones.cogvideox.parts import PARTS
 from sr_jax.checkpoints.loras import described, merge_lora_files, read_lora_file
 from sr_jax.checkpoints.origins import weights_hash
 from sr_jax.checkpoints.transformers import load_transformer
+from sr_jax.conversion.choices import LORA_LAYOUTS
 from sr_jax.conversion.imported import read_record
-from sr_jax.conversion.lora import WRITTEN, lora_tensors
+from sr_jax.conversion.lora import lora_tensors
 from sr_jax.conversion.rules import expected_shapes
 from sr_jax.errors import UserError
 from sr_jax.models.lora import LoraConfig
@@ -206,7 +207,7 @@ def trained():
     return {"transformer_blocks": blocks}, LoraConfig(3, 2.0, ("attn1", "norm1", "norm2"))
 
 
-@pytest.mark.parametrize("layout", WRITTEN)
+@pytest.mark.parametrize("layout", LORA_LAYOUTS)
 def test_what_is_written_is_read_again(trained, tmp_path, layout):
     lora, config = trained
     tensors = lora_tensors(lora, config, KIND.conversion.rules(ROPE), layout, KIND.other_names)
@@ -229,7 +230,7 @@ def test_names_and_alphas_are_those_of_each_loader(trained):
     lora, config = trained
     attention = {"transformer_blocks": {"attn1": lora["transformer_blocks"]["attn1"]}}
     rules = KIND.conversion.rules(ROPE)
-    written = {name: lora_tensors(attention, config, rules, name, KIND.other_names) for name in WRITTEN}
+    written = {name: lora_tensors(attention, config, rules, name, KIND.other_names) for name in LORA_LAYOUTS}
     assert not any(key.endswith("alpha") for key in written["diffusers"])
     names = {".".join(key.split(".")[:4]) for key in written["comfyui"]}
     assert names == {f"diffusion_model.blocks.{i}.{name}" for i in (0, 1) for name in ("q", "k", "v", "attn_out")}

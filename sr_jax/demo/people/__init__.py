@@ -3,7 +3,3 @@
 People are built of tapered capsules and cast with rays in JAX rather than taken from a body-model package: those have
 no painted, recognisable face, and a mesh rasteriser would be slower and less exact than the closed form used here.
 """
-
-from sr_jax.demo.people.clips import Clip, sample_clip
-
-__all__ = ["Clip", "sample_clip"]

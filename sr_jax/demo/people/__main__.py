@@ -14,13 +14,11 @@ from pathlib import Path
 from absl import flags
 
 from sr_jax import command_line
-from sr_jax.demo.people.identities import SPLITS
-from sr_jax.demo.people.pool import render_clips
-from sr_jax.demo.people.scenes import FRAMINGS
+from sr_jax.demo.people.kinds import FRAMINGS, SPLITS
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("output", None, "Folder to write to.", flag_values=FLAGS)
-flags.DEFINE_enum("split", "train", list(SPLITS), "Which people and motions.", flag_values=FLAGS)
+flags.DEFINE_enum("split", "train", SPLITS, "Which people and motions.", flag_values=FLAGS)
 flags.DEFINE_integer("clips", 400, "Number of clips.", lower_bound=1, upper_bound=1_000_000, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "Another seed gives other clips.", lower_bound=0, flag_values=FLAGS)
 flags.DEFINE_integer("height", 64, "Height in pixels.", lower_bound=16, flag_values=FLAGS)
@@ -41,6 +39,9 @@ flags.mark_flag_as_required("output", flag_values=FLAGS)
 
 def main(args: flags.FlagValues) -> None:
     """Renders the clips that are not there yet."""
+    # Here and not above: it takes seconds, and wrong flags are told before.
+    from sr_jax.demo.people.pool import render_clips
+
     render_clips(
         Path(args.output) / args.split,
         args.split,

@@ -8,12 +8,13 @@ from jaxtyping import Bool, Float, UInt8
 
 from sr_jax.demo.people.captions import write_caption
 from sr_jax.demo.people.clothes import sample_clothes
-from sr_jax.demo.people.identities import IDENTITIES_PER_SPLIT, SPLITS, identity_number, identity_split, make_person
+from sr_jax.demo.people.identities import IDENTITIES_PER_SPLIT, identity_number, identity_split, make_person
+from sr_jax.demo.people.kinds import FRAMINGS, SPLITS
 from sr_jax.demo.people.looks import make_look
 from sr_jax.demo.people.motions import JOINTS, MOTIONS, SIDES, sample_motion
 from sr_jax.demo.people.parts import part_maps
 from sr_jax.demo.people.rendering import render_clip
-from sr_jax.demo.people.scenes import FRAMINGS, sample_camera, sample_framing, sample_room
+from sr_jax.demo.people.scenes import sample_camera, sample_framing, sample_room
 from sr_jax.demo.people.visibility import face_boxes, face_visibility
 
 _CLIPS_PER_IDENTITY = 2
@@ -77,7 +78,7 @@ def sample_clip(
         num_frames: Number of frames F.
         fps: Frames a second.
         identity: Number of the person; by default the seed's own. Must belong to the split.
-        framing: One of `scenes.FRAMINGS`; by default it is drawn, wide enough for what the motion needs to be seen.
+        framing: One of `kinds.FRAMINGS`; by default it is drawn, wide enough for what the motion needs to be seen.
         violent_only: Whether to draw among the fast and large motions alone.
 
     Raises:

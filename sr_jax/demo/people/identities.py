@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-SPLITS = ("train", "test")
+from sr_jax.demo.people.kinds import SPLITS
+
 IDENTITIES_PER_SPLIT = 1_000_000_000
 
 HAIR_STYLES = ("bald", "short", "bob", "long", "bun", "ponytail", "afro", "mohawk", "quiff")

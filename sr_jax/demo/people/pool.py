@@ -29,13 +29,13 @@ def render_clips(
 
     Args:
         folder: Where they go; made when missing.
-        split: Of whom, see `identities.SPLITS`.
+        split: Of whom, see `kinds.SPLITS`.
         clips: How many there are to be.
         seed: Another one gives other clips.
         size: Height and width in pixels.
         num_frames: Frames of a clip.
         fps: Frames a second.
-        framing: How much of a person is seen, one of `scenes.FRAMINGS`; None: drawn for each clip.
+        framing: How much of a person is seen, one of `kinds.FRAMINGS`; None: drawn for each clip.
         violent_only: Whether only fast and large motions are shown.
 
     Raises:

@@ -7,14 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from sr_jax.demo.people.kinds import FRAMINGS
 from sr_jax.demo.people.looks import linear_rgb
 
 PROPS = 2
 _FIELD_OF_VIEW = math.radians(30.0)  # vertical
 _WALL_PATTERNS = ("plain", "panel", "disc", "window", "stripes")
 _CAMERA_MOVES = ("still", "left", "right", "closer", "back", "orbit left", "orbit right")
-FRAMINGS = {"full body": (1.86, 1.70), "knees up": (1.32, 1.70), "waist up": (0.98, 1.70), "hips up": (1.00, 1.68)}
-"""By name: visible height, and height of the picture's upper edge over the floor, metres, for a usual person."""
 
 # What is drawn from when no framing is asked for.
 _MIXED = ("full body", "knees up", "waist up")

@@ -12,13 +12,8 @@ videos: NAME.mp4, its caption NAME.txt, and NAME.json with the person, the motio
 from pathlib import Path
 
 from absl import flags
-from tqdm import tqdm
 
-from sr_jax import command_line, packages
-from sr_jax.demo.real_clips import clips as real_clips
-from sr_jax.demo.real_clips import footage as real_footage
-from sr_jax.outputs import require_writable, writing_to
-from sr_jax.teachers.faces.centerface import CenterFaceDetector
+from sr_jax import command_line
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("output", None, "Folder to write.", flag_values=FLAGS, required=True)
@@ -41,6 +36,15 @@ def main(args: flags.FlagValues) -> None:
         UserError: When a package cannot be downloaded, the clips are longer than the footage, or the folder was begun
             with other settings or cannot be written.
     """
+    # Here and not above: it takes seconds, and wrong flags are told before.
+    from tqdm import tqdm
+
+    from sr_jax import packages
+    from sr_jax.demo.real_clips import clips as real_clips
+    from sr_jax.demo.real_clips import footage as real_footage
+    from sr_jax.outputs import require_writable, writing_to
+    from sr_jax.teachers.faces.centerface import CenterFaceDetector
+
     output = Path(args.output)
     require_writable(output)
     cache = Path(args.cache) if args.cache else packages.cache_folder()

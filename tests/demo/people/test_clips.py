@@ -3,8 +3,8 @@ import time
 import numpy as np
 import pytest
 
-from sr_jax.demo.people import sample_clip
 from sr_jax.demo.people.bodies import Head
+from sr_jax.demo.people.clips import sample_clip
 from sr_jax.demo.people.identities import identity_number, identity_split
 from sr_jax.demo.people.motions import MOTIONS
 from sr_jax.demo.people.scenes import focal_length, look_at

@@ -6,7 +6,7 @@ import pytest
 from sr_jax import command_line
 from sr_jax.configs.prepare import get_config
 from sr_jax.demo.people import __main__ as people
-from sr_jax.demo.people import sample_clip
+from sr_jax.demo.people.clips import sample_clip
 from sr_jax.errors import UserError
 from sr_jax.media.video import read_video
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from sr_jax.demo.people.identities import IDENTITIES_PER_SPLIT, SPLITS, identity_number, identity_split, make_person
+from sr_jax.demo.people.identities import IDENTITIES_PER_SPLIT, identity_number, identity_split, make_person
+from sr_jax.demo.people.kinds import SPLITS
 from sr_jax.demo.people.looks import linear_rgb
 
 
