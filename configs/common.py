@@ -71,6 +71,12 @@ KEYS: dict[str, Any] = {
         "targets": Key(
             ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out"), "The layers that have factors.", items=Key("")
         ),
+        # Sampling, merging and export take the model as init.transformer holds it, not rounded.
+        "base_type": Key(
+            "frozen_dtype",
+            "What the frozen model's blocks have their kernels in: int8, or what frozen_dtype says.",
+            choices=("frozen_dtype", "int8"),
+        ),
     },
     "batch_size": Key(8, "Clips in a step, over all devices.", minimum=1),
     "accumulate_steps": Key(

@@ -14,7 +14,7 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
     two had `structure_weight`, `identity_weight` and the workdirs `frozen.structure` and `frozen.identity`;
     before dataset and schedule were compared with the transformer that a run starts from, none was allowed to differ;
     before `optimizer.weight_decay_on` there was weight decay on all parameters; before `init.lora` every LoRA started
-    fresh.
+    fresh; before `lora.base_type` none had a model in int8.
     """
     config = dict(config)
     if "model" in config and "backbone" not in config:
@@ -26,6 +26,8 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
         }
     if "init" in config:
         config["init"] = {"may_differ": [], "lora": ""} | config["init"]
+    if "lora" in config:
+        config["lora"] = {"base_type": "frozen_dtype"} | config["lora"]
     if "optimizer" in config:
         config["optimizer"] = {"weight_decay_on": "all"} | config["optimizer"]
     return config

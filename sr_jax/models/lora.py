@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
+from sr_jax.models.int8 import Int8Linear, int8_product
 from sr_jax.parallel.lazy import AnyArray, Index, LazyArray
 
 _FACTORS = ("lora_a", "lora_b")
@@ -55,12 +56,12 @@ class LoraLinear(nnx.Module):
         rngs: Initialisation keys.
     """
 
-    def __init__(self, linear: nnx.Linear, config: LoraConfig, rngs: nnx.Rngs):
-        self.kernel, self.bias = linear.kernel, linear.bias
-        self.dtype = linear.dtype
+    def __init__(self, linear: nnx.Linear | Int8Linear, config: LoraConfig, rngs: nnx.Rngs):
+        kernel = self._take_kernel(linear)
+        self.bias, self.dtype = linear.bias, linear.dtype
         self.scale = config.scale
-        *stack, in_features, out_features = linear.kernel.get_value().shape
-        in_axis, out_axis = linear.kernel.get_metadata()["logical_axes"]
+        *stack, in_features, out_features = kernel.get_value().shape
+        in_axis, out_axis = kernel.get_metadata()["logical_axes"]
         bound = in_features**-0.5
         a = jax.random.uniform(rngs.params(), (*stack, in_features, config.rank), minval=-bound, maxval=bound)
         self.lora_a = nnx.LoRAParam(a, logical_axes=(in_axis, "lora_rank"))
@@ -69,11 +70,32 @@ class LoraLinear(nnx.Module):
 
     def __call__(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch e"]:
         """Applies both layers."""
-        x, kernel, a, b = (value.astype(self.dtype) for value in (x, self.kernel, self.lora_a, self.lora_b))
-        y = x @ kernel
+        x, a, b = (value.astype(self.dtype) for value in (x, self.lora_a, self.lora_b))
+        y = self._product(x)
         if self.bias is not None:
             y = y + self.bias.astype(self.dtype)
         return y + self.scale * ((x @ a) @ b)
+
+    def _take_kernel(self, linear: nnx.Linear) -> nnx.Param:
+        self.kernel = linear.kernel
+        return self.kernel
+
+    def _product(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch e"]:
+        return x @ self.kernel.astype(self.dtype)
+
+
+class LoraInt8Linear(LoraLinear):
+    """The same beside a layer whose kernel is stored as integers."""
+
+    def _take_kernel(self, linear: Int8Linear) -> nnx.Param:
+        self.kernel_q, self.kernel_scale = linear.kernel_q, linear.kernel_scale
+        return self.kernel_q
+
+    def _product(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch e"]:
+        return int8_product(x, self.kernel_q[...], self.kernel_scale[...])
+
+
+_ADAPTED: dict[type[nnx.Module], type[LoraLinear]] = {nnx.Linear: LoraLinear, Int8Linear: LoraInt8Linear}
 
 
 class AdaptedFunctional(Functional):
@@ -111,14 +133,14 @@ def adapt(module: nnx.Module, config: LoraConfig, rngs: nnx.Rngs) -> nnx.Module:
     Raises:
         UserError: If a target names no layer, or there is none.
     """
-    linears = {path: layer for path, layer in nnx.iter_modules(module) if isinstance(layer, nnx.Linear)}
+    linears = {path: layer for path, layer in nnx.iter_modules(module) if type(layer) in _ADAPTED}
     for path in _chosen(linears, config.targets):
-        parent = functools.reduce(getattr, path[:-1], module)
-        setattr(parent, path[-1], LoraLinear(linears[path], config, rngs))
+        parent, linear = functools.reduce(getattr, path[:-1], module), linears[path]
+        setattr(parent, path[-1], _ADAPTED[type(linear)](linear, config, rngs))
     return module
 
 
-def _chosen(linears: dict[tuple[Any, ...], nnx.Linear], targets: tuple[str, ...]) -> list[tuple[Any, ...]]:
+def _chosen(linears: dict[tuple[Any, ...], nnx.Module], targets: tuple[str, ...]) -> list[tuple[Any, ...]]:
     names = {path: ".".join(map(str, path)) for path in linears}
     unknown = [target for target in targets if not any(_names(target, name) for name in names.values())]
     if unknown or not targets:

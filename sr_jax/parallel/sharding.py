@@ -44,6 +44,8 @@ class ShardingRules:
     norm: MeshAxes = None
     embedding: MeshAxes = None
     lora_rank: MeshAxes = None
+    # The axis, of size 1, along which a kernel of integers has one scale for all.
+    scale: MeshAxes = None
 
     @classmethod
     def of(cls, changes: Mapping[str, Any]) -> "ShardingRules":

@@ -15,6 +15,7 @@ from sr_jax.checkpoints.transformers import fitted_transformer
 from sr_jax.diffusion.process import Process
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional, Params
+from sr_jax.models.int8 import Int8Functional, quantised
 from sr_jax.models.lora import AdaptedFunctional, LoraConfig, join
 from sr_jax.training.denoising import Denoising
 from sr_jax.training.stages import Frozen, Terms, Work
@@ -118,12 +119,14 @@ def with_lora(stage: Denoising, config: ml_collections.ConfigDict) -> LoraStage:
     """The stage that trains low-rank factors in the place of the transformer, as `config.lora` asks for.
 
     Raises:
-        UserError: For a rank below 0, or targets that name no layer.
+        UserError: For a rank below 0, targets that name no layer, or int8 where the backbone's blocks are not stacked.
     """
     lora = config.lora
     if lora.rank < 0:
         raise UserError(f"config.lora.rank is {lora.rank}: 0 trains the whole model, 1 or more that much of it")
-    adapted = AdaptedFunctional(stage.transformer, LoraConfig(lora.rank, lora.alpha, tuple(lora.targets)))
+    in_int8 = lora.base_type == "int8"
+    own = Int8Functional(stage.transformer) if in_int8 else stage.transformer
+    adapted = AdaptedFunctional(own, LoraConfig(lora.rank, lora.alpha, tuple(lora.targets)))
 
     def read(step: int | None) -> Params:
         if not config.init.transformer:
@@ -131,7 +134,8 @@ def with_lora(stage: Denoising, config: ml_collections.ConfigDict) -> LoraStage:
                 f"config.init.transformer is empty: with config.lora.rank={lora.rank}, name the workdir of a trained "
                 "transformer, or an import of released weights"
             )
-        return fitted_transformer(config, step=step)
+        params = fitted_transformer(config, step=step)
+        return quantised(params, own.abstract_params()) if in_int8 else params
 
     base = Frozen(adapted.frozen, read, config.init.transformer)
     begin = functools.partial(_factors_to_go_on_with, config, adapted, stage) if config.init.lora else None

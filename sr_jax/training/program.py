@@ -170,8 +170,11 @@ def _abstract_frozen(stage: Stage, mesh: Mesh, rules: sharding.ShardingRules, dt
 
 
 def _abstract_params(module: nnx.State, mesh: Mesh, rules: sharding.ShardingRules, dtype: jnp.dtype) -> Params:
-    stored = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), nnx.to_pure_dict(module))
-    return _place(stored, sharding.param_shardings(module, mesh, rules))
+    def stored(variable: nnx.Param) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(variable.get_value().shape, variable.get_metadata().get("stored_as", dtype))
+
+    flat = [(path, stored(variable)) for path, variable in nnx.to_flat_state(module)]
+    return _place(nnx.to_pure_dict(nnx.from_flat_state(flat)), sharding.param_shardings(module, mesh, rules))
 
 
 def _place(abstract: Any, shardings: Any) -> Any:

@@ -8,6 +8,7 @@ from sr_jax.configs import base, stage_one
 from sr_jax.configs import stage_two as stage_two_config
 from sr_jax.training.loop import train
 from tests.data.synthetic import write_synthetic_dataset
+from tests.training.helpers import LORA
 
 LATENT_CHANNELS = 4
 
@@ -73,3 +74,11 @@ def stage_two(tiny, base_run, stage_one_run):
         "alignment.identity.module": stage_one_run,
     }
     return lambda **overrides: tiny("stage_two", **{name: str(path) for name, path in named.items()}, **overrides)
+
+
+@pytest.fixture(scope="session")
+def lora_run(stage_two, one_device, tmp_path_factory):
+    """Workdir of a finished SemanticREPA stage two with a LoRA."""
+    workdir = tmp_path_factory.mktemp("runs") / "lora"
+    train(stage_two(**LORA), workdir, one_device)
+    return workdir

@@ -11,6 +11,9 @@ from sr_jax.training.state import Progress
 PLAIN = {"alignment.structure.weight": 0.0, "alignment.identity.weight": 0.0}
 """What makes a stage two plain fine-tuning."""
 
+LORA = {"lora.rank": 2, "lora.alpha": 4.0, "optimizer.learning_rate": 0.03}
+"""What trains low-rank factors of attention in place of the transformer."""
+
 
 def load_params(workdir, **which):
     """`open_params`, but as NumPy arrays."""

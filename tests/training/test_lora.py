@@ -27,18 +27,9 @@ from sr_jax.training.program import build_program
 from sr_jax.training.state import TrainState, make_train_step
 from tests.conversion.test_convert import run
 from tests.models.tiny_transformers import Predictor, our_params, random_inputs, random_transformer_weights
-from tests.training.helpers import PLAIN, assert_close, assert_same_bits, batch_loss, load_params
+from tests.training.helpers import LORA, PLAIN, assert_close, assert_same_bits, batch_loss, load_params
 
-LORA = {"lora.rank": 2, "lora.alpha": 4.0, "optimizer.learning_rate": 0.03}
 CONFIG = LoraConfig(2, 4.0, ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out"))
-
-
-@pytest.fixture(scope="module")
-def lora_run(stage_two, one_device, tmp_path_factory):
-    """Workdir of a finished SemanticREPA stage two with a LoRA."""
-    workdir = tmp_path_factory.mktemp("runs") / "lora"
-    train(stage_two(**LORA), workdir, one_device)
-    return workdir
 
 
 @pytest.fixture(scope="module")
