@@ -146,13 +146,3 @@ def channel_scales(kernel: AnyArray) -> np.ndarray:
 def quantise(kernel: AnyArray, scale: np.ndarray) -> np.ndarray:
     """The integers of kernels `[..., in, out]`, or of some of their rows, with the scales of their channels."""
     return np.rint(np.asarray(kernel, np.float32) / scale).astype(np.int8)
-
-
-def dequantised(params: Params) -> Params:
-    """The parameters of the module that an `Int8Functional` is of, with the kernels that its integers stand for."""
-    flat = traverse_util.flatten_dict(params)
-    found = {path: leaf for path, leaf in flat.items() if path[-1] not in (KERNEL, SCALE)}
-    for path, leaf in flat.items():
-        if path[-1] == KERNEL:
-            found[*path[:-1], "kernel"] = np.asarray(leaf, np.float32) * np.asarray(flat[*path[:-1], SCALE])
-    return traverse_util.unflatten_dict(found)

@@ -9,7 +9,6 @@ from flax import traverse_util
 
 from sr_jax.checkpoints.transformers import load_transformer
 from sr_jax.errors import UserError
-from sr_jax.models.int8 import dequantised
 from sr_jax.models.lora import LoraConfig, merge
 from sr_jax.parallel.lazy import on_host
 from sr_jax.parallel.mesh import make_mesh
@@ -17,6 +16,7 @@ from sr_jax.training import builders
 from sr_jax.training.loop import train
 from sr_jax.training.program import build_program
 from sr_jax.training.workdirs import check_config
+from tests.models.test_int8 import dequantised
 from tests.training.helpers import LORA, assert_same_bits, load_params
 
 INT8 = LORA | {"lora.base_type": "int8"}
