@@ -24,7 +24,8 @@ def search(
     """Tries changes, those that cost a run least first, until one fits.
 
     First what is only read is rounded, then comes what takes time and changes no result, and last what changes how a
-    batch is learnt from: a rounded optimizer state, another optimizer, rounded parameters. The batch size is no lever.
+    batch is learnt from: integers under a LoRA, a rounded optimizer state, another optimizer, rounded parameters. The
+    batch size is no lever.
     A lever that saves memory without being enough is kept, and the next one tried on top of it.
 
     Args:
@@ -38,7 +39,7 @@ def search(
     """
     change: Change = {}
     levers = (_frozen_storage, _remat, _full_sharding, _accumulation, _context, _tensor)
-    levers += (_optimizer_state, _factored_moments, _parameter_storage)
+    levers += (_int8_base, _optimizer_state, _factored_moments, _parameter_storage)
     for lever in levers:
         best = found
         for step in lever(_changed(config, change), found):
@@ -122,6 +123,12 @@ def _shared_clips(config: ml_collections.ConfigDict, found: Plan, ways: int) -> 
     fsdp = found.mesh["fsdp"] // ways
     clips = found.mesh["data"] * fsdp
     return {} if config.batch_size % clips else {"mesh.fsdp": fsdp, "accumulate_steps": config.batch_size // clips}
+
+
+def _int8_base(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
+    """The kernels that a LoRA adapts in a byte each."""
+    if config.lora.rank and config.lora.base_type != "int8":
+        yield {"lora.base_type": "int8"}
 
 
 def _optimizer_state(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:

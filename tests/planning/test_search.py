@@ -17,7 +17,8 @@ _ACTIVATIONS = {"none": 100, "save_matmuls": 80, "save_attention": 60, "block": 
 def _config(**fields):
     config = ml_collections.ConfigDict(
         {
-                        "remat": "none", "accumulate_steps": 1, "batch_size": 8,
+            "lora": {"rank": 0, "base_type": "frozen_dtype"},
+            "remat": "none", "accumulate_steps": 1, "batch_size": 8,
             "mesh": {"data": 2, "fsdp": 2, "context": 1, "tensor": 1},
             "optimizer": {"name": "adamw", "state_dtype": "float32"},
             "param_dtype": "float32", "frozen_dtype": "float32",
@@ -120,6 +121,8 @@ def test_heads_are_split_over_devices_that_had_clips_of_their_own():
         ({"frozen_dtype": "bfloat16"}, "frozen_dtype"),
         ({"optimizer.name": "adafactor"}, "optimizer.name"),
         ({"param_dtype": "bfloat16"}, "param_dtype"),
+        ({"lora.base_type": "int8"}, "lora.base_type"),
+        ({"lora.rank": 0}, "lora.base_type"),
     ],
 )
 def test_what_a_config_has_not_or_has_already_is_no_lever(fields, lever):
@@ -129,8 +132,8 @@ def test_what_a_config_has_not_or_has_already_is_no_lever(fields, lever):
         search(config, planner(config), planner, lines.append)
         return [line for line in lines if f"--config.{lever}=" in line]
 
-    assert tried(_config())
-    assert tried(_config(**fields)) == []
+    assert tried(_config(**{"lora.rank": 4}))
+    assert tried(_config(**{"lora.rank": 4} | fields)) == []
 
 
 @pytest.mark.parametrize(("options", "lever"), [({"frozen": ()}, "frozen_dtype"), ({"num_heads": 1}, "mesh.tensor")])
