@@ -158,7 +158,7 @@ def splash_blocks(q: jax.Array | jax.ShapeDtypeStruct, k: jax.Array | jax.ShapeD
     """
     block_q, block_kv = query_block(q.shape[1]), key_block(k.shape[1], q.dtype.itemsize)
     forward, backward = (_part(block_kv, most) for most in (_FORWARD_KEYS, _BACKWARD_KEYS))
-    fused = _dq_bytes(q, k, block_q, block_kv) <= _MAX_DQ_BYTES
+    fused = dq_bytes(q, k, block_q, block_kv) <= _MAX_DQ_BYTES
     return splash.BlockSizes(
         block_q=block_q,
         block_kv=block_kv,
@@ -204,7 +204,7 @@ def _part(block: int, most: int) -> int:
     return max(part for part in range(_LANES, most + 1, _LANES) if block % part == 0)
 
 
-def _dq_bytes(
+def dq_bytes(
     q: jax.Array | jax.ShapeDtypeStruct, k: jax.Array | jax.ShapeDtypeStruct, block_q: int, block_kv: int
 ) -> int:
     """Bytes of the partial sums of the queries' gradient, of all samples, in rows of whole lanes."""

@@ -2,13 +2,16 @@
 
 Sources: TPUs, the "System architecture" pages of Cloud TPU's documentation (cloud.google.com/tpu/docs/v4, v5e, v5p,
 v6e), capacity in GiB as the runtime has it; its interconnect figures count both directions, here is one. GPUs, NVIDIA's
-data sheets of A100, H100 and H200 in their SXM form: dense bfloat16 (without sparsity) and NVLink in one direction.
-The "GB" of memory in these are GiB: nvidia-smi shows 81,559 MiB of an H100 and 143,771 MiB of an H200.
+data sheets of A100, H100 and H200 in their SXM form, of the A10G, and the Ada architecture's white paper for the RTX
+4090: dense bfloat16 (without sparsity, summed in float32) and in one direction NVLink, or else PCIe 4.0 of 16 lanes.
+The "GB" of memory in these are GiB: nvidia-smi shows 81,559 MiB of an H100 and 143,771 MiB of an H200; of an RTX 4090
+24,564 MiB, and of an A10G, whose error correction takes some, 23,028 MiB.
 """
 
 import dataclasses
 
 _GIB = 2**30
+_MIB = 2**20
 _GB = 1e9
 
 
@@ -39,6 +42,8 @@ A100_40GB = Chip("A100 40GB", 312e12, 40 * _GIB, 1555 * _GB, 300 * _GB)
 A100_80GB = Chip("A100 80GB", 312e12, 80 * _GIB, 2039 * _GB, 300 * _GB)
 H100 = Chip("H100 80GB", 989e12, 80 * _GIB, 3350 * _GB, 450 * _GB)
 H200 = Chip("H200 141GB", 989e12, 141 * _GIB, 4800 * _GB, 450 * _GB)
+A10G = Chip("A10G 24GB", 70e12, 23_028 * _MIB, 600 * _GB, 32 * _GB)
+RTX_4090 = Chip("RTX 4090 24GB", 165.2e12, 24_564 * _MIB, 1008 * _GB, 32 * _GB)
 
 # The names that JAX gives to devices (`device_kind`).
 _KINDS = {
@@ -53,6 +58,8 @@ _KINDS = {
     "NVIDIA A100-SXM4-80GB": A100_80GB,
     "NVIDIA H100 80GB HBM3": H100,
     "NVIDIA H200": H200,
+    "NVIDIA A10G": A10G,
+    "NVIDIA GeForce RTX 4090": RTX_4090,
 }
 
 

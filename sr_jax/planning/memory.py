@@ -53,7 +53,7 @@ def compiled_memory(program: Program, batch: dict[str, Any], stats: Any) -> Memo
         batch: The batch that it was compiled for.
         stats: Its `memory_analysis()`.
     """
-    arguments = _arguments(program.state, program.frozen, batch)
+    arguments = argument_bytes(program.state, program.frozen, batch)
     return Memory(
         **arguments,
         padding=max(stats.argument_size_in_bytes - sum(arguments.values()), 0),
@@ -74,7 +74,7 @@ def refused_memory(program: Program, batch: dict[str, Any], message: str) -> Mem
     Returns:
         Everything beyond the arguments as temporaries; None when the error is another one.
     """
-    arguments = _arguments(program.state, program.frozen, batch)
+    arguments = argument_bytes(program.state, program.frozen, batch)
     temporaries = refused_temporaries(message, sum(arguments.values()))
     if temporaries is None:
         return None
@@ -102,7 +102,8 @@ def _bytes(number: str, unit: str) -> int:
     return round(float(number) * _UNITS[unit])
 
 
-def _arguments(state: TrainState, frozen: Any, batch: dict[str, Any]) -> dict[str, int]:
+def argument_bytes(state: TrainState, frozen: Any, batch: dict[str, Any]) -> dict[str, int]:
+    """Bytes of one device of what goes into a step, by kind, without the padding of layouts."""
     parts = {
         "params": state.params,
         "optimizer": (state.opt_state, state.running),

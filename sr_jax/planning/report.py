@@ -4,6 +4,7 @@ import dataclasses
 import json
 from typing import Any
 
+from sr_jax.planning.estimate import Estimate
 from sr_jax.planning.planner import Plan
 
 _MEMORY_NAMES = {
@@ -16,13 +17,22 @@ _MEMORY_NAMES = {
     "temporaries": "temporaries",
     "output": "output beside the state",
     "code": "program",
+    "gradients": "gradients, estimated",
+    "kept": "kept activations, estimated",
+    "block": "one block, estimated",
+    "weights": "kernels in use, estimated",
 }
-_WIDTH = 28
+_WIDTH = 30
 
 
-def to_text(plan: Plan) -> str:
+def to_text(plan: Plan | Estimate) -> str:
     """Everything that planning found, a section for each question, the answer last."""
-    sections = [_head(plan), _memory(plan), _compute(plan)]
+    if isinstance(plan, Estimate):
+        sections = [_head(plan, "ESTIMATED: added up, not compiled"), _memory(plan)]
+        return "\n\n".join([*("\n".join(section) for section in sections), verdict(plan)])
+    compiled = "compiled" if plan.compiled else "refused by the compiler"
+    how = f"{compiled} in {plan.compile_seconds:.0f} s ({plan.compile_cpu_seconds:.0f} s of CPU)"
+    sections = [_head(plan, how), _memory(plan), _compute(plan)]
     if plan.traffic is not None:
         sections.append(_collectives(plan))
         if plan.attention is not None:
@@ -32,25 +42,24 @@ def to_text(plan: Plan) -> str:
     return "\n\n".join([*("\n".join(section) for section in sections), verdict(plan)])
 
 
-def to_json(plan: Plan) -> dict[str, Any]:
+def to_json(plan: Plan | Estimate) -> dict[str, Any]:
     """The plan's fields, with what follows from them."""
-    return json.loads(json.dumps(dataclasses.asdict(plan))) | {
-        "fits": plan.fits,
-        "memory_total": plan.memory.total,
-        "model_flops": plan.model_flops,
-        "step_seconds_bound": plan.roofline and plan.roofline.seconds,
-    }
+    fields = json.loads(json.dumps(dataclasses.asdict(plan))) | {"fits": plan.fits, "memory_total": plan.memory.total}
+    if isinstance(plan, Estimate):
+        return fields | {"estimated": True}
+    seconds = plan.roofline and plan.roofline.seconds
+    return fields | {"estimated": False, "model_flops": plan.model_flops, "step_seconds_bound": seconds}
 
 
-def verdict(plan: Plan) -> str:
+def verdict(plan: Plan | Estimate) -> str:
     """Yes or no in one line."""
-    need = gib(plan.memory.total)
+    need, guess = gib(plan.memory.total), " by this estimate" if isinstance(plan, Estimate) else ""
     if plan.fits is None:
         return f"It compiles and needs {need} a device. The memory of these devices is not known here."
     having = f"{need} of the {gib(plan.capacity)} of a device"
     if plan.fits:
-        return f"YES, it fits: {having} ({plan.memory.total / plan.capacity:.0%})."
-    return f"NO, it does not fit: it needs {having} ({plan.memory.total / plan.capacity:.0%})."
+        return f"YES{guess}, it fits: {having} ({plan.memory.total / plan.capacity:.0%})."
+    return f"NO{guess}, it does not fit: it needs {having} ({plan.memory.total / plan.capacity:.0%})."
 
 
 def gib(size: int) -> str:
@@ -58,17 +67,15 @@ def gib(size: int) -> str:
     return f"{size / 2**30:.2f} GiB" if size >= 2**30 / 10 else f"{size / 2**20:.2f} MiB"
 
 
-def _head(plan: Plan) -> list[str]:
+def _head(plan: Plan | Estimate, how: str) -> list[str]:
     mesh = " x ".join(f"{axis} {size}" for axis, size in plan.mesh.items())
     return [
         f"{plan.topology}: {plan.num_devices} devices, mesh {mesh}",
-        f"{plan.clips} clips a step, {plan.work.tokens:,} tokens each; "
-        f"{'compiled' if plan.compiled else 'refused by the compiler'} in {plan.compile_seconds:.0f} s "
-        f"({plan.compile_cpu_seconds:.0f} s of CPU)",
+        f"{plan.clips} clips a step, {plan.work.tokens:,} tokens each; {how}",
     ]
 
 
-def _memory(plan: Plan) -> list[str]:
+def _memory(plan: Plan | Estimate) -> list[str]:
     kinds = dataclasses.asdict(plan.memory)
     lines = [_row(_MEMORY_NAMES[name], gib(size)) for name, size in kinds.items() if size]
     capacity = [] if plan.capacity is None else [_row("of", gib(plan.capacity))]
