@@ -7,20 +7,22 @@ import ml_collections
 
 from sr_jax.errors import UserError
 from sr_jax.models.remat import POLICIES
+from sr_jax.planning.estimate import Estimate
 from sr_jax.planning.planner import Plan
 
 Change = dict[str, Any]
 """Config fields by flat name, and their new values."""
 
-Planner = Callable[[ml_collections.ConfigDict], Plan]
+Found = Plan | Estimate
+Planner = Callable[[ml_collections.ConfigDict], Found]
 
 # A clip's tokens, and its heads, are not split among more devices: each sends them in every block.
 _MOST_CONTEXT, _MOST_TENSOR = 16, 8
 
 
 def search(
-    config: ml_collections.ConfigDict, found: Plan, planner: Planner, tell: Callable[[str], None]
-) -> tuple[Change, Plan]:
+    config: ml_collections.ConfigDict, found: Found, planner: Planner, tell: Callable[[str], None]
+) -> tuple[Change, Found]:
     """Tries changes, those that cost a run least first, until one fits.
 
     First what is only read is rounded, then comes what takes time and changes no result, and last what changes how a
@@ -70,27 +72,27 @@ def _changed(config: ml_collections.ConfigDict, change: Change) -> ml_collection
     return copy
 
 
-def _frozen_storage(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
+def _frozen_storage(config: ml_collections.ConfigDict, found: Found) -> Iterator[Change]:
     """Frozen weights in half of the bytes; a run that computes in bfloat16 rounds most of them in any case."""
     if config.frozen_dtype == "float32" and found.frozen:
         yield {"frozen_dtype": "bfloat16"}
 
 
-def _remat(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
+def _remat(config: ml_collections.ConfigDict, found: Found) -> Iterator[Change]:
     """Keep less of the forward pass, and compute it again."""
     policies = POLICIES
     for policy in policies[policies.index(config.remat) + 1 :]:
         yield {"remat": policy}
 
 
-def _full_sharding(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
+def _full_sharding(config: ml_collections.ConfigDict, found: Found) -> Iterator[Change]:
     """Split the parameters over every device that can have clips of its own."""
     ways = found.mesh["data"] * found.mesh["fsdp"]
     if found.mesh["data"] > 1:
         yield {"mesh.data": 1, "mesh.fsdp": ways}
 
 
-def _accumulation(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
+def _accumulation(config: ml_collections.ConfigDict, found: Found) -> Iterator[Change]:
     """Fewer clips at a time."""
     most = config.batch_size // (found.mesh["data"] * found.mesh["fsdp"])
     for steps in _divisors(most):
@@ -98,14 +100,14 @@ def _accumulation(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Ch
             yield {"accumulate_steps": steps}
 
 
-def _context(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
+def _context(config: ml_collections.ConfigDict, found: Found) -> Iterator[Change]:
     """Several devices to a clip, each with some of its tokens, and fewer clips at a time."""
     for ways in _divisors(found.mesh["fsdp"])[1:]:
         if ways <= _MOST_CONTEXT and (shared := _shared_clips(config, found, ways)):
             yield shared | {"mesh.context": found.mesh["context"] * ways}
 
 
-def _tensor(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
+def _tensor(config: ml_collections.ConfigDict, found: Found) -> Iterator[Change]:
     """Some of the heads and hidden units to a device: of those that share a clip's tokens, or else fewer clips."""
     context, tensor = found.mesh["context"], found.mesh["tensor"]
     for split in _divisors(found.num_heads):
@@ -118,32 +120,32 @@ def _tensor(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
             yield shared | {"mesh.tensor": split}
 
 
-def _shared_clips(config: ml_collections.ConfigDict, found: Plan, ways: int) -> Change:
+def _shared_clips(config: ml_collections.ConfigDict, found: Found, ways: int) -> Change:
     """So many devices of the `fsdp` axis to a clip, one clip at a time; nothing where the batch has no such parts."""
     fsdp = found.mesh["fsdp"] // ways
     clips = found.mesh["data"] * fsdp
     return {} if config.batch_size % clips else {"mesh.fsdp": fsdp, "accumulate_steps": config.batch_size // clips}
 
 
-def _int8_base(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
+def _int8_base(config: ml_collections.ConfigDict, found: Found) -> Iterator[Change]:
     """The kernels that a LoRA adapts in a byte each."""
     if config.lora.rank and config.lora.base_type != "int8":
         yield {"lora.base_type": "int8"}
 
 
-def _optimizer_state(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
+def _optimizer_state(config: ml_collections.ConfigDict, found: Found) -> Iterator[Change]:
     """A smaller optimizer state."""
     if config.optimizer.name == "adamw" and config.optimizer.state_dtype == "float32":
         yield {"optimizer.state_dtype": "bfloat16"}
 
 
-def _factored_moments(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
+def _factored_moments(config: ml_collections.ConfigDict, found: Found) -> Iterator[Change]:
     """Another optimizer, with hardly any state."""
     if config.optimizer.name == "adamw":
         yield {"optimizer.name": "adafactor"}
 
 
-def _parameter_storage(config: ml_collections.ConfigDict, found: Plan) -> Iterator[Change]:
+def _parameter_storage(config: ml_collections.ConfigDict, found: Found) -> Iterator[Change]:
     """Parameters and their average in half of the bytes, every update rounded."""
     if config.param_dtype == "float32":
         yield {"param_dtype": "bfloat16"}
