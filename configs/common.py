@@ -49,6 +49,18 @@ KEYS: dict[str, Any] = {
     },
     "data": {
         "dir": Key("", "The dataset: a folder that `python -m sr_jax.prepare` wrote."),
+        # Held-out losses and sample clips are of `dir` alone.
+        "more_dirs": Key((), "Further datasets of the same codec and teachers that are trained on too.", items=Key("")),
+        "repeats": Key(
+            (),
+            "How often the clips of each dataset come, dir first, while those of one of 1 come once; empty: once.",
+            items=Key(1.0, above=0),
+        ),
+        "shares": Key(
+            (),
+            "In place of repeats, each dataset's part of all clips in the batches, in any unit; empty: by its clips.",
+            items=Key(1.0, above=0),
+        ),
         "split": Key("train", "Which of its splits."),
         "codec": Key("cogvideox_vae", "The codec that it must have been made with, by name; empty: any."),
         "max_damaged": Key(0.05, "Damaged records are skipped; a larger part stops the run.", minimum=0, maximum=1),

@@ -33,11 +33,16 @@ KEYS = {
         "height": Key(64, "In pixels.", minimum=1),
         "width": Key(48, "In pixels.", minimum=1),
         "stride": Key(13, "Frames from one clip's start to the next one's.", minimum=1),
-        # With more than one size the output holds a dataset for each.
+        # With more than one size or length the output holds a dataset for each.
         "more_sizes": Key(
             (),
             "Further sizes (height, width): a clip gets the one whose aspect is nearest to its video's.",
             items=Key((64, 48), length=2, items=Key(64, minimum=1)),
+        ),
+        "more_frames": Key(
+            (),
+            "Further numbers of frames, fewer: a shot too short for num_frames gives clips of the most that it holds.",
+            items=Key(5, minimum=2),
         ),
         "frames_fps": Key(
             0.0, "Frames a second of folders of nothing but numbered pictures; 0: those are no videos.", minimum=0

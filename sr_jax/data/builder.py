@@ -1,17 +1,19 @@
 """The dataset on disk: records in ArrayRecord files, read through TFDS, without TensorFlow.
 
 A prepared dataset is a folder DATA with the TFDS dataset `DATA/clip_records/1.0.0` in it. All its records have one
-shape; clips of several sizes are several datasets, `DATA/480x720/clip_records/1.0.0` and so on, and still images beside
-them are others, `DATA/1x480x720/clip_records/1.0.0`. These are written one after the other, beside `DATA/work`;
-`DATA/manifest.json` says that all are there. What is added to a dataset later lies in `added/001/clip_records/1.0.0`
-beside its first records, and so on; nothing that is there is ever changed.
+shape; clips of several sizes are several datasets, `DATA/480x720/clip_records/1.0.0` and so on, and shorter clips and
+still images beside them are others, `DATA/25x480x720/clip_records/1.0.0` and `DATA/1x480x720/clip_records/1.0.0`. These
+are written one after the other, beside `DATA/work`; `DATA/manifest.json` says that all are there. What is added to a
+dataset later lies in `added/001/clip_records/1.0.0` beside its first records, and so on; nothing that is there is ever
+changed.
 """
 
 import base64
-import dataclasses
 import hashlib
 import itertools
 import json
+import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -58,7 +60,7 @@ def part_folders(data_dir: Path | str) -> list[Path]:
 def dataset_folders(data_dir: Path | str) -> list[Path]:
     """The folders of one shape of records each: `data_dir` itself, or those in it when it holds several.
 
-    Those of still images come behind those of videos.
+    Shorter clips come behind longer ones, and still images last.
 
     Raises:
         UserError: When there is no dataset in `data_dir`, or those of several sizes are not all made yet.
@@ -67,7 +69,7 @@ def dataset_folders(data_dir: Path | str) -> list[Path]:
     if part_folders(data_dir):
         return [data_dir]
     folders = [path for path in data_dir.glob("*x*") if part_folders(path)]
-    folders.sort(key=lambda path: (path.name.count("x"), path.name))
+    folders.sort(key=lambda path: (-_named_frames(path), path.name))
     if not folders:
         raise UserError(f"no dataset in {data_dir}: make one with `python -m sr_jax.prepare`")
     if (data_dir / WORK_FOLDER).exists() and not (data_dir / MANIFEST_FILE).exists():
@@ -137,16 +139,10 @@ def read_provenance(data_dir: Path | str) -> Provenance:
     made = [Provenance.from_json(_info(folder).metadata[PROVENANCE]) for folder in folders]
     if len(made) == 1:
         return made[0]
-    sizes = [f"{item.clip.pop('height')}x{item.clip.pop('width')}" for item in made]
-    # Still images may lie beside videos.
-    num_frames = max(item.clip["num_frames"] for item in made)
-    for place, item in enumerate(made):
-        if item.clip["num_frames"] == 1 < num_frames:
-            sizes[place], item.clip["num_frames"] = f"1x{sizes[place]}", num_frames
     for folder, item in zip(folders, made):
-        if item.differences(made[0]):
-            raise UserError(f"{folder} and {folders[0]} were not made together: {item.differences(made[0])[0]}")
-    return dataclasses.replace(made[0], clip={**made[0].clip, "sizes": sizes})
+        if differences := item.unsized().differences(made[0].unsized()):
+            raise UserError(f"{folder} and {folders[0]} were not made together: {differences[0]}")
+    return made[0].of_shapes([shape for item in made for shape in item.shapes])
 
 
 def metadata_hash(data_dir: Path | str) -> str:
@@ -200,6 +196,12 @@ def read_empty_prompt(data_dir: Path | str) -> Float[np.ndarray, "l d"]:
         raise UserError(f"the dataset in {data_dir} lacks the embedding of the empty prompt: prepare it again")
     values = np.frombuffer(base64.b64decode(info.metadata[EMPTY_PROMPT]), np.float16)
     return values.reshape(info.features["text_embedding"].shape).astype(np.float32)
+
+
+def _named_frames(folder: Path) -> float:
+    """The number of frames that the name of a folder begins with; infinite for that of the longest clips, without."""
+    named = re.match(r"(\d+)x\d+x", folder.name)
+    return float(named[1]) if named else math.inf
 
 
 def builder_dir(data_dir: Path | str) -> Path:

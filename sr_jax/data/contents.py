@@ -1,29 +1,30 @@
 """What is in a dataset, told at a glance, so that one that was moved is known, and one that was changed too."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sr_jax.data import builder
-from sr_jax.data.skipping import WithoutDamaged
+from sr_jax.data.groups import Group
 
 
-def contents(data_dir: str | Path, sources: Sequence[WithoutDamaged]) -> dict[str, Any]:
-    """What is in a split of a dataset, as JSON.
+def contents(folders: Sequence[Path], groups: Sequence[Group]) -> dict[str, Any]:
+    """What is in a split of some datasets, as JSON.
 
     Args:
-        data_dir: Folder of the dataset.
-        sources: The records of each size, in the order of their folders.
+        folders: Of the datasets.
+        groups: Their records, as `groups.open_groups` gives them.
 
     Returns:
-        `clips`: how many of each size; `metadata`: a hash; `files`: the name of each record file in `data_dir` and its
-        `RecordFile.end_hash`.
+        `clips`: how many of each shape; `metadata`: a hash for each dataset; `files`: the place of each record file,
+        seen from the first folder, and its `RecordFile.end_hash`.
     """
-    files = [file for source in sources for file in source.files]
+    files = [file for group in groups for file in group.files]
     return {
-        "clips": [len(source) for source in sources],
-        "metadata": builder.metadata_hash(data_dir),
-        "files": [[file.path.relative_to(data_dir).as_posix(), file.end_hash] for file in files],
+        "clips": [len(group) for group in groups],
+        "metadata": "-".join(map(builder.metadata_hash, folders)),
+        "files": [[Path(os.path.relpath(file.path, folders[0])).as_posix(), file.end_hash] for file in files],
     }
 
 

@@ -1,7 +1,6 @@
 """From a dataset on disk to batches: Grain, shuffled, split over processes and exactly resumable."""
 
-import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +10,39 @@ from numpy.typing import DTypeLike
 
 from sr_jax.data import builder
 from sr_jax.data.fields import CORE_FIELDS
+from sr_jax.data.groups import Group, open_groups, require_a_batch
+from sr_jax.data.mixture import Mixture
 from sr_jax.data.positions import Position
 from sr_jax.data.records import STRING_FIELDS
-from sr_jax.data.skipping import WithoutDamaged, require_few
+from sr_jax.data.skipping import require_few
 from sr_jax.errors import UserError
+
+_Read = Callable[[Mapping[str, Any]], dict[str, np.ndarray]]
+"""What is made of a record."""
 
 
 class TrainBatches(Iterator[dict[str, np.ndarray]]):
     """An endless iterator over global batches, or over some rows of each.
 
     Each item maps the fields to arrays `[len(rows), ...]`. The order is a new shuffle in each epoch and depends on the
-    seed only. An epoch's end may fall inside a batch, so every clip is seen equally often. Of a folder that holds clips
-    of several sizes, or still images beside videos, each batch has one size, and sizes come as often as they have
-    clips; a size that has fewer clips than a batch is left out. A damaged record is skipped
-    (`skipping.WithoutDamaged`).
+    seed only. An epoch's end may fall inside a batch, so every clip is seen equally often. Where clips have several
+    shapes, because of their sizes or their numbers of frames, each batch has one shape, and shapes come as often as
+    they have clips; a shape that has fewer clips than a batch is left out. Of several datasets, clips of one shape
+    share batches, each dataset with its part of them (`mixture.Mixture`), and each of its clips equally often. A
+    damaged record is skipped (`skipping.WithoutDamaged`).
 
     The batches behind a position are the same whoever reads which rows of them, on any number of processes.
 
     Attributes:
-        sources: The records of every size.
-        folders: Those of the sizes that are trained on.
+        groups: The records of every shape.
+        mixture: The datasets that they are of.
     """
 
     def __init__(
         self,
-        sources: Mapping[Path, WithoutDamaged],
-        read: "_Arrays",
+        mixture: Mixture,
+        groups: Sequence[Group],
+        read: _Read,
         *,
         batch_size: int,
         seed: int,
@@ -45,9 +51,7 @@ class TrainBatches(Iterator[dict[str, np.ndarray]]):
         max_damaged: float,
     ):
         """Begins at the first batch; the arguments are those of `train_batches`."""
-        self.sources = list(sources.values())
-        self._clips = [len(source) for source in self.sources]
-        self.folders = [folder for folder, source in sources.items() if len(source) >= batch_size]
+        self.mixture, self.groups = mixture, groups
         self._read, self._seed, self._rows, self._options = read, seed, rows, options
         self._batch_size, self._max_damaged = batch_size, max_damaged
         self.seek(0)
@@ -65,9 +69,9 @@ class TrainBatches(Iterator[dict[str, np.ndarray]]):
         Returns:
             Where the batches of today's size began.
         """
-        since = since or Position(0, self._batch_size, [0] * len(self.sources))
+        since = since or Position(0, self._batch_size, [0] * len(self.groups))
         if since.batch_size != self._batch_size:
-            since = Position(step, self._batch_size, since.clips_read(step, self._clips))
+            since = Position(step, self._batch_size, since.clips_read(step, self.groups))
         self._since = since
         self._iterator = iter(self._batches(self._read, self._rows).to_iter_dataset(self._options))
         self._iterator.set_state({"next_index": step - since.step})
@@ -82,15 +86,33 @@ class TrainBatches(Iterator[dict[str, np.ndarray]]):
         batches = self._batches(_ClipIds(), range(self._batch_size))
         return batches[step - 1 - self._since.step]["clip_id"].tolist()
 
-    def _batches(self, read: "_Arrays | _ClipIds", rows: Sequence[int]) -> grain.MapDataset:
+    def _batches(self, read: _Read, rows: Sequence[int]) -> grain.MapDataset:
         """Some rows of the batches since they have had their size; each with what `read` makes of a record."""
-        sizes, weights = [], []
-        for source, first in zip(self.sources, self._since.clips, strict=True):
-            if len(source) >= self._batch_size:
-                shuffled = grain.MapDataset.source(source).seed(self._seed).shuffle().repeat().map(read)
-                sizes.append(grain.MapDataset.source(_Batches(shuffled, self._batch_size, rows, first)))
-                weights.append(len(source))
-        return sizes[0] if len(sizes) == 1 else grain.MapDataset.mix(sizes, weights=weights)
+        shapes = []
+        for group, first in zip(self.groups, self._since.clips, strict=True):
+            if group.fills(self._batch_size):
+                clips = [
+                    grain.MapDataset.source(part.records).seed(self._seed).shuffle().repeat().map(read)
+                    for part in group.parts
+                ]
+                mixed = _mixed(clips, [part.weight for part in group.parts])
+                shapes.append(grain.MapDataset.source(_Batches(mixed, self._batch_size, rows, first)))
+        return _mixed(shapes, [group.weight for group in self._used])
+
+    @property
+    def _used(self) -> list[Group]:
+        return [group for group in self.groups if group.fills(self._batch_size)]
+
+    @property
+    def folders(self) -> list[Path]:
+        """For each shape that is trained on, where some of its records lie."""
+        return [group.parts[0].folder for group in self._used]
+
+    def described(self) -> list[str]:
+        """One line for each folder that is trained on: its clips, and its part of all clips in the batches."""
+        parts = [part for group in self._used for part in group.parts]
+        total = sum(part.weight for part in parts)
+        return [f"{part.folder}: {len(part.records)} clips, {part.weight / total:.1%} of the batches" for part in parts]
 
     def require_few_damaged(self) -> None:
         """Checks that not too many of the records that were read so far are damaged.
@@ -98,11 +120,11 @@ class TrainBatches(Iterator[dict[str, np.ndarray]]):
         Raises:
             UserError: When they are more than `max_damaged` of all.
         """
-        require_few(self.sources, self._max_damaged)
+        require_few([part.records for group in self.groups for part in group.parts], self._max_damaged)
 
 
 def train_batches(
-    data_dir: Path | str,
+    data: Mixture | Path | str,
     *,
     split: str = "train",
     fields: Collection[str] | None = None,
@@ -116,7 +138,7 @@ def train_batches(
     """The batches of a split, from the first on.
 
     Args:
-        data_dir: Folder that `prepare` wrote.
+        data: Folder that `prepare` wrote, or several.
         split: Which split to read.
         fields: What to read of the records, and nothing else, in float16, as they are stored. None: `CORE_FIELDS`, as
             float32.
@@ -128,24 +150,18 @@ def train_batches(
         max_damaged: What part of the records may be damaged, 0 to 1.
 
     Raises:
-        UserError: When there is no such dataset, split or field, no size has as many clips as a batch, or too many
+        UserError: When there is no such dataset, split or field, no shape has as many clips as a batch, or too many
             files are damaged.
     """
     if batch_size < 1:
         raise UserError(f"batch size {batch_size} is not positive")
     read = _Arrays(CORE_FIELDS if fields is None else fields, np.float32 if fields is None else np.float16)
-    records = builder.open_sizes(data_dir, split, [*read.fields, *_ClipIds.fields])
-    too_few = [
-        f"split {split!r} of {folder} has {len(source)} clips, fewer than one batch of {batch_size}"
-        for folder, source in records.items()
-        if len(source) < batch_size
-    ]
-    if len(too_few) == len(records):
-        raise UserError("; ".join(too_few))
-    for line in too_few:
-        logging.warning("%s: they are left out", line)
+    mixture = Mixture.alone(data)
+    groups = open_groups(mixture, split, [*read.fields, *_ClipIds.fields])
+    require_a_batch(groups, split, batch_size)
     batches = TrainBatches(
-        {folder: WithoutDamaged(source) for folder, source in records.items()},
+        mixture,
+        groups,
         read,
         batch_size=batch_size,
         seed=seed,
@@ -155,6 +171,11 @@ def train_batches(
     )
     batches.require_few_damaged()
     return batches
+
+
+def _mixed(datasets: Sequence[grain.MapDataset], weights: Sequence[float]) -> grain.MapDataset:
+    """One after another of each dataset, spread evenly, as often as its weight says."""
+    return datasets[0] if len(datasets) == 1 else grain.MapDataset.mix(datasets, weights=weights)
 
 
 class _Batches:

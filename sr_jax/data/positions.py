@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import grain
 
+from sr_jax.data.groups import Group
+
 
 @dataclasses.dataclass(frozen=True)
 class Position:
@@ -17,23 +19,22 @@ class Position:
     Attributes:
         step: Number of steps before the first batch of this size.
         batch_size: Clips in a batch.
-        clips: How many clips of each size of video were read before; the sizes are in the order of the dataset's
-            folders.
+        clips: How many clips of each shape were read before, in the order of `groups.open_groups`.
     """
 
     step: int
     batch_size: int
     clips: list[int]
 
-    def clips_read(self, step: int, available: Sequence[int]) -> list[int]:
-        """How many clips of each size of video have been read behind `step` steps.
+    def clips_read(self, step: int, groups: Sequence[Group]) -> list[int]:
+        """How many clips of each shape have been read behind `step` steps.
 
         Args:
             step: At least `self.step`.
-            available: How many clips of each size there are; sizes with fewer than a batch were left out.
+            groups: The records of each shape; shapes that did not fill a batch were left out.
         """
-        used = [i for i, count in enumerate(available) if count >= self.batch_size]
-        batches = _batches_of_each([available[i] for i in used], step - self.step)
+        used = [i for i, group in enumerate(groups) if group.fills(self.batch_size)]
+        batches = _batches_of_each([groups[i].weight for i in used], step - self.step)
         read = list(self.clips)
         for i, count in zip(used, batches, strict=True):
             read[i] += count * self.batch_size
@@ -60,7 +61,7 @@ class _Turns:
         return _Turn(self._dataset, number)
 
 
-def _batches_of_each(weights: Sequence[int], count: int) -> list[int]:
+def _batches_of_each(weights: Sequence[float], count: int) -> list[int]:
     """How many of the first `count` batches of a mixture are of each dataset, by their weights.
 
     The same mixture is asked for the last batch of each, from behind: within one round all have had their turn.

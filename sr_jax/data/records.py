@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from sr_jax.data.fields import Fields, axis_sizes, shapes
 
 STRING_FIELDS = ("clip_id", "prompt", "source")
 """What a record holds of text, beside its fields."""
+_SHAPE = ("num_frames", "height", "width", "sizes")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,8 +97,8 @@ class Provenance:
         teachers: Name and weight hash (and settings) of each of "depth", "face_detector", "face_recogniser" and "text",
             and of every further teacher under the name that the config gives it.
         clip: `num_frames`, `fps`, `height` and `width` of a clip, `noisy_images` (K) and the `seed` of their noise; of
-            a folder of several sizes `sizes`, such as "480x720", instead of height and width, and "1x480x720" for still
-            images beside videos.
+            a folder of several sizes `sizes`, such as "480x720", instead of height and width, and "25x480x720" for
+            shorter clips beside those of `num_frames`, "1x480x720" for still images.
         software_version: Version of this package. Kept for the reader; it never makes two datasets differ.
     """
 
@@ -125,14 +126,26 @@ class Provenance:
     @property
     def sizes(self) -> list[tuple[int, int]]:
         """Height and width of the clips of `num_frames` frames, in pixels."""
-        return [(height, width) for frames, height, width in self._shapes if frames == self.clip["num_frames"]]
+        return [(height, width) for frames, height, width in self.shapes if frames == self.clip["num_frames"]]
 
     @property
-    def _shapes(self) -> list[tuple[int, ...]]:
+    def shapes(self) -> list[tuple[int, ...]]:
         """Frames, height and width of all clips."""
         named = self.clip.get("sizes") or [f"{self.clip['height']}x{self.clip['width']}"]
         shapes = (tuple(map(int, name.split("x"))) for name in named)
         return [shape if len(shape) == 3 else (self.clip["num_frames"], *shape) for shape in shapes]
+
+    def unsized(self) -> "Provenance":
+        """What made the clips but for their shapes."""
+        return dataclasses.replace(self, clip={name: self.clip[name] for name in self.clip if name not in _SHAPE})
+
+    def of_shapes(self, shapes: Collection[tuple[int, ...]]) -> "Provenance":
+        """The same of clips of several shapes: frames, height and width of each."""
+        num_frames = max(frames for frames, _, _ in shapes)
+        # The longest clips go without their frames.
+        named = [shape[1:] if shape[0] == num_frames else shape for shape in dict.fromkeys(shapes)]
+        clip = {"num_frames": num_frames, "sizes": ["x".join(map(str, shape)) for shape in named]}
+        return dataclasses.replace(self, clip=self.unsized().clip | clip)
 
     def differences(self, expected: "Provenance") -> list[str]:
         """One line for each field in which this dataset differs from `expected`; empty when they agree.
@@ -145,7 +158,7 @@ class Provenance:
         # What an older version did not write down; the hash of the weights counts it, too.
         if not {"image_condition_factor"} <= self.codec.keys() & expected.codec.keys():
             passed_over.append("codec.image_condition_factor")
-        if "sizes" in expected.clip and set(self._shapes) <= set(expected._shapes):
+        if "sizes" in expected.clip and set(self.shapes) <= set(expected.shapes):
             passed_over += ["clip.height", "clip.width", "clip.sizes", "clip.num_frames"]
         further = self.teachers.keys() - expected.teachers.keys()
         passed_over += flatten_dict({"teachers": {name: self.teachers[name] for name in further}}, sep=".")

@@ -73,7 +73,9 @@ def make_preparation(config: ml_collections.ConfigDict, source: Path, output: Pa
     teachers = beside | {"faces": FaceFeatures(faces, boxes=config.face_boxes), "text": TextFeatures(text)}
     clip = config.clip
     sizes = (Size(clip.height, clip.width), *(Size(*size) for size in clip.more_sizes))
-    clips = ClipOptions(clip.num_frames, clip.fps, clip.stride, sizes, clip.frames_fps, clip.still_images)
+    clips = ClipOptions(
+        clip.num_frames, clip.fps, clip.stride, sizes, clip.frames_fps, clip.still_images, tuple(clip.more_frames)
+    )
     person = PersonOptions(**config.person)
     planner = Planner(
         clip=clips,
@@ -91,7 +93,7 @@ def make_preparation(config: ml_collections.ConfigDict, source: Path, output: Pa
         kind: FeatureExtractor(
             codec=codec,
             teachers=teachers,
-            num_frames=1 if kind.still else clip.num_frames,
+            num_frames=kind.num_frames or clip.num_frames,
             fps=clip.fps,
             height=kind.size.height,
             width=kind.size.width,

@@ -12,9 +12,9 @@ What a prepared folder holds:
     work/                   while the preparation runs, see `work`; removed at its end
 
 With clips of several kinds, the last but one are in a folder for each: 480x720/clip_records for one size of videos,
-1x480x720/clip_records for still images of that size, and so on. Batches are the same whatever was finished before, so a
-killed preparation that is started again ends with the same dataset. (A file that breaks between planning and reading
-loses the clips that can be read no longer, where bad input is passed over.)
+25x480x720/clip_records for shorter clips of that size, 1x480x720/clip_records for still images, and so on. Batches are
+the same whatever was finished before, so a killed preparation that is started again ends with the same dataset. (A file
+that breaks between planning and reading loses the clips that can be read no longer, where bad input is passed over.)
 """
 
 import dataclasses

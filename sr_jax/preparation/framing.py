@@ -1,4 +1,4 @@
-"""Which part of a video's frames a clip shows, at which size, and whether the clip is wanted."""
+"""Which of a video's frames a clip shows, which part of them, at which size, and whether the clip is wanted."""
 
 import dataclasses
 import math
@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from sr_jax.errors import UserError
+from sr_jax.media.video import clip_indices
 from sr_jax.preparation.people import Look, PersonOptions, motion_between
 
 # The part of the looks in which a person, or more than one, must be seen to count for a clip.
@@ -35,14 +36,14 @@ class Kind(NamedTuple):
 
     Attributes:
         size: Their pixels.
-        still: Whether they are still images, of one frame.
+        num_frames: Their frames, where these are not `ClipOptions.num_frames`; 1 of still images.
     """
 
     size: Size
-    still: bool = False
+    num_frames: int | None = None
 
     def __str__(self) -> str:
-        return f"1x{self.size}" if self.still else str(self.size)
+        return f"{self.num_frames}x{self.size}" if self.num_frames else str(self.size)
 
 
 class Window(NamedTuple):
@@ -65,6 +66,8 @@ class ClipOptions:
         sizes: Pixels; a clip gets the size whose aspect ratio is nearest to its video's.
         frames_fps: Frames a second of folders of frames; 0 where there are none.
         still_images: Whether still images are taken: each is a clip of one frame.
+        more_frames: Further numbers of frames, less than `num_frames`: a shot that is too short for `num_frames` gives
+            clips of the greatest of these that it holds.
     """
 
     num_frames: int
@@ -73,6 +76,7 @@ class ClipOptions:
     sizes: tuple[Size, ...]
     frames_fps: float = 0.0
     still_images: bool = False
+    more_frames: tuple[int, ...] = ()
 
     def __post_init__(self):
         if not self.frames_fps >= 0:
@@ -81,12 +85,24 @@ class ClipOptions:
             )
         if self.stride < 1:
             raise UserError(f"clip.stride is {self.stride}: it must be at least 1")
+        for count in self.more_frames:
+            # A clip of one frame is a still image.
+            if not 1 < count < self.num_frames:
+                raise UserError(
+                    f"clip.more_frames has {count}: further clips have at least 2 frames, and fewer than "
+                    f"clip.num_frames={self.num_frames}"
+                )
+
+    @property
+    def frame_counts(self) -> list[int]:
+        """How many frames a clip of a video can have, from the most to the fewest."""
+        return [self.num_frames, *sorted(set(self.more_frames), reverse=True)]
 
     @property
     def kinds(self) -> list[Kind]:
         """The kinds of clips that there can be."""
-        stills = [Kind(size, still=True) for size in self.sizes] if self.still_images else []
-        return [*map(Kind, self.sizes), *stills]
+        other_counts = self.frame_counts[1:] + [1] * self.still_images
+        return [*map(Kind, self.sizes), *(Kind(size, count) for count in other_counts for size in self.sizes)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +162,28 @@ def drop_reason(looks: Sequence[Look], options: DropOptions) -> str | None:
     if options.least_motion and motion_between(looks) < options.least_motion:
         return "too little motion"
     return None
+
+
+def cut_shot(
+    times: Float[np.ndarray, " n"], options: ClipOptions, *, still: bool = False
+) -> list[Int[np.ndarray, " f"]]:
+    """Which frames of a shot make up each of its clips, all of one length: the greatest that the shot holds.
+
+    Shorter clips begin in shorter steps: those of half the frames after half of `stride`.
+
+    Args:
+        times: When each frame is shown, in seconds, ascending.
+        options: What clips look like.
+        still: Whether it is a still image.
+
+    Returns:
+        As `media.video.clip_indices`; none for a shot that is shorter than every clip.
+    """
+    for count in [1] if still else options.frame_counts:
+        stride = max(1, options.stride * count // options.num_frames)
+        if clips := clip_indices(times, fps=options.fps, clip_frames=count, stride=stride):
+            return clips
+    return []
 
 
 def nearest_size(height: int, width: int, sizes: Sequence[Size]) -> Size:

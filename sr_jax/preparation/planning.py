@@ -12,7 +12,6 @@ from jaxtyping import Int
 from sr_jax.errors import UserError
 from sr_jax.media.decoding import VideoInfo, scan_video
 from sr_jax.media.shots import ShotFinder, ShotOptions
-from sr_jax.media.video import clip_indices
 from sr_jax.preparation.captions import Captions
 from sr_jax.preparation.framing import (
     ClipOptions,
@@ -20,6 +19,7 @@ from sr_jax.preparation.framing import (
     Kind,
     Size,
     Window,
+    cut_shot,
     drop_reason,
     frame_person,
     nearest_size,
@@ -40,6 +40,7 @@ class ClipPlan:
         indices: Frames `[F]` of the video, ascending.
         size: Pixels of the clip.
         window: The part of the frames that it shows.
+        short: Whether it has fewer frames than `ClipOptions.num_frames`, because its shot is too short.
     """
 
     clip_id: str
@@ -47,11 +48,12 @@ class ClipPlan:
     indices: Int[np.ndarray, " f"]
     size: Size
     window: Window
+    short: bool = False
 
     @property
     def kind(self) -> Kind:
         """What tells it from clips of other datasets."""
-        return Kind(self.size, self.source.still)
+        return Kind(self.size, len(self.indices) if self.short or self.source.still else None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +99,8 @@ class VideoPlan:
             source = self.clips[0].source
             fields |= {"prompt": source.prompt, "labels": source.labels}
             fields["clips"] = [
-                {"clip_id": clip.clip_id, "indices": clip.indices.tolist(), "size": clip.size, "window": clip.window}
+                {name: getattr(clip, name) for name in ("clip_id", "size", "window", "short")}
+                | {"indices": clip.indices.tolist()}
                 for clip in self.clips
             ]
         return fields
@@ -109,7 +112,15 @@ class VideoPlan:
         prompt, labels = fields.get("prompt", ""), fields.get("labels", {})
         source = Source(file.path, file.split, file.name, prompt, labels, outcome.prompt_from, file.still)
         clips = tuple(
-            ClipPlan(clip["clip_id"], source, np.array(clip["indices"]), Size(*clip["size"]), Window(*clip["window"]))
+            ClipPlan(
+                clip["clip_id"],
+                source,
+                np.array(clip["indices"]),
+                Size(*clip["size"]),
+                Window(*clip["window"]),
+                # What an older version did not write.
+                clip.get("short", False),
+            )
             for clip in fields.get("clips", [])
         )
         return cls(outcome, clips)
@@ -262,7 +273,8 @@ class Planner:
                 dropped[reason] += 1
                 continue
             window = frame_person(shown, height, width, size, self._person)
-            clips.append(ClipPlan(f"{source.name}-{indices[0]:05d}", source, indices, size, window))
+            short = len(indices) < self._clip.num_frames and not source.still
+            clips.append(ClipPlan(f"{source.name}-{indices[0]:05d}", source, indices, size, window, short))
         return clips, dict(dropped)
 
     def _check_sizes(self, source: Source, info: VideoInfo) -> None:
@@ -274,17 +286,14 @@ class Planner:
                 raise UserError(f"{source.path} changes its size, and {slot} beside it is of one size: cut it there")
 
     def _cut(self, source: Source, info: VideoInfo, shots: Sequence[tuple[int, int]]) -> list[Int[np.ndarray, " f"]]:
-        options = self._clip
-        clip_frames = 1 if source.still else options.num_frames
-        clips = []
+        options, clips = self._clip, []
         for first, end in shots:
-            cut = clip_indices(info.times[first:end], fps=options.fps, clip_frames=clip_frames, stride=options.stride)
-            clips += [indices + first for indices in cut]
+            clips += [indices + first for indices in cut_shot(info.times[first:end], options, still=source.still)]
         if not clips:
             what = source.path if shots == [(0, info.num_frames)] else f"every shot of {source.path}"
             raise UserError(
                 f"{what} is too short: {info.num_frames} frames at {info.fps:g} frames a second, but one clip is "
-                f"{options.num_frames} frames at {options.fps:g}"
+                f"{options.frame_counts[-1]} frames at {options.fps:g}"
             )
         return clips
 

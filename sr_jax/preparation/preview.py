@@ -96,11 +96,16 @@ def build_preview(looks: Sequence[Mapping[str, Any]], provenance: Mapping[str, P
 
 def _facts(provenance: Mapping[str, Provenance]) -> list[tuple[str, str]]:
     made = next(iter(provenance.values()))
-    # Of still images, names begin with their one frame.
-    sizes = ", ".join(size.replace("x", " x ") for size in provenance if size.count("x") == 1)
-    rows = [("Clips", f"{made.clip['num_frames']} frames at {made.clip['fps']:g} a second, {sizes} pixels")]
-    if stills := [size.partition("x")[2].replace("x", " x ") for size in provenance if size.count("x") == 2]:
-        rows.append(("Still images", f"{', '.join(stills)} pixels"))
+    # The names of all but the longest clips begin with their frames; still images have one.
+    sizes: dict[str, list[str]] = {}
+    for name in provenance:
+        *frames, height, width = name.split("x")
+        sizes.setdefault("".join(frames), []).append(f"{height} x {width}")
+    rows = []
+    for frames, listed in sizes.items():
+        what = {"": "Clips", "1": "Still images"}.get(frames, "Shorter clips")
+        length = f"{frames or made.clip['num_frames']} frames at {made.clip['fps']:g} a second, "
+        rows.append((what, f"{'' if frames == '1' else length}{', '.join(listed)} pixels"))
     rows.append(("Video codec", f"{made.codec['name']} {made.codec['weight_hash']}"))
     for name, teacher in made.teachers.items():
         rows.append((f"Teacher: {name.replace('_', ' ')}", f"{teacher['name']} {teacher['weight_hash']}"))

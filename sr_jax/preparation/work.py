@@ -65,7 +65,7 @@ class Manifest:
     """What a folder is prepared from; a folder is only ever continued with an equal manifest.
 
     Attributes:
-        provenance: For each size of clips, what makes the records.
+        provenance: For each kind of clips, what makes the records.
         settings: What decides which clips there are, and what of the records the provenance does not say.
         videos: "split/name" of every file; that a file cannot be used is in `videos.jsonl`, in the same order.
         additions: How often videos were added to the dataset, of a dataset; of work, the number of the addition that it

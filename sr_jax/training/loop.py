@@ -17,6 +17,7 @@ from sr_jax.checkpoints import pairs
 from sr_jax.checkpoints.reading import exists, read_meta, read_run_meta
 from sr_jax.configs.training import keys_of
 from sr_jax.data import builder, pipeline
+from sr_jax.data.mixture import Mixture, read_provenance
 from sr_jax.data.records import Provenance
 from sr_jax.declared.checking import check
 from sr_jax.errors import UserError
@@ -147,7 +148,7 @@ def make_data(config: ml_collections.ConfigDict, mesh: Mesh, stage: Stage) -> pi
     """
     meshes.check_batch_size(config.batch_size, mesh, config.accumulate_steps)
     return pipeline.train_batches(
-        config.data.dir,
+        Mixture.of(config.data),
         split=config.data.split,
         batch_size=config.batch_size,
         seed=config.seed,
@@ -158,7 +159,7 @@ def make_data(config: ml_collections.ConfigDict, mesh: Mesh, stage: Stage) -> pi
 
 
 def checked_provenance(config: ml_collections.ConfigDict, workdir: Path, stage: Stage) -> Provenance:
-    """What made the dataset, once it is known to fit the config and every checkpoint that the run starts from.
+    """What made the data, once it is known to fit the config and every checkpoint that the run starts from.
 
     The noise schedule of these is checked, too.
 
@@ -172,7 +173,7 @@ def checked_provenance(config: ml_collections.ConfigDict, workdir: Path, stage: 
     """
     if not config.data.dir:
         raise UserError("config.data.dir is empty: name a folder that `python -m sr_jax.prepare` wrote")
-    provenance = builder.read_provenance(config.data.dir)
+    provenance = read_provenance(Mixture.of(config.data))
     if config.data.codec and provenance.codec["name"] != config.data.codec:
         raise UserError(
             f"the dataset in {config.data.dir} was made with the codec {provenance.codec['name']!r}, "
@@ -232,8 +233,11 @@ def _checked_inputs(
     mesh = meshes.make_mesh(config.mesh.to_dict(), devices)
     stage = builders.build_stage(config)
     provenance = checked_provenance(config, workdir, stage)
-    require_faces(config.data.dir, config.data.split, stage)
+    require_faces(Mixture.of(config.data), config.data.split, stage)
     data = make_data(config, mesh, stage)
+    if jax.process_index() == 0:
+        for line in data.described():
+            logging.info("data: %s", line)
     started = read_run_meta(workdir) if exists(workdir) else None
     known = origins.read_origins(config, workdir, stage, data, started)
     meta = {

@@ -36,7 +36,7 @@ def read_origins(
             know only how many clips there were, and the steps of the frozen parts.
 
     Returns:
-        `num_clips`: of each size of video; `frozen_steps`: which checkpoint of its workdir each frozen part is; and
+        `num_clips`: of each shape of clips; `frozen_steps`: which checkpoint of its workdir each frozen part is; and
         `origins`: `data` (`contents.contents`), `start` (a hash, or empty), `frozen` (their hashes) and `places` (their
         workdirs, seen from this one).
 
@@ -52,7 +52,7 @@ def read_origins(
     else:
         steps = {name: _step_as_before(workdir, name, source, before["frozen"]) for name, source in sources.items()}
     return {
-        "num_clips": [len(source) for source in data.sources],
+        "num_clips": [len(group) for group in data.groups],
         "frozen_steps": steps,
         "origins": {
             "data": _checked_data(config, workdir, data, started),
@@ -113,7 +113,7 @@ def _step_as_before(workdir: Path, name: str, source: str, before: Mapping[str, 
 def _checked_data(
     config: ml_collections.ConfigDict, workdir: Path, data: TrainBatches, started: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    now = contents(config.data.dir, data.sources)
+    now = contents(data.mixture.folders, data.groups)
     if started is None:
         return now
     changed = _data_change(started, now)
@@ -121,7 +121,7 @@ def _checked_data(
         # A file that is damaged today is known by what it was.
         before = started.get("origins", {}).get("data", now)["files"]
         return now | {"files": [[name, hashed or then] for (name, hashed), (_, then) in zip(now["files"], before)]}
-    if "data.dir" not in may_change(config):
+    if not {"data.dir", "data.more_dirs"} & may_change(config):
         raise UserError(
             f"{workdir} was started on other data than there is in config.data.dir={config.data.dir}: {changed}; name "
             "the folder that holds it by now, use another --workdir, or take this data from its first clip on with "

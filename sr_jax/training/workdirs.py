@@ -35,7 +35,7 @@ _WHEN_ALLOWED = (
 )  # fmt: skip
 """Those that may change on the way when `config.resume.allow` names them."""
 
-_PLACES = re.compile(r"data\.dir|init\.transformer|init\.modules|alignment\.\w+\.module")
+_PLACES = re.compile(r"data\.dir|data\.more_dirs|init\.transformer|init\.modules|alignment\.\w+\.module")
 """Those that say where something is; what it is, `origins` knows by its contents."""
 
 
@@ -86,7 +86,7 @@ def _allowed(config: ml_collections.ConfigDict) -> set[str]:
         if name not in _WHEN_ALLOWED and not _PLACES.fullmatch(name):
             raise UserError(
                 f"config.resume.allow names {name!r}, which no run can change on its way: choose from "
-                f"{', '.join(_WHEN_ALLOWED)} and data.dir"
+                f"{', '.join(_WHEN_ALLOWED)}, data.dir and data.more_dirs"
             )
     return allowed
 

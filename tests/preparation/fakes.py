@@ -169,7 +169,8 @@ def records(extract: FeatureExtractor, clips) -> list[dict[str, np.ndarray]]:
 def planner(folder: Path, **options) -> Planner:
     """A `Planner` of clips of `CLIP`, without shots and people unless `options` ask for them."""
     clip = {"stride": CLIP["num_frames"], "sizes": _SIZES}
-    clip |= {name: options.pop(name) for name in ("stride", "sizes", "frames_fps", "still_images") if name in options}
+    names = ("stride", "sizes", "frames_fps", "still_images", "more_frames", "num_frames")
+    clip |= {name: options.pop(name) for name in names if name in options}
     options = {
         "shots": ShotOptions(),
         "person": PersonOptions(),
@@ -181,7 +182,7 @@ def planner(folder: Path, **options) -> Planner:
         "strict": True,
         **options,
     }
-    return Planner(clip=ClipOptions(num_frames=CLIP["num_frames"], fps=CLIP["fps"], **clip), **options)
+    return Planner(clip=ClipOptions(**{"num_frames": CLIP["num_frames"], "fps": CLIP["fps"], **clip}), **options)
 
 
 def plan(folder: Path, **options) -> list[ClipPlan]:
@@ -198,14 +199,15 @@ def preparation(
     plan_videos, sizes = planner(folder, teachers=teachers, **planning), planning.get("sizes", _SIZES)
     still_images = planning.get("still_images", False)
     options["teachers"] = teachers
-    kinds = ClipOptions(1, 1.0, 1, sizes, still_images=still_images).kinds
+    longest, further = planning.get("num_frames", CLIP["num_frames"]), planning.get("more_frames", ())
+    kinds = ClipOptions(longest, 1.0, 1, sizes, still_images=still_images, more_frames=further).kinds
     return Preparation(
         output=output,
         files=find_videos(folder, teachers=teachers, still_images=still_images),
         planner=plan_videos,
         reader=ClipReader(teachers),
         extractors={
-            kind: extractor(**{**options, **kind.size._asdict(), **({"num_frames": 1} if kind.still else {})})
+            kind: extractor(**{**options, **kind.size._asdict(), "num_frames": kind.num_frames or longest})
             for kind in kinds
         },
         empty_prompt=(options.get("text") or LetterText())([""])[0],
