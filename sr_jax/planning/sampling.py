@@ -191,7 +191,9 @@ def _text_encoder(config: ml_collections.ConfigDict, topology: Topology) -> _Pro
     encoder = Functional(lambda rngs: T5Encoder(T5Config(), rngs=rngs, dtype=config.text.dtype))
     on_device = _on_first(topology)
     weights = on_device(
-        jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, config.text.dtype), encoder.abstract_params())
+        jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(config.text.dtype)), encoder.abstract_params()
+        )
     )
     tokens = on_device(jax.ShapeDtypeStruct((config.text.batch_size, config.text.num_tokens), np.int32))
     return jax.jit(_on_one(topology, encoder.apply)), (weights, tokens)
