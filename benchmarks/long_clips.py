@@ -74,7 +74,8 @@ def _measured(
     if times > 1:
         config.long.frames = total
         generator = load_generator(args.checkpoint, config, args.data)
-    borders = list(_borders(way, total, frames, window, args.overlap, codec.temporal_compression_ratio))
+    ratio = codec.temporal_compression_ratio
+    borders = list(_borders(way, total, frames, window, args.overlap, ratio))
     clips, held = [], 0
     for example in examples:
         pieces = []
@@ -86,7 +87,7 @@ def _measured(
             folder = args.videos / f"{way}_{times}x"
             folder.mkdir(parents=True, exist_ok=True)
             write_video(folder / f"{example['clip_id']}.mp4", video, generator.pipeline.clip.fps)
-        clips.append(_scores(video, borders, frames, judge))
+        clips.append(_scores(video, borders, frames, ratio, judge))
     return _summary(clips) | {"frames": total, "seams": len(borders), "device_mib": held / 2**20, "clips": clips}
 
 
@@ -110,9 +111,11 @@ def _borders(way: str, total: int, frames: int, window: int, overlap: float, rat
     yield from (1 + ratio * (latent - 1) for latent in sorted(inner))
 
 
-def _scores(video: np.ndarray, borders: Sequence[int], frames: int, judge: FaceTeacher) -> dict[str, Any]:
+def _scores(video: np.ndarray, borders: Sequence[int], frames: int, ratio: int, judge: FaceTeacher) -> dict[str, Any]:
     differences = np.abs(np.diff(video.astype(np.float32), axis=0)).mean(axis=(1, 2, 3))
     is_seam = np.isin(np.arange(1, len(video)), borders)
+    # Where a latent frame begins a codec's frames differ most, and so begin all windows.
+    begins = (np.arange(1, len(video)) % ratio == 1) & ~is_seam
     faces = find_faces(video, judge)
     cosines = identity_similarity(faces.embeddings, faces.found & faces.found[0], faces.embeddings[0])
     sharpness = np.array([cpbd(frame) for frame in video])
@@ -120,6 +123,7 @@ def _scores(video: np.ndarray, borders: Sequence[int], frames: int, judge: FaceT
     return {
         "seams": [round(float(value), 3) for value in differences[is_seam]],
         "inside_mean": float(differences[~is_seam].mean()),
+        "inside_mean_at_latent_frames": float(differences[begins].mean()),
         "inside_largest": float(differences[~is_seam].max()),
         "id_score": [_mean(cosines[piece]) for piece in pieces],
         "faces_found": [float(faces.found[piece].mean()) for piece in pieces],
@@ -143,6 +147,7 @@ def _summary(clips: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "seam_mean": float(np.mean(seams)) if seams else None,
         "inside_mean": float(np.mean([clip["inside_mean"] for clip in clips])),
+        "inside_mean_at_latent_frames": float(np.mean([clip["inside_mean_at_latent_frames"] for clip in clips])),
         "seams_above_the_largest_inside": above,
         "seams_measured": len(seams),
         "id_score_by_window": over_time("id_score"),

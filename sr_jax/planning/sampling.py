@@ -1,4 +1,4 @@
-"""Plans sampling with a model of CogVideoX's family: compiles its programs for a topology, allocating nothing.
+"""Plans sampling with a model of a released family: compiles its programs for a topology, allocating nothing.
 
 A clip goes through three large networks, one after the other, and each program is measured with what stays on its
 devices meanwhile. Encoding the first frame takes less than decoding the first nine, and is not compiled.
@@ -15,12 +15,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from sr_jax import registry
 from sr_jax.backbones.base import ClipSize
-from sr_jax.backbones.cogvideox.config import RELEASED
-from sr_jax.backbones.cogvideox.vae import CogVideoXVAE
-from sr_jax.backbones.cogvideox.vae_network import RELEASED as AUTOENCODERS
-from sr_jax.backbones.cogvideox.vae_network import Autoencoder
-from sr_jax.backbones.cogvideox.vae_tiling import Tiling
 from sr_jax.checkpoints.networks import backbone_of, transformer_network
 from sr_jax.checkpoints.pairs import sampling_schedule
 from sr_jax.checkpoints.reading import read_meta
@@ -110,8 +106,8 @@ def plan_sampling(
     """Compiles what `python -m sr_jax.sample` runs with `config`.
 
     Args:
-        config: Of `configs/sample.py:cogvideox`.
-        model: A released transformer by its name (`RELEASED`), or a checkpoint, of which only the description is read.
+        config: Of `configs/sample.py`, for released models.
+        model: A released transformer of the codec's family by its name, or a checkpoint, of which no weights are read.
         topology: The devices.
         parts: Which of `PARTS`.
 
@@ -119,12 +115,15 @@ def plan_sampling(
         UserError: For a config that no clip could be sampled with on these devices, or for another codec or text
             teacher than the released ones.
     """
-    for kind, name in (("codec", "cogvideox"), ("text", "t5")):
-        if config[kind].name != name:
-            raise UserError(f"config.{kind}.name is {config[kind].name!r}: sampling is planned with {name!r} only")
+    family = config.codec.name
+    if ":" in family or config.text.name != "t5":
+        raise UserError(
+            f"config.codec is {family!r} and config.text {config.text.name!r}: sampling is planned with the codec of a "
+            "released family and t5"
+        )
     mesh = sampling_mesh(config, topology.devices)
-    trained = _trained(model, config.timestep_spacing)
-    codec = _codec(config)
+    trained = _trained(family, model, config.timestep_spacing)
+    codec = _of_family(family, "codec_without_weights")(config.codec)
     backbone = backbone_of(trained)
     asked = {name: value for name, value in config.clip.items() if value}
     clip = backbone.clip_size(codec.spatial_compression_ratio)._replace(**asked)
@@ -157,23 +156,19 @@ _Program = tuple[Callable[..., Any], tuple[Any, ...]]
 """A jitted function, and abstract arguments of which the first are the weights."""
 
 
-def _trained(model: str, spacing: str) -> dict[str, Any]:
-    if model in RELEASED:
-        fields = dataclasses.asdict(RELEASED[model])
-        return {"backbone": "cogvideox", "model": fields, "schedule": {}, "dtype": "bfloat16"}
+def _of_family(family: str, attribute: str) -> Any:
+    return registry.find("codec", family, package="sr_jax.backbones", attribute=attribute)
+
+
+def _trained(family: str, model: str, spacing: str) -> dict[str, Any]:
+    released = _of_family(family, "released_models")()
+    if model in released:
+        return {"backbone": family, "model": released[model], "schedule": {}, "dtype": "bfloat16"}
     path = Path(model)
     if not path.is_dir():
-        raise UserError(f"no checkpoint in {model}: name one, or one of {', '.join(RELEASED)}")
+        raise UserError(f"no checkpoint in {model}: name one, or one of {', '.join(released)}")
     meta = read_meta(path)
     return meta["config"] | {"schedule": sampling_schedule(path, meta, spacing)}
-
-
-def _codec(config: ml_collections.ConfigDict) -> CogVideoXVAE:
-    """The autoencoder, which has the same size in every release; its weights are shapes."""
-    sizes = AUTOENCODERS["5b_i2v"]
-    tiling = Tiling(sizes.sample_height // 2, sizes.sample_width // 2) if config.codec.tiled else None
-    network = Functional(lambda rngs: Autoencoder(sizes, rngs=rngs))
-    return CogVideoXVAE(sizes, network.abstract_params(), dtype=config.codec.dtype, tiling=tiling)
 
 
 def _sampled(
@@ -199,7 +194,7 @@ def _text_encoder(config: ml_collections.ConfigDict, topology: Topology) -> _Pro
     return jax.jit(_on_one(topology, encoder.apply)), (weights, tokens)
 
 
-def _decoder(codec: CogVideoXVAE, size: tuple[int, int], topology: Topology) -> Iterator[_Program]:
+def _decoder(codec: Any, size: tuple[int, int], topology: Topology) -> Iterator[_Program]:
     on_device = _on_first(topology)
     for step, arguments in codec.decoding_steps(size):
         yield jax.jit(_on_one(topology, step), donate_argnums=2), on_device(arguments)

@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from sr_jax import command_line, plan
+from sr_jax.backbones.cogvideox import released
 from sr_jax.backbones.cogvideox.backbone import CogVideoX
 from sr_jax.backbones.cogvideox.vae_network import CogVideoXVAEConfig
 from sr_jax.checkpoints.networks import transformer_network
@@ -22,8 +23,8 @@ MODEL = dataclasses.replace(I2V, text_embed_dim=TEXT_ENCODER.d_model, num_layers
 
 @pytest.fixture
 def config(monkeypatch):
-    monkeypatch.setattr(sampling, "RELEASED", {"tiny": MODEL})
-    monkeypatch.setattr(sampling, "AUTOENCODERS", {"5b_i2v": CogVideoXVAEConfig(**SMALL)})
+    monkeypatch.setattr(released, "TRANSFORMERS", {"tiny": MODEL})
+    monkeypatch.setattr(released, "AUTOENCODERS", {"5b_i2v": CogVideoXVAEConfig(**SMALL)})
     monkeypatch.setattr(sampling, "T5Config", lambda: TEXT_ENCODER)
     config = get_config("cogvideox")
     config.num_inference_steps, config.text.num_tokens = 2, MODEL.max_text_seq_length
@@ -69,7 +70,7 @@ def test_each_part_is_measured_with_what_stays_beside_it(config):
 @pytest.mark.parametrize(
     ("changes", "model", "words"),
     [
-        ({"codec.name": "sr_jax.demo.linear_codec:load"}, "tiny", r"config\.codec\.name is .*planned with 'cogvideox'"),
+        ({"codec.name": "sr_jax.demo.linear_codec:load"}, "tiny", "planned with the codec of a released family and t5"),
         ({}, "5b_i3v", "no checkpoint in 5b_i3v: name one, or one of tiny"),
         (
             {"mesh.fsdp": 8, "mesh.context": 1, "mesh.tensor": 1},
