@@ -22,4 +22,5 @@ def codec_without_weights(section: Section) -> CogVideoXVAE:
     sizes = AUTOENCODERS["5b_i2v"]
     tiling = Tiling(sizes.sample_height // 2, sizes.sample_width // 2) if section["tiled"] else None
     network = Functional(lambda rngs: Autoencoder(sizes, rngs=rngs))
-    return CogVideoXVAE(sizes, network.abstract_params(), dtype=section["dtype"], tiling=tiling)
+    options = {"dtype": section["dtype"], "tiling": tiling, "known_hash": "none"}
+    return CogVideoXVAE(sizes, network.abstract_params(), **options)
