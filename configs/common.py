@@ -8,7 +8,7 @@ import ml_collections
 from sr_jax.alignment.identity_config import IdentityConfig
 from sr_jax.backbones.cogvideox.config import RELEASED, CogVideoXConfig
 from sr_jax.configs.pods import PODS, pod_names
-from sr_jax.configs.sections import CODEC, FLOATS, POSITION_TABLES, SEED, SMALL_CODEC
+from sr_jax.configs.sections import CODEC, FLOATS, MESH, POSITION_TABLES, SEED, SHARDING, SMALL_CODEC
 from sr_jax.declared.keys import Key, Keys, Part, fields_of, make_config
 
 WEIGHTS = ("ema", "raw", "both")
@@ -129,16 +129,8 @@ KEYS: dict[str, Any] = {
         "What the backward pass keeps of each block, from most memory to least.",
         choices=("none", "save_matmuls", "save_attention", "block", "offload"),
     ),
-    # With several slices of a pod, slices lie along `data` and `fsdp`.
-    "mesh": {
-        "data": Key(1, "Devices that share a batch; -1: all that are left.", minimum=1, besides=(-1,)),
-        "fsdp": Key(-1, "Devices that share batch and parameters; -1: all that are left.", minimum=1, besides=(-1,)),
-        "context": Key(1, "Devices that share the tokens of a clip; -1: all that are left.", minimum=1, besides=(-1,)),
-        "tensor": Key(1, "Devices that share each product; -1: all that are left.", minimum=1, besides=(-1,)),
-        "dcn_data": Key(1, "Slices of a pod along data.", minimum=1),
-        "dcn_fsdp": Key(1, "Slices of a pod along fsdp.", minimum=1),
-    },
-    "sharding": Key({}, "Fields of ShardingRules that are to differ, such as {'mlp': 'fsdp'}."),
+    "mesh": MESH,
+    "sharding": SHARDING,
     "profile": {
         "first_step": Key(5, "First step that is traced, for TensorBoard or Perfetto.", minimum=1),
         "num_steps": Key(0, "Steps that are traced into the workdir; 0: none.", minimum=0),

@@ -13,13 +13,14 @@ and what is trained from them. One clip with released weights:
 
 Hardware: two CPU cores for `people`; an accelerator for `cogvideox` (none has been used yet).
 Time: unknown.
-Memory: decoding 49 frames of 480x720 takes 8.2 GiB of a v5e in tiles (`codec.tiled`), planned; the rest is unknown.
-Comes out: one mp4, or a folder of them with sampling.json, which `evaluate` scores.
+Memory: decoding 49 frames of 480x720 takes 8.2 GiB of a v5e in tiles (`codec.tiled`), planned; for the other parts
+python -m sr_jax.plan --sample answers (docs/sampling.md).
+Comes out: one mp4, or a folder of them: of --data with sampling.json, which `evaluate` scores.
 """
 
 import ml_collections
 
-from sr_jax.configs.sections import CODEC, FLOATS, POSITION_TABLES, SEED, SMALL_CODEC, TEXT
+from sr_jax.configs.sections import CODEC, FLOATS, MESH, POSITION_TABLES, SEED, SHARDING, SMALL_CODEC, TEXT
 from sr_jax.declared.keys import Key, make_config
 
 KEYS = {
@@ -47,6 +48,16 @@ KEYS = {
         "width": Key(0, "In pixels; 0: as the checkpoint was trained.", minimum=0),
         "fps": Key(0.0, "Frames a second; 0: as the checkpoint was trained.", minimum=0),
     },
+    # What `--frames` makes longer than the model's clips (`clip`), which become windows of it.
+    "long": {
+        "frames": Key(0, "Frames of a long clip; 0: clips are of the model's length.", minimum=0),
+        "way": Key(
+            "windows",
+            "Windows that share their noisy latents where they overlap, or clips that go on from the last frame.",
+            choices=("windows", "continuation"),
+        ),
+        "overlap": Key(0.5, "Share of a window that the next one has too, at least.", above=0, below=1),
+    },
     "position_table": Key(
         "keep",
         "What becomes of a learned position table at another size; without training there, drop is better.",
@@ -58,8 +69,14 @@ KEYS = {
         "weights": Key((), "What each of them counts; empty: 1.", items=Key(1.0)),
     },
     "dtype": Key("", "Compute type of the transformer; empty: as the checkpoint was trained.", choices=("", *FLOATS)),
+    # As for training; context and tensor share a single clip, data and fsdp a batch.
+    "mesh": MESH,
+    "sharding": SHARDING,
+    "transformer_stays": Key(True, "Whether the transformer stays on its devices while clips are decoded."),
     "seed": SEED,
 }
+# Any number of devices shares the tokens of a clip.
+_ALL = {"mesh": {"fsdp": 1, "context": -1}}
 _SIZES = {
     "people": {"text": {"num_tokens": 24}},
     "small": {"text": {"num_tokens": 24}, "codec": {"name": SMALL_CODEC}, "num_inference_steps": 20},
@@ -85,4 +102,4 @@ def get_config(size: str = "people") -> ml_collections.ConfigDict:
     """
     if size not in _SIZES:
         raise ValueError(f"unknown size {size!r}: choose one of {', '.join(_SIZES)}")
-    return make_config(KEYS, _SIZES[size])
+    return make_config(KEYS, _ALL | _SIZES[size])

@@ -21,6 +21,16 @@ FLOATS = ("float32", "bfloat16")
 POSITION_TABLES = ("keep", "drop", "interpolate")
 """What becomes of a learned position table, which fits one size of clip."""
 
+MESH = {
+    "data": Key(1, "Devices that share a batch; -1: all that are left.", minimum=1, besides=(-1,)),
+    "fsdp": Key(-1, "Devices that share batch and parameters; -1: all that are left.", minimum=1, besides=(-1,)),
+    "context": Key(1, "Devices that share the tokens of a clip; -1: all that are left.", minimum=1, besides=(-1,)),
+    "tensor": Key(1, "Devices that share each product; -1: all that are left.", minimum=1, besides=(-1,)),
+    "dcn_data": Key(1, "Slices of a pod along data.", minimum=1),
+    "dcn_fsdp": Key(1, "Slices of a pod along fsdp.", minimum=1),
+}
+"""With several slices of a pod, slices lie along `data` and `fsdp`."""
+SHARDING = Key({}, "Fields of ShardingRules that are to differ, such as {'mlp': 'fsdp'}.")
 SEED = Key(0, "Of everything that is drawn.", minimum=0, maximum=2**32 - 1)
 
 CODEC = Part(

@@ -48,7 +48,7 @@ def main(args: flags.FlagValues) -> None:
     from sr_jax.evaluation.files import evaluate_files
     from sr_jax.evaluation.judging import evaluate
     from sr_jax.evaluation.results import RESULTS_FILE, summary
-    from sr_jax.generation.generator import SETTINGS_FILE
+    from sr_jax.generation.clip_folder import SETTINGS_FILE
 
     generated, reference = Path(args.generated), Path(args.reference)
     output = Path(args.output) if args.output else generated / RESULTS_FILE

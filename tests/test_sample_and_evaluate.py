@@ -19,7 +19,7 @@ PEOPLE = "configs/evaluate.py:people"
 def _sample(monkeypatch, *arguments: str, load=lambda *_, **__: make_generator(batch_size=2)) -> None:
     monkeypatch.setattr(generator, "load_generator", load)
     sample.FLAGS.unparse_flags()
-    for name in ("image", "prompt", "data", "split", "limit", "step"):
+    for name in ("image", "prompt", "prompts", "frames", "data", "split", "limit", "step"):
         sample.FLAGS[name].unparse()
     command_line.parse(sample.FLAGS, ["sample", "--checkpoint=w2", *arguments], config=sample.CONFIG)
     sample.main(sample.FLAGS)
@@ -31,8 +31,10 @@ def test_sample_wants_one_clip_or_a_dataset(monkeypatch, tmp_path):
         ["--image=a.png"],
         ["--prompt=a"],
         ["--image=a.png", "--prompt=a", "--data=d"],
+        ["--prompts=p.csv", "--data=d"],
+        ["--prompts=p.csv", "--prompt=a"],
     ):
-        with pytest.raises(UserError, match="either --image with --prompt, or --data"):
+        with pytest.raises(UserError, match="either --image with --prompt, or --prompts, or --data"):
             _sample(monkeypatch, f"--output={tmp_path / 'o'}", *arguments)
     with pytest.raises(UserError, match=r"ends in \.mp4"):
         _sample(monkeypatch, f"--output={tmp_path / 'o'}", "--image=a.png", "--prompt=a")
@@ -48,6 +50,8 @@ def test_sample_wants_one_clip_or_a_dataset(monkeypatch, tmp_path):
         (("--image=missing.png", "--prompt=a"), "no image file missing.png"),
         (("--data=missing",), "missing"),
         (("--data={data}", "--split=tset"), "has no split 'tset'"),
+        (("--prompts=missing.csv",), r"--prompts missing\.csv cannot be read"),
+        (("--data={data}", "--frames=9"), "clips of --data are as long as the dataset's"),
     ],
 )
 def test_sample_tells_of_a_missing_file_before_it_loads_the_model(monkeypatch, tmp_path, data, arguments, words):
@@ -79,6 +83,18 @@ def test_sample_writes_the_clips_of_a_split(monkeypatch, tmp_path, data):
     _sample(monkeypatch, f"--data={data}", f"--output={tmp_path / 'o'}", "--limit=2")
     suffixes = sorted(path.suffix for path in (tmp_path / "o").iterdir())
     assert suffixes == [".json", ".mp4", ".mp4", ".npz", ".npz"]
+
+
+def test_sample_writes_a_clip_for_each_line_of_a_file(monkeypatch, tmp_path):
+    Image.new("RGB", (8, 8), (90, 200, 10)).save(tmp_path / "image.png")
+    (tmp_path / "clips.csv").write_text("image,prompt\nimage.png,a wall\nimage.png,a sea\n")
+    given, asked = [], make_generator(batch_size=2)
+    flags = [f"--prompts={tmp_path / 'clips.csv'}", f"--output={tmp_path / 'o'}", "--frames=9"]
+    _sample(monkeypatch, *flags, load=lambda *args, **options: given.append((args, options)) or asked)
+    written = sorted(path.name for path in (tmp_path / "o").iterdir())
+    assert written == ["0000.mp4", "0000.request.json", "0001.mp4", "0001.request.json", "prompts.json"]
+    [((_, config, _), options)] = given
+    assert config.long.frames == 9 and options["negative_prompt"] == ""
 
 
 def _evaluate(monkeypatch, *arguments: str, load=lambda *_, **__: make_judges()) -> None:

@@ -22,7 +22,7 @@ from sr_jax.configs import stage_one, stage_two
 from sr_jax.data.pipeline import train_batches
 from sr_jax.data.records import Provenance
 from sr_jax.data.writing import write_dataset
-from sr_jax.generation.sampler import SamplingSettings, make_sampler
+from sr_jax.generation.sampler import Denoiser, SamplingSettings, sampling_function
 from sr_jax.models import attention_kernels, video_depth
 from sr_jax.models.functional import Functional
 from sr_jax.models.t5 import T5Encoder
@@ -138,13 +138,10 @@ class Sampling(_Compiled):
         transformer, params = _transformer(settings)
         latents, text = _condition_shapes(settings)
         backbone = CogVideoX(settings.transformer)
-        sampler = make_sampler(
-            backbone,
-            transformer,
-            backbone.process({"snr_shift_scale": 1.0}),
-            SamplingSettings("dpm", settings.sampling_steps, 6.0, "released"),
-            num_frames=latents.shape[1],
-        )
+        process = backbone.process({"snr_shift_scale": 1.0})
+        asked = SamplingSettings("dpm", settings.sampling_steps, 6.0, "released")
+        denoiser = Denoiser(backbone, transformer, process, asked)
+        sampler = jax.jit(sampling_function(denoiser, num_frames=latents.shape[1]))
         image = jax.ShapeDtypeStruct((1, 1, *latents.shape[2:]), jnp.float32)
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
         no_text = jax.ShapeDtypeStruct(text.shape[1:], text.dtype)

@@ -10,7 +10,7 @@ from sr_jax.demo.people.pool import render_clips
 from sr_jax.evaluation import judging
 from sr_jax.evaluation.files import evaluate_files
 from sr_jax.evaluation.results import RESULTS_FILE, Results
-from sr_jax.generation.generator import SETTINGS_FILE
+from sr_jax.generation.clip_folder import SETTINGS_FILE
 from sr_jax.preparation.running import prepare
 from sr_jax.training.loop import train
 

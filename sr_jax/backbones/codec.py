@@ -1,12 +1,17 @@
 """Video codecs: pixels to latents and back."""
 
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from sr_jax.errors import UserError
+
+# Latent frames that are decoded at a time where frames are decoded alone.
+_PIECE = 8
 
 
 @runtime_checkable
@@ -55,6 +60,37 @@ class VideoCodec(Protocol):
     ) -> Float[np.ndarray, "b f h w 3"]:
         """`decode` into host memory, for videos that the device need not hold whole."""
         ...
+
+    def decode_pieces(
+        self, latents: Float[Array, "b t y x c"] | Float[np.ndarray, "b t y x c"]
+    ) -> Iterator[Float[np.ndarray, "b f h w 3"]]:
+        """`decode_to_host`, some frames after the other, for videos that the host's memory need not hold whole."""
+        yield self.decode_to_host(latents)
+
+    def release(self) -> None:
+        """Takes large weights off the device; the next use brings them back."""
+
+
+def decode_causal(
+    decode: Callable[[Float[Array, "b n y x c"]], Float[Array, "b g h w 3"]],
+    latents: Float[Array, "b t y x c"] | Float[np.ndarray, "b t y x c"],
+    *,
+    before: int,
+    temporal_compression_ratio: int,
+) -> Iterator[Float[np.ndarray, "b f h w 3"]]:
+    """`VideoCodec.decode_pieces` of a decoder that looks only so far back: what `decode` gives of the whole, in parts.
+
+    Args:
+        decode: The decoder, for clips of any length.
+        latents: Of the whole clip.
+        before: How many latent frames before its own a frame depends on.
+        temporal_compression_ratio: Video frames in a latent frame, except the first.
+    """
+    for start in range(0, latents.shape[1], _PIECE):
+        # At least one: the first of a part is decoded to a single frame, as the first of a clip.
+        first = max(start - max(before, 1), 0)
+        known = 1 + temporal_compression_ratio * (start - first - 1) if start else 0
+        yield np.asarray(decode(jnp.asarray(latents[:, first : start + _PIECE])))[:, known:]
 
 
 def latent_frames(num_frames: int, temporal_compression_ratio: int) -> int:

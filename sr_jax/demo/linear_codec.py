@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from sr_jax.backbones.codec import VideoCodec, latent_frames
+from sr_jax.backbones.codec import VideoCodec, decode_causal, latent_frames
 from sr_jax.errors import UserError
 from sr_jax.outputs import replacing
 from sr_jax.sections import Section, weights_path
@@ -63,7 +64,7 @@ def _decode(latents: Array, decoder: Array, offset: Array, *, temporal: int, spa
 
 
 @dataclass(frozen=True)
-class LinearVideoCodec:
+class LinearVideoCodec(VideoCodec):
     """A linear codec for small videos: principal components in, least squares over neighbours out.
 
     Encoding: latent channel c is a patch's coordinate on the c-th principal component, divided by the fourth root
@@ -149,6 +150,13 @@ class LinearVideoCodec:
     ) -> Float[np.ndarray, "b f h w 3"]:
         """`decode`, then a copy: videos of this codec are small."""
         return np.asarray(self.decode(jnp.asarray(latents)))
+
+    def decode_pieces(
+        self, latents: Float[Array, "b t y x c"] | Float[np.ndarray, "b t y x c"]
+    ) -> Iterator[Float[np.ndarray, "b f h w 3"]]:
+        """`decode`, a few latent frames at a time; none depends on another."""
+        ratio = self.temporal_compression_ratio
+        return decode_causal(self.decode, latents, before=0, temporal_compression_ratio=ratio)
 
     def save(self, path: Path) -> None:
         """Writes the codec as `.npz`: whole, or not at all."""

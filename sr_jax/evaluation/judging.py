@@ -29,7 +29,7 @@ from sr_jax.evaluation.scoring import (
     real_clips,
     score_clips,
 )
-from sr_jax.generation.generator import CODEC_HASH, FACES_HASH, read_settings
+from sr_jax.generation.clip_folder import CODEC_HASH, FACES_HASH, read_settings
 from sr_jax.media.video import read_video, write_video
 from sr_jax.outputs import require_writable
 from sr_jax.parallel.batches import to_first_device

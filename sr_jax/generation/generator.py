@@ -1,6 +1,7 @@
 """Generates clips with a checkpoint: for the records of a dataset, or for one image and one prompt."""
 
 import dataclasses
+import functools
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,19 +30,17 @@ from sr_jax.data.pipeline import eval_examples
 from sr_jax.data.records import Provenance
 from sr_jax.declared.checking import check
 from sr_jax.errors import UserError
-from sr_jax.generation.finite import require_finite_latents, require_finite_video
-from sr_jax.generation.pipeline import ImageToVideo, fit_transformer, make_pipeline, sampling_settings
+from sr_jax.generation.assembly import fit_transformer, make_pipeline, sampling_settings
+from sr_jax.generation.clip_folder import CODEC_HASH, FACES_HASH, claim
+from sr_jax.generation.finite import require_finite_latents
+from sr_jax.generation.pipeline import ImageToVideo, require_guidance
 from sr_jax.generation.sampler import clip_key
-from sr_jax.media.video import write_video
-from sr_jax.outputs import replacing, write_text
+from sr_jax.media.video import write_pieces
+from sr_jax.outputs import replacing
 from sr_jax.teachers.base import TextTeacher
 from sr_jax.teachers.registry import load_text_teacher
 
 _SIZES = ClipSize._fields
-SETTINGS_FILE = "sampling.json"
-"""Beside the generated clips: what made them."""
-CODEC_HASH, FACES_HASH = "codec_hash", "face_recogniser_hash"
-"""Its entries with the hashes of the codec, and of the recogniser whose faces the checkpoint was trained on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +53,7 @@ class Generator:
         made_by: What made the clips, for `sampling.json`.
         seed: Of all noise.
         batch_size: Clips in one call of the sampler.
+        negative_prompt: What all clips should not show.
     """
 
     pipeline: ImageToVideo
@@ -61,6 +61,7 @@ class Generator:
     made_by: dict[str, Any]
     seed: int
     batch_size: int
+    negative_prompt: str = ""
 
     def latents(
         self,
@@ -78,14 +79,18 @@ class Generator:
         Raises:
             UserError: When the latents of a clip hold NaN.
         """
-        missing = self.batch_size - len(clip_ids)
-        images, texts = (np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) for rows in (images, texts))
-        keys = [clip_key(self.seed, clip_id) for clip_id in clip_ids]
-        keys = jnp.stack(keys + keys[-1:] * missing)
-        latents = np.asarray(self.pipeline.sample(keys, jnp.asarray(images), jnp.asarray(texts)))[: len(clip_ids)]
+        count = len(clip_ids)
+        rows = [min(row, count - 1) for row in range(self.batch_size)]
+        keys = jnp.stack([clip_key(self.seed, clip_ids[row]) for row in rows])
+        unwanted = np.broadcast_to(self._unwanted, (self.batch_size, *self._unwanted.shape))
+        latents = self.pipeline.sample(keys, images[rows], texts[rows], unwanted)[:count]
         for clip_id, clip in zip(clip_ids, latents, strict=True):
             require_finite_latents(clip, clip_id)
         return latents
+
+    @functools.cached_property
+    def _unwanted(self) -> Float[np.ndarray, "l d"]:
+        return self.pipeline.embed([self.negative_prompt], [self.negative_prompt])[1][0]
 
     def require_fitting(self, data_dir: Path) -> None:
         """Checks that a dataset is of the kind that the checkpoint was trained on.
@@ -112,6 +117,7 @@ def load_generator(
     *,
     step: int | None = None,
     base: str = "",
+    negative_prompt: str = "",
 ) -> Generator:
     """Loads a checkpoint of a training run, or an import of released weights.
 
@@ -122,6 +128,7 @@ def load_generator(
             the checkpoint was trained on, and of several the released one or else the first.
         step: Which checkpoint of the run; the newest when None.
         base: Where the weights are that a LoRA run adapts; empty: see `origins.locate_base`.
+        negative_prompt: What clips should not show.
 
     Raises:
         UserError: When the checkpoint holds no transformer for image to video, or was trained on latents of another
@@ -131,6 +138,7 @@ def load_generator(
     # First what takes no time.
     _check(config, checkpoint)
     settings = sampling_settings(config)
+    require_guidance([negative_prompt], guided=settings.guided)
     data = None if data_dir is None else read_provenance(data_dir)
     params, meta = load_transformer(checkpoint, step=step, base=base)
     trained = meta["config"] | {"schedule": sampling_schedule(checkpoint, meta, config.timestep_spacing)}
@@ -162,11 +170,15 @@ def load_generator(
     made_by["dtype"] = config.dtype or trained["dtype"]
     if SPACING in trained["schedule"]:
         made_by[SPACING] = trained["schedule"][SPACING]
+    if negative_prompt:
+        made_by["negative_prompt"] = negative_prompt
+    if config.long.frames:
+        made_by["long"] = config.long.to_dict()
     if config.lora.files:
         made_by["lora"] = described(config.lora.files, config.lora.weights)
     # What is in the codec's files is checked by its hash.
     made_by["codec"] = {name: value for name, value in config.codec.items() if name != "path"}
-    return Generator(pipeline, provenance, made_by, config.seed, config.batch_size)
+    return Generator(pipeline, provenance, made_by, config.seed, config.batch_size, negative_prompt)
 
 
 def _check(config: ml_collections.ConfigDict, checkpoint: Path) -> None:
@@ -211,7 +223,7 @@ def generate_split(generator: Generator, data_dir: Path, split: str, output: Pat
             holds clips made with other settings; when what is generated holds NaN.
     """
     generator.require_fitting(data_dir)
-    _claim(output, generator.made_by | _hashes(generator) | {"data": str(data_dir), "split": split})
+    claim(output, generator.made_by | _hashes(generator) | {"data": str(data_dir), "split": split})
     total = len(open_dataset(data_dir, split))
     with tqdm.tqdm(total=total if limit is None else min(limit, total), unit="clip", desc=output.name) as bar:
         missing = _missing(itertools.islice(eval_examples(data_dir, split), limit), output, bar)
@@ -223,7 +235,7 @@ def generate_split(generator: Generator, data_dir: Path, split: str, output: Pat
                 np.stack([example["text_embedding"] for example in batch]),
             )
             for example, clip in zip(batch, latents, strict=True):
-                _write_clip(output / f"{example['clip_id']}.mp4", clip, generator.pipeline.codec, example["fps"])
+                _write_clip(output / f"{example['clip_id']}.mp4", clip, generator.pipeline, example["fps"])
                 bar.update()
 
 
@@ -233,21 +245,9 @@ def generate_one(generator: Generator, image: np.ndarray | Image.Image, prompt: 
     Raises:
         UserError: As `ImageToVideo`.
     """
-    video = generator.pipeline(image, prompt, seed=generator.seed)
+    pieces = generator.pipeline.pieces(image, prompt, negative_prompt=generator.negative_prompt, seed=generator.seed)
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_video(output, video, generator.pipeline.clip.fps)
-
-
-def read_settings(folder: Path) -> dict[str, Any]:
-    """What made the clips in a folder that `generate_split` wrote.
-
-    Raises:
-        UserError: When the folder does not say.
-    """
-    path = folder / SETTINGS_FILE
-    if not path.is_file():
-        raise UserError(f"no {path}: name a folder that `python -m sr_jax.sample --data` wrote")
-    return json.loads(path.read_text())
+    write_pieces(output, pieces, generator.pipeline.clip.fps)
 
 
 def _hashes(generator: Generator) -> dict[str, str]:
@@ -256,25 +256,6 @@ def _hashes(generator: Generator) -> dict[str, str]:
     if generator.provenance is not None:
         hashes[FACES_HASH] = generator.provenance.teachers["face_recogniser"]["weight_hash"]
     return hashes
-
-
-def _claim(output: Path, made_by: dict[str, Any]) -> None:
-    """Marks a new folder with what makes its clips; refuses one that holds clips made otherwise."""
-    path = output / SETTINGS_FILE
-    if path.is_file():
-        before = json.loads(path.read_text())
-        # Folders that were begun before these were kept lack them.
-        for name in sorted(before.keys() | (made_by.keys() - {CODEC_HASH, FACES_HASH, SPACING})):
-            if before.get(name) != made_by.get(name):
-                raise UserError(
-                    f"{output} holds clips made with {name}={before.get(name)!r}, now it is {made_by.get(name)!r}: "
-                    "choose another --output or remove it"
-                )
-        return
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"{output} is not an empty folder: choose another --output")
-    output.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(made_by, indent=2) + "\n")
 
 
 def _missing(examples: Iterable[dict[str, Any]], output: Path, bar: tqdm.tqdm) -> Iterator[dict[str, Any]]:
@@ -286,13 +267,15 @@ def _missing(examples: Iterable[dict[str, Any]], output: Path, bar: tqdm.tqdm) -
             yield example
 
 
-def _write_clip(path: Path, latents: Float[np.ndarray, "t h w c"], codec: VideoCodec, fps: float) -> None:
-    """Latents first: a clip whose mp4 is there is complete."""
-    video = codec.decode_to_host(latents[None])[0]
-    require_finite_video(video, path.stem)
-    with replacing(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
-        np.savez(file, latents=latents.astype(np.float16))
-    write_video(path, video, fps)
+def _write_clip(path: Path, latents: Float[np.ndarray, "t h w c"], pipeline: ImageToVideo, fps: float) -> None:
+    """Latents appear before the mp4, so that a clip whose mp4 is there is complete, and behind its last frame."""
+
+    def pieces() -> Iterator[Float[np.ndarray, "f h w 3"]]:
+        yield from pipeline.decode(latents, path.stem)
+        with replacing(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
+            np.savez(file, latents=latents.astype(np.float16))
+
+    write_pieces(path, pieces(), fps)
 
 
 def _with_path(section: ml_collections.ConfigDict, checkpoint: Path) -> dict[str, Any]:

@@ -1,29 +1,25 @@
 """Image and prompt to video, as one call (diffusers: `CogVideoXImageToVideoPipeline`)."""
 
 import dataclasses
-import functools
+import itertools
 import logging
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from jaxtyping import Array, Float, Key
 from PIL import Image
 
-from sr_jax.backbones.base import POSITION_TABLES, Backbone, ClipSize, padded_size
+from sr_jax.backbones.base import ClipSize
 from sr_jax.backbones.codec import VideoCodec
-from sr_jax.checkpoints.networks import backbone_of, transformer_network
 from sr_jax.errors import UserError
 from sr_jax.generation.finite import require_finite_latents, require_finite_video
-from sr_jax.generation.images import FITS, fit_image
-from sr_jax.generation.sampler import Sampler, SamplingSettings, clip_key, make_sampler
+from sr_jax.generation.images import fit_image
+from sr_jax.generation.sampler import Sampler, clip_key
 from sr_jax.media.images import rgb_pixels
-from sr_jax.media.video import to_unit_range
-from sr_jax.models.functional import Params
-from sr_jax.models.precision import storage_type
-from sr_jax.parallel.batches import to_first_device
+from sr_jax.media.video import to_uint8, to_unit_range
+from sr_jax.parallel.placed import Placed
 from sr_jax.teachers.base import TextTeacher
 
 # `fold_in` of this makes the key of the image's latents from the key of a clip, which `split` turns into the others.
@@ -35,28 +31,39 @@ _THIS = "this clip"
 class ImageToVideo:
     """Everything between an image with a prompt and a video.
 
+    What is large is on devices while it works: text encoder, then autoencoder, transformer, and autoencoder again.
+
     Attributes:
         sampler: The compiled sampler.
-        params: The transformer's weights, on the device.
-        codec: Encodes images and decodes latents.
-        text: Embeds prompts.
+        transformer: The transformer's weights.
+        codec: Encodes images and decodes latents, on the first device.
+        text: Embeds prompts, on the first device.
         clip: Size of the videos.
         image_fit: How an image of another size is made to fit; see `fit_image`.
+        guided: Whether prompts that are not wanted count.
+        transformer_stays: Whether the transformer stays on its devices while clips are decoded.
+        continued_to: Frames of a clip that goes on from its last frame, again and again; 0: none does.
     """
 
     sampler: Sampler
-    params: Params
+    transformer: Placed
     codec: VideoCodec
     text: TextTeacher
     clip: ClipSize
     image_fit: str
+    guided: bool = True
+    transformer_stays: bool = True
+    continued_to: int = 0
 
-    def __call__(self, image: np.ndarray | Image.Image, prompt: str, *, seed: int = 0) -> Float[np.ndarray, "f h w 3"]:
+    def __call__(
+        self, image: np.ndarray | Image.Image, prompt: str, *, negative_prompt: str = "", seed: int = 0
+    ) -> Float[np.ndarray, "f h w 3"]:
         """Generates a video; the device holds no more than a batch of its frames at a time.
 
         Args:
             image: The first frame, of any size: uint8 RGB pixels `[y, x, 3]`, or a PIL image.
             prompt: What happens.
+            negative_prompt: What should not; without guidance it may not be given.
             seed: Of all noise, together with the prompt.
 
         Returns:
@@ -65,111 +72,148 @@ class ImageToVideo:
         Raises:
             UserError: When the image or the prompt is something else; when what is made holds NaN.
         """
-        _require_one_prompt(prompt)
-        video = self.codec.decode_to_host(self.latents(image, prompt, clip_key(seed, prompt))[None])[0]
-        require_finite_video(video, _THIS)
-        return video
+        return np.concatenate(list(self.pieces(image, prompt, negative_prompt=negative_prompt, seed=seed)))
 
-    def latents(self, image: np.ndarray | Image.Image, prompt: str, key: Key[Array, ""]) -> Float[Array, "t h w c"]:
-        """The scaled latents of a video, all noise from `key`; image, prompt and errors as for the video."""
+    def pieces(
+        self, image: np.ndarray | Image.Image, prompt: str, *, negative_prompt: str = "", seed: int = 0
+    ) -> Iterator[Float[np.ndarray, "f h w 3"]]:
+        """The video as some frames after the other, for one that is too long to be held; otherwise as calling it."""
         _require_one_prompt(prompt)
-        if lost := self.text.cut(prompt):
-            logging.warning("the prompt has more tokens than the model takes: %r at its end is not read", lost)
-        pixels = to_unit_range(fit_image(rgb_pixels(image), self.clip.height, self.clip.width, self.image_fit))
-        image_latents = self.codec.encode_image(jnp.asarray(pixels[None]), jax.random.fold_in(key, _IMAGE_KEY))
-        latents = self.sample(key[None], image_latents, jnp.asarray(self.text([prompt])))[0]
+        # A wrong image is told before the prompt is embedded.
+        image, keys = rgb_pixels(image), clip_key(seed, prompt)[None]
+        texts, unwanted = self.embed([prompt], [negative_prompt])
+        [video] = self.videos([_THIS], keys, self.encode([image], keys), texts, unwanted)
+        yield from video
+
+    def latents(
+        self, image: np.ndarray | Image.Image, prompt: str, key: Key[Array, ""], *, negative_prompt: str = ""
+    ) -> Float[np.ndarray, "t h w c"]:
+        """The scaled latents of a video, all noise from `key`; other arguments and errors as for the video."""
+        _require_one_prompt(prompt)
+        image = rgb_pixels(image)
+        [text], [unwanted] = self.embed([prompt], [negative_prompt])
+        latents = self.sample(key[None], self.encode([image], key[None]), text[None], unwanted[None])[0]
         require_finite_latents(latents, _THIS)
         return latents
 
+    def embed(
+        self, prompts: Sequence[str], negative_prompts: Sequence[str]
+    ) -> tuple[Float[np.ndarray, "n l d"], Float[np.ndarray, "n l d"]]:
+        """Embeds prompts and negative prompts, as many of each; then the text encoder leaves its device.
+
+        Raises:
+            UserError: When a negative prompt is given that cannot count.
+        """
+        require_guidance(negative_prompts, guided=self.guided)
+        for prompt in prompts:
+            if lost := self.text.cut(prompt):
+                logging.warning("the prompt has more tokens than the model takes: %r at its end is not read", lost)
+        every = list(dict.fromkeys([*prompts, *negative_prompts]))
+        rows = dict(zip(every, self.text(every), strict=True))
+        self.text.release()
+        return np.stack([rows[prompt] for prompt in prompts]), np.stack([rows[prompt] for prompt in negative_prompts])
+
+    def encode(
+        self, images: Sequence[np.ndarray | Image.Image], keys: Key[Array, " n"]
+    ) -> Float[np.ndarray, "n 1 h w c"]:
+        """The latents of images of any size, a draw by each clip's key; then the autoencoder leaves its device."""
+        rows = []
+        for image, key in zip(images, keys, strict=True):
+            pixels = to_unit_range(fit_image(rgb_pixels(image), self.clip.height, self.clip.width, self.image_fit))
+            encoded = self.codec.encode_image(jnp.asarray(pixels[None]), jax.random.fold_in(key, _IMAGE_KEY))
+            rows.append(np.asarray(encoded))
+        self.codec.release()
+        return np.concatenate(rows)
+
     def sample(
-        self, keys: Key[Array, " b"], image_latents: Float[Array, "b 1 h w c"], texts: Float[Array, "b l d"]
-    ) -> Float[Array, "b t h w c"]:
-        """Samples the latents of several clips, each from its own key, image latents and embedded prompt."""
-        return self.sampler(self.params, keys, image_latents, texts, self._no_text)
+        self,
+        keys: Key[Array, " b"],
+        image_latents: Float[np.ndarray, "b 1 h w c"],
+        texts: Float[np.ndarray, "b l d"],
+        unwanted: Float[np.ndarray, "b l d"],
+    ) -> Float[np.ndarray, "b t h w c"]:
+        """Samples the latents of several clips, each from its own key, image latents and embedded prompts."""
+        latents = np.asarray(self.sampler(self.transformer.tree, keys, image_latents, texts, unwanted))
+        if not self.transformer_stays:
+            self.transformer.release()
+        return latents
 
-    @functools.cached_property
-    def _no_text(self) -> Float[Array, "l d"]:
-        return jnp.asarray(self.text([""])[0])
+    def videos(
+        self,
+        clips: Sequence[str],
+        keys: Key[Array, " b"],
+        image_latents: Float[np.ndarray, "b 1 h w c"],
+        texts: Float[np.ndarray, "b l d"],
+        unwanted: Float[np.ndarray, "b l d"],
+    ) -> Iterator[Iterator[Float[np.ndarray, "f h w 3"]]]:
+        """The videos of the first clips, one after the other, each as some frames after the other.
+
+        Args:
+            clips: Their names, for messages; at most as many as there are rows.
+            keys: Of each clip's noise.
+            image_latents: Of the first frames.
+            texts: Embedded prompts.
+            unwanted: Embedded negative prompts.
+
+        Raises:
+            UserError: When what is made holds NaN.
+        """
+        if self.continued_to:
+            # Each from the first frame to the last: the parts of a clip need each other.
+            for row in zip(clips, keys, image_latents, texts, unwanted):
+                yield self._continued(*row)
+            return
+        for clip, latents in zip(clips, self.sample(keys, image_latents, texts, unwanted)):
+            require_finite_latents(latents, clip)
+            yield self.decode(latents, clip)
+
+    def _continued(
+        self,
+        clip: str,
+        key: Key[Array, ""],
+        image: Float[np.ndarray, "1 h w c"],
+        text: Float[np.ndarray, "l d"],
+        unwanted: Float[np.ndarray, "l d"],
+    ) -> Iterator[Float[np.ndarray, "f h w 3"]]:
+        made, part_key = 0, key
+        for part in itertools.count(1):
+            latents = self.sample(part_key[None], image[None], text[None], unwanted[None])[0]
+            require_finite_latents(latents, clip)
+            # A part begins with the frame that the one before ends with.
+            shown = part > 1
+            for frames in self.decode(latents, clip):
+                last, frames = frames[-1], frames[int(shown) :][: self.continued_to - made]
+                made, shown = made + len(frames), False
+                yield frames
+            if made >= self.continued_to:
+                return
+            part_key = jax.random.fold_in(key, _IMAGE_KEY + part)
+            image = self.encode([to_uint8(last)], part_key[None])[0]
+
+    def decode(self, latents: Float[np.ndarray, "t h w c"], clip: str) -> Iterator[Float[np.ndarray, "f h w 3"]]:
+        """The video of latents, some frames after the other; then the autoencoder leaves its device.
+
+        Args:
+            latents: Scaled latents.
+            clip: The clip's name, for messages.
+
+        Raises:
+            UserError: When it holds NaN.
+        """
+        for frames in self.codec.decode_pieces(latents[None]):
+            require_finite_video(frames[0], clip)
+            yield frames[0]
+        self.codec.release()
 
 
-def make_pipeline(
-    config: ml_collections.ConfigDict,
-    params: Params,
-    trained: dict[str, Any],
-    codec: VideoCodec,
-    text: TextTeacher,
-    clip: ClipSize,
-) -> ImageToVideo:
-    """Puts a pipeline together.
-
-    Args:
-        config: Of `configs/sample.py`.
-        params: The transformer's weights, arrays of any kind.
-        trained: The config of the checkpoint: `backbone`, `model`, `schedule` and `dtype` count.
-        codec: Encodes images and decodes latents.
-        text: Embeds prompts.
-        clip: Size of the videos.
+def require_guidance(negative_prompts: Sequence[str], *, guided: bool) -> None:
+    """Checks that negative prompts can count.
 
     Raises:
-        UserError: When the transformer is none for image to video, does not fit the codec or the clips' size, the codec
-            does not fit that size, or `config` names an option that does not exist.
+        UserError: When there is one, and no guidance.
     """
-    settings, process = sampling_settings(config), backbone_of(trained).process(trained["schedule"])
-    params, backbone = fit_transformer(params, backbone_of(trained), codec, clip, config.position_table)
-    network = transformer_network(backbone, dtype=config.dtype or trained["dtype"])
-    num_frames = codec.latent_frames(clip.num_frames)
-    sampler = make_sampler(backbone, network, process, settings, num_frames=num_frames)
-    return ImageToVideo(sampler, to_first_device(params), codec, text, clip, config.image_fit)
-
-
-def fit_transformer(
-    params: Params, backbone: Backbone, codec: VideoCodec, clip: ClipSize, position_table: str
-) -> tuple[Params, Backbone]:
-    """Makes a transformer fit clips of a size, with `position_table` as in `Backbone.fitted`.
-
-    Raises:
-        UserError: When the transformer is none for image to video, or does not fit the codec or the clips' size.
-    """
-    if not backbone.takes_image or backbone.latent_channels != codec.latent_channels:
-        raise UserError(
-            f"the transformer makes latents of {backbone.latent_channels} channels from "
-            f"{'an image' if backbone.takes_image else 'no image'} and text: from images to videos with this codec it "
-            f"takes one that makes {codec.latent_channels} from an image"
-        )
-    return backbone.fitted(params, latent_size(clip, codec, backbone), position_table)
-
-
-def sampling_settings(config: ml_collections.ConfigDict) -> SamplingSettings:
-    """The part of a config of `configs/sample.py` that says how to sample; what else `make_pipeline` reads is checked.
-
-    Raises:
-        UserError: For an option that does not exist.
-    """
-    for name, choices in (("image_fit", FITS), ("position_table", POSITION_TABLES)):
-        if config[name] not in choices:
-            raise UserError(f"config.{name} is {config[name]!r}: choose one of {', '.join(choices)}")
-    if config.dtype:
-        storage_type("dtype", config.dtype)
-    return SamplingSettings(
-        config.sampler, config.num_inference_steps, float(config.guidance_scale), config.dynamic_guidance
-    )
-
-
-def latent_size(clip: ClipSize, codec: VideoCodec, backbone: Backbone) -> tuple[int, int, int]:
-    """T, H and W of the latents that the transformer makes, whole patches: frames that are cut off again count.
-
-    Raises:
-        UserError: When codec or transformer do not fit the clip's size, naming one that they do.
-    """
-    ratio, frames = codec.spatial_compression_ratio, codec.latent_frames(clip.num_frames)
-    units, sides = [ratio * n for n in backbone.patch[1:]], (clip.height, clip.width)
-    if any(side % unit for side, unit in zip(sides, units)):
-        height, width = (max(round(side / unit), 1) * unit for side, unit in zip(sides, units))
-        raise UserError(
-            f"clips of {clip.height}x{clip.width} pixels do not fit codec and transformer: use {height}x{width}, or "
-            f"other multiples of {' and '.join(map(str, dict.fromkeys(units)))}"
-        )
-    return padded_size((frames, clip.height // ratio, clip.width // ratio), backbone.patch)
+    if not guided and any(negative_prompts):
+        raise UserError("a negative prompt counts with guidance only: set config.guidance_scale above 1")
 
 
 def _require_one_prompt(prompt: str) -> None:

@@ -146,6 +146,9 @@ class TextTeacher(Protocol):
         del prompt
         return ""
 
+    def release(self) -> None:
+        """Takes large weights off the device; the next captions bring them back."""
+
 
 @dataclass(frozen=True)
 class ClipBatch:

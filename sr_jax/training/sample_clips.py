@@ -22,7 +22,7 @@ from sr_jax.data.held_out import HeldOutClips, held_out_clips
 from sr_jax.data.records import Provenance
 from sr_jax.errors import UserError
 from sr_jax.generation.finite import require_finite_latents, require_finite_video
-from sr_jax.generation.sampler import SamplingSettings, sampling_function
+from sr_jax.generation.sampler import Denoiser, SamplingSettings, sampling_function
 from sr_jax.media.video import Video, to_uint8
 from sr_jax.models.functional import Params
 from sr_jax.parallel import mesh as meshes
@@ -165,7 +165,8 @@ def _jit_sample(
 ) -> _Sample:
     """The sampler on the program's mesh, for latents of so many frames."""
     stage = program.stage
-    sampler = sampling_function(stage.backbone, stage.transformer, stage.process, settings, num_frames=num_frames)
+    denoiser = Denoiser(stage.backbone, stage.transformer, stage.process, settings)
+    sampler = sampling_function(denoiser, num_frames=num_frames)
 
     def sample(params: Params, frozen: Params, batch: dict[str, Array]) -> Float[Array, "b t h w c"]:
         images, texts = (batch[name].astype(jnp.float32) for name in _FIELDS)

@@ -23,6 +23,7 @@ from sr_jax.generation.generator import load_generator
 from sr_jax.models.lora import AdaptedFunctional, LoraConfig, join, merge
 from sr_jax.parallel.batches import to_first_device
 from sr_jax.parallel.lazy import on_host
+from sr_jax.parallel.placed import Placed
 from sr_jax.parallel.stored import save_item
 from sr_jax.training.loop import train
 from tests.comparison import relative_error
@@ -194,7 +195,8 @@ def test_a_pipelines_video_changes_as_ours_does(original, lora_run, drawn_run, d
     )
     config = our_config(sampler="ddim", dynamic_guidance="none", num_inference_steps=4)
     pipeline = load_generator(imported, config).pipeline
-    adapted = dataclasses.replace(pipeline, params=to_first_device(transformers.load_transformer(drawn_run)[0]))
+    other = Placed(transformers.load_transformer(drawn_run)[0], to_first_device)
+    adapted = dataclasses.replace(pipeline, transformer=other)
     ours_before, ours = (p(IMAGE, PROMPT, seed=SEED) for p in (pipeline, adapted))
     assert relative_error(some_values(ours - ours_before), beside - before) < 1e-3
     assert relative_error(beside, before) > 1e-2

@@ -103,6 +103,13 @@ def test_other_sizes_under_jit(codec, shape):
     assert jax.jit(codec.decode)(latents).shape == shape
 
 
+def test_a_long_clip_is_decoded_in_pieces(codec):
+    latents = np.random.default_rng(0).normal(size=(1, 17, 2, 3, 12)).astype(np.float32)
+    pieces = list(codec.decode_pieces(latents))
+    assert [piece.shape[1] for piece in pieces] == [29, 32, 4]
+    np.testing.assert_allclose(np.concatenate(pieces, axis=1), codec.decode(jnp.asarray(latents)), atol=1e-5)
+
+
 def test_codec_is_causal(codec):
     video = unit(smooth_clips(3, 1))
     changed = video.at[:, 5:].add(0.5)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax
 import ml_collections
 import numpy as np
 import pytest
@@ -17,9 +18,10 @@ from sr_jax.evaluation.metrics.base import build_metrics
 from sr_jax.evaluation.results import write_results
 from sr_jax.generation.generator import Generator, generate_split
 from sr_jax.generation.pipeline import ImageToVideo
-from sr_jax.generation.sampler import SamplingSettings, make_sampler
+from sr_jax.generation.sampler import Denoiser, SamplingSettings, sampling_function
 from sr_jax.media.video import write_video
 from sr_jax.models.functional import Functional
+from sr_jax.parallel.placed import Placed
 from tests.data.synthetic import provenance, write_synthetic_dataset
 from tests.evaluation.fakes import (
     BACKBONE,
@@ -48,12 +50,12 @@ def data(tmp_path_factory) -> Path:
 def make_generator(*, strength: float = 0.1, checkpoint: str = "w2", seed: int = 0, batch_size: int = 2) -> Generator:
     """A generator with the network of `fakes`."""
     network = Functional(lambda rngs: PullingNetwork())
-    settings = SamplingSettings("ddim", 2, 1.0, "none")
+    denoiser = Denoiser(BACKBONE, network, VPrediction(), SamplingSettings("ddim", 2, 1.0, "none"))
     made_by = {"checkpoint": checkpoint, "stage": "stage_two", "step": 7, "seed": seed, "frozen": {"structure": "w1"}}
     made_by |= {"sampler": "ddim", "num_inference_steps": 2, "guidance_scale": 1.0, "dynamic_guidance": "none"}
     pipeline = ImageToVideo(
-        sampler=make_sampler(BACKBONE, network, VPrediction(), settings, num_frames=1 + (FRAMES - 1) // 4),
-        params={"strength": np.float32(strength)},
+        sampler=jax.jit(sampling_function(denoiser, num_frames=1 + (FRAMES - 1) // 4)),
+        transformer=Placed({"strength": np.float32(strength)}, lambda weights: weights),
         codec=PatchCodec(),
         text=LetterText(),
         clip=ClipSize(FRAMES, HEIGHT, WIDTH, 8.0),

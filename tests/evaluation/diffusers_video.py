@@ -21,6 +21,8 @@ def our_config(**changes) -> ml_collections.ConfigDict:
     config.text.num_tokens = TOKENS
     config.clip.update(num_frames=FRAMES, height=HEIGHT, width=WIDTH)
     config.num_inference_steps = STEPS
+    # Of one device: tests/generation/test_mesh.py has more.
+    config.mesh.context = 1
     # As theirs; the tiny folders, as made by default, say "leading".
     config.update(timestep_spacing="trailing", image_fit="stretch")
     config.update(changes)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sr_jax.backbones.codec import latent_frames
+from sr_jax.backbones.codec import VideoCodec, latent_frames
 from sr_jax.backbones.cogvideox.backbone import CogVideoX
 from sr_jax.backbones.cogvideox.config import CogVideoXConfig
 from sr_jax.demo.linear_codec import from_patches, to_patches
@@ -17,7 +17,7 @@ from sr_jax.teachers.base import Face, FaceTeacher, TextTeacher
 FRAMES, HEIGHT, WIDTH = 5, 16, 16
 
 
-class PatchCodec:
+class PatchCodec(VideoCodec):
     """Latents are the patches themselves."""
 
     name = "fake"
@@ -100,7 +100,7 @@ class PullingNetwork(nnx.Module):
     """A transformer that pulls every frame towards the first frame's latent."""
 
     def __init__(self):
-        self.strength = nnx.Param(jnp.float32(0.1))
+        self.strength = nnx.Param(jnp.float32(0.1), logical_axes=())
 
     def __call__(self, hidden, text, timesteps, taps=()):
         noisy, image = hidden[..., : PatchCodec.latent_channels], hidden[..., PatchCodec.latent_channels :]

@@ -10,9 +10,10 @@ from sr_jax.checkpoints import loras, transformers
 from sr_jax.data.pipeline import eval_examples
 from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.errors import UserError
+from sr_jax.generation import assembly
 from sr_jax.generation import generator as generation
-from sr_jax.generation import pipeline
-from sr_jax.generation.generator import generate_one, generate_split, load_generator, read_settings
+from sr_jax.generation.clip_folder import read_settings
+from sr_jax.generation.generator import generate_one, generate_split, load_generator
 from sr_jax.media.video import read_video
 from sr_jax.models.functional import Functional
 from tests.data.synthetic import provenance
@@ -20,6 +21,8 @@ from tests.evaluation.conftest import CLIPS, data, make_generator
 from tests.evaluation.fakes import FRAMES, HEIGHT, WIDTH, LetterText, PatchCodec, PullingNetwork
 
 __all__ = ("data",)
+
+_MESH = {"data": 1, "fsdp": 1, "context": -1, "tensor": 1, "dcn_data": 1, "dcn_fsdp": 1}
 
 
 def _latents(folder):
@@ -122,7 +125,7 @@ def _checkpoint(monkeypatch, *, params=None, clip=None, schedule=None, stage="st
     vars(teacher).update(text)
     params = params or {"transformer": {"strength": np.float32(0.1)}}
     monkeypatch.setattr(transformers, "open_params", lambda workdir, step: (params, meta))
-    monkeypatch.setattr(pipeline, "transformer_network", lambda backbone, dtype: network)
+    monkeypatch.setattr(assembly, "transformer_network", lambda backbone, dtype: network)
     monkeypatch.setattr(generation, "load_codec", lambda section: PatchCodec())
     monkeypatch.setattr(generation, "load_text_teacher", lambda section: teacher)
 
@@ -130,7 +133,8 @@ def _checkpoint(monkeypatch, *, params=None, clip=None, schedule=None, stage="st
 def _config() -> ml_collections.ConfigDict:
     values = {"codec": {}, "text": {}, "sampler": "ddim", "num_inference_steps": 1, "guidance_scale": 1}
     values |= {"dynamic_guidance": "none", "seed": 5, "batch_size": 2, "image_fit": "crop", "dtype": ""}
-    values |= {"timestep_spacing": ""}
+    values |= {"timestep_spacing": "", "mesh": _MESH, "sharding": {}, "transformer_stays": True}
+    values |= {"long": {"frames": 0, "way": "windows", "overlap": 0.5}}
     values |= {"lora": {"files": (), "weights": ()}}
     values |= {"position_table": "keep", "clip": {"num_frames": 0, "height": 0, "width": 0, "fps": 0.0}}
     return ml_collections.ConfigDict(values)
@@ -216,7 +220,7 @@ def test_a_lora_is_merged_before_sampling(monkeypatch, tmp_path):
     _checkpoint(monkeypatch, params={"lora": {"layer": factors}})
     base = {9: {"layer": {"kernel": np.ones((3, 4), np.float32)}}}
     monkeypatch.setattr(transformers, "fitted_transformer", lambda config, step: base[step])
-    params = load_generator(tmp_path / "w2", _config()).pipeline.params
+    params = load_generator(tmp_path / "w2", _config()).pipeline.transformer.source
     assert params.keys() == {"layer"} and params["layer"].keys() == {"kernel"}
     np.testing.assert_array_equal(params["layer"]["kernel"], np.full((3, 4), 1 + 4 / 2 * 2 * 0.5))
 
@@ -232,7 +236,7 @@ def test_lora_files_are_merged_before_sampling(monkeypatch, tmp_path):
     config.lora.update(files=(str(file), str(file)), weights=(0.5, 3.0))
     generator = load_generator(tmp_path / "w2", config)
     np.testing.assert_array_equal(
-        generator.pipeline.params["layer"]["kernel"], np.full((3, 4), 1 + (0.5 + 3) * 2 * 0.5)
+        generator.pipeline.transformer.source["layer"]["kernel"], np.full((3, 4), 1 + (0.5 + 3) * 2 * 0.5)
     )
     assert [entry["weight"] for entry in generator.made_by["lora"]] == [0.5, 3.0]
     assert {entry["sha256"] for entry in generator.made_by["lora"]} == {hashlib.sha256(b"x").hexdigest()}

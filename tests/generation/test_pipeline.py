@@ -25,7 +25,7 @@ from sr_jax.conversion.importing import Source
 from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.errors import UserError
 from sr_jax.generation import generator as generation
-from sr_jax.generation.pipeline import make_pipeline
+from sr_jax.generation.assembly import make_pipeline
 from sr_jax.generation.sampler import clip_key
 from sr_jax.media.video import read_video
 from sr_jax.training.denoising import Denoising
@@ -171,6 +171,7 @@ def test_the_lines_of_the_page_on_sampling_make_a_video(folders, load, monkeypat
 def test_the_command_makes_a_clip_of_the_frames_asked_for(folders, load, monkeypatch, tmp_path):
     cv2.imwrite(str(tmp_path / "face.png"), IMAGE[..., ::-1])
     values = {"": "configs/sample.py:cogvideox", ".text.num_tokens": TOKENS, ".num_inference_steps": 1}
+    values[".mesh.context"] = 1
     values |= {f"{section}.dtype": "float32" for section in ("", ".codec", ".text")}
     values |= {".clip.num_frames": 16, ".clip.height": HEIGHT, ".clip.width": WIDTH}
     arguments = [f"--config{name}={value}" for name, value in values.items()]
@@ -247,8 +248,8 @@ def test_another_size_needs_a_decision_about_the_learned_table(folders, load):
         load(folders["5b_i2v"][1], config)
     config.position_table, config.num_inference_steps = "drop", 1
     pipeline = load(folders["5b_i2v"][1], config).pipeline
-    image_latents, text = jnp.zeros((1, 1, 6, 10, 4)), jnp.asarray(pipeline.text([PROMPT]))
-    assert pipeline.sample(clip_key(SEED, PROMPT)[None], image_latents, text).shape == (1, 5, 6, 10, 4)
+    image_latents, text = np.zeros((1, 1, 6, 10, 4), np.float32), pipeline.text([PROMPT])
+    assert pipeline.sample(clip_key(SEED, PROMPT)[None], image_latents, text, text).shape == (1, 5, 6, 10, 4)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from flax import nnx
 from sr_jax.backbones.cogvideox.backbone import CogVideoX
 from sr_jax.backbones.cogvideox.config import CogVideoXConfig
 from sr_jax.diffusion.v_prediction import VPrediction
-from sr_jax.generation.sampler import SamplingSettings, clip_key, make_sampler
+from sr_jax.generation.sampler import Denoiser, SamplingSettings, clip_key, sampling_function
 from sr_jax.models.functional import Functional
 
 T, H, W, C, L, D = 3, 4, 2, 3, 5, 6
@@ -27,6 +27,10 @@ class _Network(nnx.Module):
     def __call__(self, hidden, text, timesteps, taps=()):
         told = (text.mean(axis=1) @ self.read.value)[:, None, None, None]
         return jnp.tanh(hidden @ self.mix.value + told) * (1 + timesteps[:, None, None, None, None] / 1000), {}
+
+
+def _sampler(network, settings):
+    return jax.jit(sampling_function(Denoiser(BACKBONE, network, VPrediction(), settings), num_frames=T))
 
 
 def _uniform(random, largest, *shape):
@@ -50,7 +54,7 @@ def setup():
 def test_matches_the_pipeline_of_diffusers(original, setup, guidance, dynamic):
     network, params, keys, images, texts, no_text = setup
     settings = SamplingSettings("ddim", 10, guidance, dynamic)
-    sampler = make_sampler(BACKBONE, network, VPrediction(), settings, num_frames=T)
+    sampler = _sampler(network, settings)
     latents = sampler(params, keys, images, texts, no_text)
     options = {"num_frames": T, "num_inference_steps": 10, "guidance_scale": guidance}
     options["use_dynamic_cfg"] = dynamic == "released"
@@ -64,7 +68,7 @@ def test_matches_the_pipeline_of_diffusers(original, setup, guidance, dynamic):
 
 def test_a_clip_does_not_depend_on_its_batch(setup):
     network, params, keys, images, texts, no_text = setup
-    sampler = make_sampler(BACKBONE, network, VPrediction(), SamplingSettings("dpm", 5, 2.0, "none"), num_frames=T)
+    sampler = _sampler(network, SamplingSettings("dpm", 5, 2.0, "none"))
     both = sampler(params, keys, images, texts, no_text)
     swapped = sampler(params, keys[::-1], images[::-1], texts[::-1], no_text)
     np.testing.assert_allclose(swapped[::-1], both, rtol=1e-5, atol=1e-5)
@@ -82,7 +86,7 @@ def test_without_guidance_the_network_sees_each_clip_once(setup):
 
     for guidance, dynamic in ((1.0, "none"), (1.0, "released"), (0.5, "none"), (1.5, "none")):
         settings = SamplingSettings("ddim", 4, guidance, dynamic)
-        sampler = make_sampler(BACKBONE, Functional(lambda rngs: Watched(rngs)), VPrediction(), settings, num_frames=T)
+        sampler = _sampler(Functional(lambda rngs: Watched(rngs)), settings)
         seen.clear()
         sampler(params, keys, images, texts, no_text)
         assert set(seen) == {2 if guidance <= 1.0 else 4}

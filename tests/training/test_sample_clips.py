@@ -8,7 +8,7 @@ import pytest
 from sr_jax.data.builder import read_empty_prompt
 from sr_jax.data.pipeline import eval_examples
 from sr_jax.errors import UserError
-from sr_jax.generation.sampler import SamplingSettings, clip_key, make_sampler
+from sr_jax.generation.sampler import Denoiser, SamplingSettings, clip_key, sampling_function
 from sr_jax.training.sample_clips import make_sample_clips
 from tests.data.synthetic import write_synthetic_dataset
 from tests.evaluation.fakes import PatchCodec
@@ -64,7 +64,8 @@ def test_they_are_what_sampling_makes_of_first_frames_and_captions(make, data):
     found = hook(7, state)
     stage = parts.program.stage
     settings = SamplingSettings("dpm", 2, 3.0, "none")
-    sampler = make_sampler(stage.backbone, stage.transformer, stage.process, settings, num_frames=2)
+    denoiser = Denoiser(stage.backbone, stage.transformer, stage.process, settings)
+    sampler = jax.jit(sampling_function(denoiser, num_frames=2))
     for number, example in enumerate(list(eval_examples(data, "test"))[:3]):
         latents = sampler(
             state.ema_params["transformer"],

@@ -6,7 +6,12 @@ Configs read the sizes (`config`) and load no JAX: the network and the autoencod
 import importlib
 from typing import Any
 
-_LIES_IN = {"BACKBONE": ("backbone", "CogVideoX"), "load_codec": ("codec", "load_codec")}
+_LIES_IN = {
+    "BACKBONE": ("backbone", "CogVideoX"),
+    "load_codec": ("codec", "load_codec"),
+    "released_models": ("released", "released_models"),
+    "codec_without_weights": ("released", "codec_without_weights"),
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,6 @@ from sr_jax.conversion.components import find_components
 from sr_jax.conversion.imported import is_imported, open_component, read_record
 from sr_jax.conversion.streaming import lazy_params
 from sr_jax.models.functional import Params
-from sr_jax.parallel.batches import to_first_device
 from sr_jax.sections import Section, weights_path
 
 _COMPONENT = "vae"
@@ -33,7 +32,7 @@ def load_codec(section: Section) -> VideoCodec:
 
 
 def load_cogvideox_vae(folder: Path, *, dtype: DTypeLike = jnp.float32, tiled: bool = False) -> CogVideoXVAE:
-    """Loads the autoencoder of a CogVideoX model to the first device.
+    """Loads the autoencoder of a CogVideoX model; its weights are read to the first device where it is first used.
 
     Args:
         folder: What `python -m sr_jax.convert import` wrote, or a folder that diffusers saved: a pipeline's or the
@@ -50,7 +49,7 @@ def load_cogvideox_vae(folder: Path, *, dtype: DTypeLike = jnp.float32, tiled: b
         known_hash = next(iter(read_record(folder).weight_hashes(_COMPONENT)), "")
     else:
         config, params = _from_diffusers(folder)
-    params = to_first_device(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params))
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
     tiling = Tiling(config.sample_height // 2, config.sample_width // 2) if tiled else None
     return CogVideoXVAE(config, params, dtype=dtype, tiling=tiling, known_hash=known_hash)
 

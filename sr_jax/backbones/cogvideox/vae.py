@@ -1,7 +1,9 @@
 """The CogVideoX autoencoder as a video codec: whole clips in and out, memory bounded in their length and size."""
 
 import functools
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from sr_jax.backbones.codec import VideoCodec
 from sr_jax.backbones.cogvideox.vae_frames import run_frames
 from sr_jax.backbones.cogvideox.vae_identity import NAME, image_condition_factor, weight_hash
 from sr_jax.backbones.cogvideox.vae_layers import Cache
@@ -17,6 +20,8 @@ from sr_jax.backbones.cogvideox.vae_network import TEMPORAL_COMPRESSION_RATIO, A
 from sr_jax.backbones.cogvideox.vae_tiling import WHOLE, TileAxis, Tiling, join, run_tiled
 from sr_jax.errors import UserError
 from sr_jax.models.functional import Params
+from sr_jax.parallel.batches import to_first_device
+from sr_jax.parallel.placed import Placed
 
 # The networks are trained for these and do not adapt to others.
 _VIDEO_FRAMES = 8
@@ -24,7 +29,7 @@ _LATENT_FRAMES = 2
 _LOG_VARIANCE_RANGE = (-30.0, 20.0)
 
 
-class CogVideoXVAE:
+class CogVideoXVAE(VideoCodec):
     """A `VideoCodec` (diffusers: `AutoencoderKLCogVideoX`).
 
     Clips go through the networks a few frames at a time, each batch of frames with what the causal convolutions
@@ -37,7 +42,6 @@ class CogVideoXVAE:
         name: What provenance calls this codec.
         temporal_compression_ratio: Video frames in a latent frame, except the first.
         config: Sizes and scaling factor.
-        params: Nested dict of the parameters of `Autoencoder`, float32.
         tiling: How larger images are cut; None runs them whole.
     """
 
@@ -53,11 +57,12 @@ class CogVideoXVAE:
         tiling: Tiling | None = None,
         known_hash: str = "",
     ):
-        """Puts the parameters on the device; nothing is compiled yet.
+        """Nothing is compiled, or put onto a device, before the first use.
 
         Args:
             config: Sizes.
-            params: Parameters of `Autoencoder` as a nested dict; arrays already on devices stay where they are.
+            params: Parameters of `Autoencoder` as a nested dict of arrays of any kind; JAX's stay where they are, and
+                others go to the first device.
             dtype: Compute type.
             tiling: How to cut images larger than a tile, or None.
             known_hash: `weight_hash`, where it was written down when the weights were saved.
@@ -66,8 +71,8 @@ class CogVideoXVAE:
             UserError: If the tiles do not fit together.
         """
         self.config, self.tiling, self._known_hash = config, tiling, known_hash
-        # On the device once: arrays in host memory would travel with every call, or be built into the caller's program.
-        self.params = jax.tree.map(jnp.asarray, params)
+        # On the device: arrays in host memory would travel with every call, or be built into the caller's program.
+        self._weights = Placed(params, _to_device)
         ratio = config.spatial_compression_ratio
         self._encode_tiles = tiling.encoding(ratio) if tiling else (WHOLE, WHOLE)
         self._decode_tiles = tiling.decoding(ratio) if tiling else (WHOLE, WHOLE)
@@ -85,6 +90,11 @@ class CogVideoXVAE:
         # A cache is given up for the next one, in the same memory.
         self._encode_step = jax.jit(encode_step, donate_argnums=2)
         self._decode_step = jax.jit(decode_step, donate_argnums=2)
+
+    @property
+    def params(self) -> Params:
+        """Nested dict of the parameters of `Autoencoder`, float32, on their device."""
+        return self._weights.tree
 
     @property
     def spatial_compression_ratio(self) -> int:
@@ -176,12 +186,54 @@ class CogVideoXVAE:
         self, latents: Float[Array, "b t y x c"] | Float[np.ndarray, "b t y x c"]
     ) -> Float[np.ndarray, "b f h w 3"]:
         """`decode` for long videos: the video is put together in host memory, the device holds one batch of frames."""
+        video = np.empty(self._video_shape(latents.shape), np.float32)
+        self._decode_into(video, latents)
+        return video
 
+    def decode_pieces(
+        self, latents: Float[Array, "b t y x c"] | Float[np.ndarray, "b t y x c"]
+    ) -> Iterator[Float[np.ndarray, "b f h w 3"]]:
+        """`decode_to_host`, a batch of frames after the other, each when it is asked for.
+
+        A tile is decoded for all frames before the next one: with tiles the whole video lies in a file meanwhile.
+        """
+        tiles = _tiles(latents.shape, self._decode_tiles)
+        if tiles == (WHOLE, WHOLE):
+            yield from map(np.asarray, self._decode_frames(latents / self.scaling_factor))
+            return
+        with tempfile.TemporaryFile() as file:
+            video = np.memmap(file, np.float32, "w+", shape=self._video_shape(latents.shape))
+            self._decode_into(video, latents)
+            for start in range(0, video.shape[1], _VIDEO_FRAMES):
+                yield np.array(video[:, start : start + _VIDEO_FRAMES])
+
+    def decoding_steps(self, size: tuple[int, int]) -> Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]:
+        """The two programs that decode a clip of any length: of the first batch of frames, and of every other.
+
+        Args:
+            size: Latent rows and columns of the clip.
+
+        Yields:
+            The step, and its arguments (weights, latents, cache) as shapes; it gives up the cache.
+        """
+        weights = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self._weights.source)
+        tiles = _tiles((1, 1, *size), self._decode_tiles)
+        sides = [side if tile is WHOLE else min(side, tile.size) for side, tile in zip(size, tiles, strict=True)]
+        cache = None
+        for frames in (_LATENT_FRAMES + 1, _LATENT_FRAMES):
+            latents = jax.ShapeDtypeStruct((1, frames, *sides, self.latent_channels), np.float32)
+            yield self._decode_step, (weights, latents, cache)
+            _, cache = jax.eval_shape(self._decode_step, weights, latents, cache)
+
+    def release(self) -> None:
+        """Takes the weights off the device; see `VideoCodec`."""
+        self._weights.release()
+
+    def _decode_into(self, video: np.ndarray, latents: Array | np.ndarray) -> None:
         def run(tile: Array | np.ndarray) -> Iterator[np.ndarray]:
             return map(np.asarray, self._decode_frames(tile))
 
-        video, written = np.empty(self._video_shape(latents.shape), np.float32), 0
-        latents = latents / self.scaling_factor
+        written, latents = 0, latents / self.scaling_factor
         for block in run_tiled(run, latents, *_tiles(latents.shape, self._decode_tiles)):
             frames, height, width = block.values.shape[1:4]
             ends = block.frame + frames, block.row + height, block.column + width
@@ -190,7 +242,6 @@ class CogVideoXVAE:
         if written != video.size:
             # Never what happened to be in memory.
             raise ValueError(f"the decoder made {written} of the {video.size} values of a video {video.shape}")
-        return video
 
     def _encode_frames(self, video: Array) -> Iterator[Array]:
         return run_frames(functools.partial(self._encode_step, self.params), video, _VIDEO_FRAMES)
@@ -212,6 +263,10 @@ class CogVideoXVAE:
                 f"frames of {height}x{width} pixels do not fit the CogVideoX autoencoder: both sides must be multiples "
                 f"of {ratio}"
             )
+
+
+def _to_device(params: Params) -> Params:
+    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else to_first_device(leaf), params)
 
 
 def _tiles(shape: Sequence[int], tiles: tuple[TileAxis, TileAxis]) -> tuple[TileAxis, TileAxis]:

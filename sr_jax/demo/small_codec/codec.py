@@ -1,5 +1,6 @@
 """The small learned codec as everything else sees it: a `VideoCodec`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from sr_jax.backbones.codec import VideoCodec, latent_frames
+from sr_jax.backbones.codec import VideoCodec, decode_causal, latent_frames
 from sr_jax.demo.small_codec.network import SmallCodecConfig, codec_network, decoder_network, encoder_network
 from sr_jax.demo.small_faces.weights import read_config, read_params, save_network
 from sr_jax.models.functional import Functional, Params
@@ -42,7 +43,7 @@ class CodecNetworks(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SmallVideoCodec:
+class SmallVideoCodec(VideoCodec):
     """A codec of small residual networks; it is deterministic, so the standard deviation of its latents is 0.
 
     Both directions are causal: a latent frame is made from its own video frames and earlier ones.
@@ -115,6 +116,13 @@ class SmallVideoCodec:
         """`decode`, a few clips at a time."""
         parts = [latents[start : start + _CHUNK] for start in range(0, len(latents), _CHUNK)]
         return np.concatenate([np.asarray(self.decode(jnp.asarray(part))) for part in parts])
+
+    def decode_pieces(
+        self, latents: Float[Array, "b t y x c"] | Float[np.ndarray, "b t y x c"]
+    ) -> Iterator[Float[np.ndarray, "b f h w 3"]]:
+        """`decode`, a few latent frames at a time; each block of the decoder looks one of them back."""
+        ratio = self.temporal_compression_ratio
+        return decode_causal(self.decode, latents, before=self.config.decoder_blocks, temporal_compression_ratio=ratio)
 
     def save(self, path: Path) -> None:
         """Writes the codec, rounded to float16: whole, or not at all."""

@@ -17,6 +17,7 @@ from sr_jax.errors import UserError
 from sr_jax.models.functional import Functional
 from sr_jax.models.t5 import T5Encoder
 from sr_jax.parallel.batches import to_first_device
+from sr_jax.parallel.placed import Placed
 from sr_jax.sections import Section, value, weights_path
 from sr_jax.teachers.base import TextTeacher
 
@@ -52,7 +53,7 @@ class T5Text(TextTeacher):
     name = NAME
 
     def __init__(self, folder: Path, *, num_tokens: int = TEXT_TOKENS, batch_size: int = 8, dtype: DTypeLike):
-        """Loads tokenizer and encoder; no network. The encoder is on the first device.
+        """Loads the tokenizer; no network. The encoder is read to the first device when it is first used.
 
         Args:
             folder: What `python -m sr_jax.convert import` wrote; its tokenizer and text encoder are read.
@@ -72,7 +73,7 @@ class T5Text(TextTeacher):
                 f"{config.vocab_size}: use two that belong together"
             )
         encoder = Functional(lambda rngs: T5Encoder(config, rngs=rngs, dtype=dtype))
-        self._params = to_first_device(jax.tree.map(lambda leaf: leaf.astype(dtype), params))
+        self._weights = Placed(jax.tree.map(lambda leaf: leaf.astype(dtype), params), to_first_device)
         self._encode = encoder.apply
         record = read_record(folder)
         self.weight_hash = weight_hash(record.dtype, record.files_of("text_encoder"), folder / _TOKENIZER)
@@ -89,10 +90,14 @@ class T5Text(TextTeacher):
         tokens = self._tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
         return self._tokenizer.decode(tokens[self._num_tokens - 1 :])
 
+    def release(self) -> None:
+        """Takes the encoder off the device; see `TextTeacher`."""
+        self._weights.release()
+
     def _embed(self, prompts: Sequence[str]) -> Float[np.ndarray, "n l d"]:
         # Filled up to one size, so that one shape is compiled.
         filled = [*prompts, *[""] * (self._batch_size - len(prompts))]
-        embedding = self._encode(self._params, jnp.asarray(self._tokens(filled)))
+        embedding = self._encode(self._weights.tree, jnp.asarray(self._tokens(filled)))
         return np.asarray(embedding[: len(prompts)].astype(jnp.float32))
 
     def _tokens(self, prompts: Sequence[str]) -> Int[np.ndarray, "n l"]:

@@ -47,6 +47,25 @@ def test_tiled_decoding_is_that_of_diffusers(original, codec, batch, frames):
     assert decoding_error(decoded, original("vae").decode(SMALL, latents, tiled=True)) < 1e-5
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(5, 9), (6, 5)])
+def test_pieces_of_a_clip_are_the_clip(codec, rows, columns):
+    """With tiles, which are put together in a file, and whole."""
+    latents = tiny_vae.latents(1, 5, rows, columns)
+    pieces = list(codec.decode_pieces(latents))
+    assert len(pieces) > 1 and not any(isinstance(piece, np.memmap) for piece in pieces)
+    np.testing.assert_array_equal(np.concatenate(pieces, axis=1), codec.decode_to_host(latents))
+
+
+def test_weights_leave_the_device_and_come_back(original):
+    codec = tiny_vae.our_vae(original, SMALL)
+    latents = tiny_vae.latents(1, 1, 6, 5)
+    before, kernel = codec.decode_to_host(latents), codec.params["encoder"]["conv_out"]["conv"]["kernel"]
+    codec.release()
+    assert codec._weights._placed is None
+    np.testing.assert_array_equal(codec.decode_to_host(latents), before)
+    assert codec.params["encoder"]["conv_out"]["conv"]["kernel"] is not kernel
+
+
 def test_images_that_fit_a_tile_are_run_whole(original, codec):
     latents = tiny_vae.latents(1, 1, 6, 5)
     reference = original("vae").decode(SMALL, latents, tiled=True)

@@ -73,6 +73,14 @@ def test_it_is_a_codec_of_these_sizes(codec):
     np.testing.assert_allclose(codec.decode_to_host(latents), codec.decode(jnp.asarray(latents)), atol=1e-5)
 
 
+@pytest.mark.parametrize("frames", [3, 9, 19])
+def test_a_long_clip_is_decoded_in_pieces(codec, frames):
+    latents = np.random.default_rng(0).normal(size=(2, frames, 4, 3, 6)).astype(np.float32)
+    pieces = list(codec.decode_pieces(latents))
+    assert len(pieces) == -(-frames // 8) and all(isinstance(piece, np.ndarray) for piece in pieces)
+    np.testing.assert_allclose(np.concatenate(pieces, axis=1), codec.decode(jnp.asarray(latents)), atol=1e-5)
+
+
 @pytest.mark.parametrize("frame, latent", [(0, 0), (1, 1), (3, 2)])
 def test_nothing_depends_on_later_frames(codec, frame, latent):
     video = np.random.default_rng(0).uniform(-1, 1, (1, 5, 16, 12, 3)).astype(np.float32)
