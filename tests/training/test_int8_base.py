@@ -94,5 +94,5 @@ def test_a_run_stays_what_it_was_started_with(int8_run, lora_run, stage_two):
 def test_a_base_run_takes_it_too(tiny, base_run):
     stage = builders.build_stage(tiny("base", **INT8, **{"init.transformer": str(base_run)}))
     read = builders.load_frozen(stage)
-    assert set(stage.modules) == {"lora"} and set(read) == {"transformer"}
+    assert set(stage.modules) == {"lora"}
     assert read["transformer"]["transformer_blocks"]["ff"]["proj_in"]["kernel_q"].dtype == np.int8
