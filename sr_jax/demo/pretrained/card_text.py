@@ -11,7 +11,7 @@ and of faces, which are other networks than the teachers. They are there to show
 they know nothing but rendered people and are of no use on photographs.
 
 Nobody's data went into them: people, clothes, motions and rooms are drawn by `python -m sr_jax.demo.people`. They carry
-the licence of the code. One command makes them anew:
+the licence of the code. One command makes such models anew; what was run for these stands below:
 
     python -m sr_jax.demo.pretrain --config configs/pretrain.py:small --output PRETRAINING
 
