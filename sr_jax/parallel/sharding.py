@@ -153,6 +153,6 @@ def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
     return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
 
 
-def bytes_per_device(leaf: jax.ShapeDtypeStruct, sharding: NamedSharding) -> int:
+def bytes_per_device(leaf: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> int:
     """How many bytes of `leaf` one device holds under `sharding`."""
     return math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize

@@ -9,6 +9,8 @@ import pytest
 
 from sr_jax.data import builder
 from sr_jax.data.contents import change, contents
+from sr_jax.data.groups import open_groups
+from sr_jax.data.mixture import Mixture
 from sr_jax.data.pipeline import eval_examples, train_batches
 from sr_jax.data.record_files import DamagedRecordError
 from sr_jax.data.skipping import WithoutDamaged
@@ -48,7 +50,7 @@ def _numbers(batches, count: int) -> list[list[int]]:
 
 
 def _contents(data_dir: Path):
-    return contents(data_dir, [_source(data_dir)])
+    return contents([data_dir], open_groups(Mixture((data_dir,)), "train", ["latent_mean"]))
 
 
 def test_a_damaged_record_is_named_with_its_file_and_number(data):

@@ -65,6 +65,12 @@ class MeanCodec:
     def decode_to_host(self, latents):
         raise NotImplementedError
 
+    def decode_pieces(self, latents):
+        raise NotImplementedError
+
+    def release(self):
+        raise NotImplementedError
+
 
 class BrightFaces:
     """Finds a face in every frame whose first pixel is not black."""

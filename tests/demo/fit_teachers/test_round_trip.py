@@ -25,6 +25,12 @@ class HalfCodec:
     def decode_to_host(self, latents):
         return np.asarray(self.decode(latents))
 
+    def decode_pieces(self, latents):
+        yield self.decode_to_host(latents)
+
+    def release(self):
+        pass
+
 
 @pytest.fixture(scope="module")
 def clips():
