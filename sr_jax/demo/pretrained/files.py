@@ -40,6 +40,6 @@ def weights_file(name: str) -> Path:
     if not path.is_file():
         raise UserError(
             f"the pretrained models are not in this copy of sr_jax: {path} is missing. Make them with "
-            "python -m sr_jax.demo.pretrain, or train smaller ones with bash launch/demo.sh --from-scratch"
+            "python -m sr_jax.demo.pretrain, or train from nothing with bash launch/demo.sh"
         )
     return path
