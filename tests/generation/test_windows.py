@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 from sr_jax.diffusion.v_prediction import VPrediction
 from sr_jax.errors import UserError
 from sr_jax.generation.sampler import Denoiser, SamplingSettings, sampling_function
-from sr_jax.generation.windows import make_window_sampler, window_starts
+from sr_jax.generation.windows import fade_in, make_window_sampler, window_starts
 from sr_jax.models.functional import Functional
 from sr_jax.parallel.mesh import make_mesh
 from tests.generation.test_sampler import BACKBONE, C, H, T, W, _Network, setup
@@ -117,3 +117,13 @@ def test_negative_prompts_are_each_clips_own(setup):
         alone = sampler(params, keys[one], images[one], texts[one], unwanted)
         np.testing.assert_allclose(both[one], alone, rtol=1e-5, atol=1e-5)
     assert np.abs(both - sampler(params, keys, images, texts, no_text)).max() > 0.1
+
+
+@pytest.mark.parametrize("shared", [0, 1, 2, 4])
+def test_neighbours_fade_into_each_other(shared):
+    """By hand: of the frames that both have, the later window counts nothing of the first and one part more of each."""
+    clip, window = np.full((2, 9, 1, 1, 3), 10, np.float32), np.full((2, 5, 1, 1, 3), 20, np.float32)
+    fade_in(clip, window, 4 - shared, 4)
+    faded = [10 + 10 * number / shared for number in range(shared)]
+    expected = [10] * (4 - shared) + faded + [20] * (5 - shared) + [10] * shared
+    np.testing.assert_allclose(clip[:, :, 0, 0, 0], [expected] * 2, rtol=1e-6)
