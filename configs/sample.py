@@ -13,8 +13,8 @@ and what is trained from them. One clip with released weights:
 
 Hardware: two CPU cores for `people`; an accelerator for `cogvideox` (none has been used yet).
 Time: unknown.
-Memory: decoding 49 frames of 480x720 takes 8.2 GiB of a v5e in tiles (`codec.tiled`), planned; the transformer
-1.9 GiB of each of 8 (docs/sampling.md); the text encoder was not planned.
+Memory: decoding 49 frames of 480x720 takes 8.2 GiB of a v5e in tiles (`codec.tiled`), planned, the text
+encoder 8.9, and the transformer 1.9 of each of 8 (docs/sampling.md).
 Comes out: one mp4, or a folder of them: of --data with sampling.json, which `evaluate` scores.
 """
 
