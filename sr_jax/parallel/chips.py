@@ -6,6 +6,8 @@ data sheets of A100, H100 and H200 in their SXM form, of the A10G, and the Ada a
 4090: dense bfloat16 (without sparsity, summed in float32) and in one direction NVLink, or else PCIe 4.0 of 16 lanes.
 The "GB" of memory in these are GiB: nvidia-smi shows 81,559 MiB of an H100 and 143,771 MiB of an H200; of an RTX 4090
 24,564 MiB, and of an A10G, whose error correction takes some, 23,028 MiB.
+
+The figures of the A10G and the RTX 4090 were written down without these papers at hand: hold them against them.
 """
 
 import dataclasses
