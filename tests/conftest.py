@@ -26,19 +26,23 @@ install_import_hook("sr_jax", "beartype.beartype")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--parity", action="store_true", help="only what compares with PyTorch, live")
+    parser.addoption("--live", action="store_true", help="everything; what compares with PyTorch computes it anew")
+    parser.addoption("--parity", action="store_true", help="only what compares with PyTorch, computed anew")
     parser.addoption("--record", action="store_true", help="with --parity and -n 0: write what the originals compute")
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "needs_torch: a test of what only works with PyTorch, run under --parity alone")
+    config.addinivalue_line("markers", "needs_torch: of what only works with PyTorch: run under --parity and --live")
 
 
 def pytest_collection_modifyitems(config, items):
+    only_parity = config.getoption("parity")
+    has_torch = only_parity or config.getoption("live")
+
     def runs(item) -> bool:
         if item.get_closest_marker("needs_torch") is not None:
-            return config.getoption("parity")
-        return not config.getoption("parity") or "original" in item.fixturenames
+            return has_torch
+        return not only_parity or "original" in item.fixturenames
 
     config.hook.pytest_deselected(items=[item for item in items if not runs(item)])
     items[:] = filter(runs, items)
@@ -46,9 +50,10 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session")
 def original(request):
-    """Gives a module of `tests.originals` by its name: computed live under --parity, from the records otherwise."""
+    """Gives a module of `tests.originals` by its name: live under --parity and --live, else from the records."""
     option = request.config.getoption
-    mode = Mode.RECORD if option("record") else Mode.LIVE if option("parity") else Mode.REPLAY
+    live = option("parity") or option("live")
+    mode = Mode.RECORD if option("record") else Mode.LIVE if live else Mode.REPLAY
     modules = {}
 
     def get(name: str) -> Original:

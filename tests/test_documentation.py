@@ -71,7 +71,7 @@ def _launcher(monkeypatch, command: Command, words: list[str]):
     script, arguments = words[0], words[1:]
     assert (ROOT / script).is_file(), f"{command}: there is no {script}"
     if script == "launch/test.sh" and "--help" not in arguments:
-        arguments = arguments[:1] if arguments[:1] == ["--parity"] else []
+        arguments = arguments[:1] if arguments[:1] in (["--parity"], ["--live"]) else []
     asked = [["--help"], *([[arguments[0], "--help"]] if arguments[:1] in (["tpu"], ["gpu"]) else [])]
     text = "".join(_help(script, *options) for options in asked)
     if "--" in arguments:

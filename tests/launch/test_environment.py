@@ -101,6 +101,11 @@ def test_tests_need_no_pytorch_and_what_compares_with_it_adds_it(sandbox, parity
     before = len(sandbox.calls())
     assert sandbox.run("test.sh", "--parity").stdout == ""
     assert sandbox.calls()[before:] == [[*pytest_call, "--parity"]]
+    # All tests, with what compares, need the same.
+    sandbox.run("test.sh", "--live")
+    check, style, tests = sandbox.calls()[before + 1 :]
+    assert (check[:2], style[:2]) == (["ruff", "check"], ["ruff", "format"])
+    assert tests == [*pytest_call, "--live"]
     # And again for other versions.
     constraints = sandbox.folder / "launch/constraints.txt"
     constraints.write_text(constraints.read_text().replace("torch==", "torch==9"))
