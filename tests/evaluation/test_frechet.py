@@ -56,3 +56,26 @@ def test_sets_are_of_clips_or_of_their_frames():
     np.testing.assert_allclose(found, expected, rtol=1e-9)
     single = frechet_distances(a[:, 0], b[:, 0], counts[:1])
     np.testing.assert_allclose(single, _expected(a[:, 0], b[:, 0]), rtol=1e-5)
+
+
+def _of_many_features(seed: int, clips: int, frames: int, size: int) -> np.ndarray:
+    """Whose variance falls off as that of a network's features does, and whose frames resemble each other."""
+    rng = np.random.default_rng(seed)
+    scales = 1 / np.arange(1, size + 1)
+    person = rng.standard_normal((clips, 1, size)) * scales
+    return person + 0.5 * rng.standard_normal((clips, frames, size)) * scales + 0.1 * seed * scales
+
+
+def test_sets_of_many_features_have_the_distances_of_their_samples():
+    a, b = (_of_many_features(seed, 60, 6, 400) for seed in (0, 1))
+    rng = np.random.default_rng(2)
+    counts = np.concatenate([np.ones((1, 60), int), rng.multinomial(60, np.full(60, 1 / 60), size=20)])
+    expected = np.array(
+        [frechet_distance(*(np.repeat(x, row, axis=0).reshape(-1, 400) for x in (a, b))) for row in counts]
+    )
+    found = frechet_distances(a, b, counts)
+    # Of all clips it is exact.
+    assert found[0] == pytest.approx(expected[0], rel=1e-9)
+    # How the others spread is what an interval is made of.
+    assert np.abs(found[1:] - expected[1:]).max() < 0.02 * expected[1:].std()
+    assert expected[1:].std() > 0.03 * expected[0]
