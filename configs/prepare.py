@@ -99,7 +99,7 @@ _SIZES: dict[str, dict[str, Any]] = {
     "people_tokens": _PEOPLE | {"features": {"mobilenet_v2": {"name": "mobilenet_v2"}}},
     # As the pretrained models know them.
     "small": _PEOPLE
-    | {"clip": {"fps": 12.0, "height": 88, "width": 72}, "codec": {"name": SMALL_CODEC}, "face_boxes": True},
+    | {"clip": {"fps": 40.0, "height": 88, "width": 72}, "codec": {"name": SMALL_CODEC}, "face_boxes": True},
     # Whether everything works, in seconds, on rendered people of 5 frames.
     "smoke": _PEOPLE
     | {"clip": {"num_frames": 5, "fps": 8.0, "height": 32, "width": 24, "stride": 5}, "noisy_images": 1},

@@ -13,6 +13,7 @@ from sr_jax.demo.people.looks import linear_rgb
 PROPS = 2
 _FIELD_OF_VIEW = math.radians(30.0)  # vertical
 _WALL_PATTERNS = ("plain", "panel", "disc", "window", "stripes")
+_MOVE_SECONDS = 1.5
 _CAMERA_MOVES = ("still", "left", "right", "closer", "back", "orbit left", "orbit right")
 
 # What is drawn from when no framing is asked for.
@@ -113,7 +114,8 @@ def sample_camera(
     distance = visible / (2 * math.tan(_FIELD_OF_VIEW / 2))
     top = top * body_height + 0.7 * reach
     centre = np.array([rng.uniform(-0.06, 0.06), top - visible / 2, 0.0])
-    elapsed = time / max(time[-1], 1e-6)
+    # A camera is as fast in a short clip as in a long one.
+    elapsed = 0.5 + (time - time[-1] / 2) / _MOVE_SECONDS
     angle = np.full(len(time), rng.uniform(-0.15, 0.15))
     rise = rng.uniform(-0.05, 0.25)
     sideways = np.zeros(len(time))
