@@ -37,7 +37,7 @@ TINY = {
     "remat": "save_matmuls",
     "mesh": {"data": -1, "fsdp": 1},
 }
-"""What decides how long a step takes, of `sr_jax/configs/common.py` at the time."""
+"""What decides how long a step takes, of `sr_jax/configs/sizes.py` at the time."""
 
 
 def get_config() -> ml_collections.ConfigDict:

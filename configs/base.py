@@ -14,7 +14,8 @@ Comes out: checkpoints, EMA included, metrics.jsonl and TensorBoard logs in the 
 
 import ml_collections
 
-from sr_jax.configs.common import DENOISING_KEYS, KEYS, get_stage_config
+from sr_jax.configs.common import DENOISING_KEYS, KEYS
+from sr_jax.configs.sizes import get_stage_config
 
 BASE_KEYS = KEYS | DENOISING_KEYS
 

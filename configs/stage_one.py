@@ -23,7 +23,8 @@ Comes out: the workdir with f_S and f_ID, which `config.alignment.*.module` of s
 
 import ml_collections
 
-from sr_jax.configs.common import KEYS, get_stage_config
+from sr_jax.configs.common import KEYS
+from sr_jax.configs.sizes import get_stage_config
 from sr_jax.declared.keys import Key
 
 STAGE_ONE_KEYS = KEYS | {

@@ -29,8 +29,9 @@ Comes out: the workdir of a transformer, or of its LoRA, which `sample` and `con
 
 import ml_collections
 
-from sr_jax.configs.common import DENOISING_KEYS, KEYS, get_stage_config
+from sr_jax.configs.common import DENOISING_KEYS, KEYS
 from sr_jax.configs.objectives import OBJECTIVE_KEYS
+from sr_jax.configs.sizes import get_stage_config
 from sr_jax.declared.keys import Each, Key, Part
 
 # Of sr_jax/alignment/weights.py.

@@ -15,8 +15,8 @@ Comes out: as of configs/stage_two.py; projectors are in the workdir and in no e
 
 import ml_collections
 
-from sr_jax.configs.common import get_stage_config
 from sr_jax.configs.objectives import OBJECTIVE_KEYS
+from sr_jax.configs.sizes import get_stage_config
 from sr_jax.configs.stage_two import STAGE_TWO_KEYS
 
 _BLOCKS = {

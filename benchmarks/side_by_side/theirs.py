@@ -29,7 +29,7 @@ _BEST_ATTENTION = [
     SDPBackend.MATH,
 ]
 _GUIDANCE = 6.0
-# Of `configs/common.py`.
+# Of `configs/sizes.py`.
 _LEARNING_RATE, _BETAS, _WEIGHT_DECAY, _MAX_GRAD_NORM = 1e-5, (0.9, 0.95), 1e-4, 0.1
 
 

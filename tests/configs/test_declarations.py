@@ -23,8 +23,8 @@ from sr_jax.configs import (
     teachers,
     training,
 )
-from sr_jax.configs.common import size_names
 from sr_jax.configs.pods import PODS
+from sr_jax.configs.sizes import size_names
 from sr_jax.declared.checking import check, entries, paths_of
 from sr_jax.diffusion.guidance import DYNAMIC_GUIDANCE
 from sr_jax.diffusion.v_prediction import SPACINGS

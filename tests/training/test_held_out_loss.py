@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sr_jax.configs import base, stage_one, stage_two
-from sr_jax.configs.common import size_names
+from sr_jax.configs.sizes import size_names
 from sr_jax.data.held_out import held_out_clips
 from sr_jax.errors import UserError
 from sr_jax.planning.operations import count_flops

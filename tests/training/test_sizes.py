@@ -6,7 +6,7 @@ import pytest
 
 from sr_jax.backbones.cogvideox.config import RELEASED, CogVideoXConfig
 from sr_jax.configs import base, stage_one, stage_two
-from sr_jax.configs.common import size_names
+from sr_jax.configs.sizes import size_names
 from sr_jax.parallel.mesh import make_mesh
 from sr_jax.training import builders
 from sr_jax.training.program import abstract_batch, build_program, record_spec

@@ -49,7 +49,7 @@ def test_seen_from_near_a_face_is_large_and_the_hips_are_in_the_picture():
     clips = [sample_clip(seed, "train", framing="hips up", size=(44, 36), num_frames=3) for seed in range(12)]
     assert {clip.framing for clip in clips} == {"hips up"}
     heights = np.array([(clip.face_boxes[:, 3] - clip.face_boxes[:, 1]).mean() for clip in clips])
-    # A token is 4 of these pixels: see configs/common.py.
+    # A token is 4 of these pixels: see configs/sizes.py.
     assert np.median(heights) > 12 and heights.min() > 9
     inside = [(box[:2] > -4).all() and (box[2:] < (40, 48)).all() for clip in clips for box in clip.face_boxes]
     assert np.mean(inside) > 0.9
