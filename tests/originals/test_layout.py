@@ -8,7 +8,7 @@ ORIGINALS = Path(__file__).parent
 TESTS = ORIGINALS.parent
 MAX_TOTAL_BYTES = 5_000_000
 # What is, or imports, PyTorch. The tokenizers of transformers do without it, so that package is not among them.
-NEED_TORCH = ("torch", "diffusers", "peft", "accelerate", "safetensors.torch")
+NEED_TORCH = ("torch", "diffusers", "peft", "accelerate", "safetensors.torch", "torchmetrics")
 
 
 def parsed(path: Path) -> ast.Module:

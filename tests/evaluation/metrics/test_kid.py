@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from sr_jax.evaluation.metrics.kid import squared_discrepancies
 
@@ -24,6 +25,15 @@ def test_it_is_the_unbiased_estimate_over_all_frames():
         ours, real = _features(0, shape, 0.5), _features(1, shape)
         found = squared_discrepancies(ours, real, np.ones((1, shape[0]), int))
         np.testing.assert_allclose(found, _expected(ours.reshape(-1, shape[2]), real.reshape(-1, shape[2])), rtol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(6, 2, 16), (5, 1, 300)])
+def test_it_is_that_of_torchmetrics(original, shape):
+    # Sixteenths, which are the same on every machine.
+    ours, real = (np.random.default_rng(seed).integers(0, 40, shape) / 16 for seed in (0, 1))
+    expected = original("set_scores").kernel_distance(*(x.reshape(-1, shape[2]) for x in (ours, real)))
+    found = squared_discrepancies(ours, real, np.ones((1, shape[0]), int))
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_resampled_sets_are_as_if_their_clips_were_there():
