@@ -69,7 +69,7 @@ KEYS: dict[str, Any] = {
         "position_table": Key(
             "keep", "What becomes of its learned position table, which fits one size of video.", choices=POSITION_TABLES
         ),
-        # "codec.weight_hash", "teachers.text.weight_hash", "schedule.snr_shift_scale" and their like.
+        # "codec.weight_hash", "teachers.text.weight_hash", "clip.fps", "schedule.snr_shift_scale" and their like.
         "may_differ": Key((), "Fields of dataset or schedule that may differ from the transformer's.", items=Key("")),
     },
     "lora": {

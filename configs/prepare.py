@@ -92,7 +92,7 @@ KEYS = {
     "keep_clips": Key(True, "Whether the clips' own pixels and depth are kept, as reference for evaluation."),
 }
 # Made for this, so a bad one is a mistake to be told of at once.
-_PEOPLE = {"text": {"num_tokens": 24}}
+_PEOPLE = {"text": {"num_tokens": 48}}
 _SIZES: dict[str, dict[str, Any]] = {
     "people": _PEOPLE,
     # With tokens of a frozen encoder, for objectives that align the transformer's hidden states.
@@ -108,7 +108,7 @@ _SIZES: dict[str, dict[str, Any]] = {
         "clip": {"fps": 12.0, "width": 64},
         "depth": {"name": SILHOUETTE_DEPTH},
         "faces": {"name": "centerface_dlib"},
-        "text": {"num_tokens": 24},
+        "text": {"num_tokens": 48},
     },
     "cogvideox": {
         # Landscape, portrait and square, of about as many pixels.

@@ -78,9 +78,9 @@ KEYS = {
 # Any number of devices shares the tokens of a clip.
 _ALL = {"mesh": {"fsdp": 1, "context": -1}}
 _SIZES = {
-    "people": {"text": {"num_tokens": 24}},
-    "small": {"text": {"num_tokens": 24}, "codec": {"name": SMALL_CODEC}, "num_inference_steps": 20},
-    "smoke": {"text": {"num_tokens": 24}, "num_inference_steps": 2, "batch_size": 4},
+    "people": {"text": {"num_tokens": 48}},
+    "small": {"text": {"num_tokens": 48}, "codec": {"name": SMALL_CODEC}, "num_inference_steps": 20},
+    "smoke": {"text": {"num_tokens": 48}, "num_inference_steps": 2, "batch_size": 4},
     "cogvideox": {
         "codec": {"name": "cogvideox", "dtype": "bfloat16"},
         "text": {"name": "t5", "batch_size": 1},

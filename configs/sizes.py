@@ -32,7 +32,7 @@ def _small(
             "num_layers": num_layers[0],
             "time_embed_dim": time_embed_dim,
             "text_embed_dim": 256,
-            "max_text_seq_length": 24,
+            "max_text_seq_length": 48,
             "patch_size": 2,
             "use_rotary_positional_embeddings": True,
             "sample_frames": 13,

@@ -89,7 +89,7 @@ def parse(monkeypatch):
             {"name": "video_depth_anything", "size": "small", "input_size": 518, "colour_map": "inferno"},
         ),
         ("people", ["codec.name=cogvideox", "codec.tiled=True"], "codec", {"dtype": "float32", "tiled": True}),
-        ("people", ["text.name=t5", "text.batch_size=2"], "text", {"num_tokens": 24, "batch_size": 2}),
+        ("people", ["text.name=t5", "text.batch_size=2"], "text", {"num_tokens": 48, "batch_size": 2}),
     ],
 )
 def test_any_teacher_can_be_chosen_and_set_up(parse, size, settings, section, expected):

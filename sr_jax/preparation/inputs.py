@@ -87,7 +87,7 @@ def find_videos(
 
     Folders `train` and `test` in `folder`, where there are any, are the splits, and what lies beside them cannot be
     used; otherwise everything is `train`. What is a video is told by content. Hidden files are passed over, and so are
-    captions, labels and what teachers read beside a video.
+    captions, labels, and arrays that are called after a video, whether a teacher reads them or not.
 
     Args:
         folder: Where to look.
@@ -208,7 +208,7 @@ def _files(split: str, folder: Path, root: Path, search: _Search) -> Iterator[Fo
             yield FoundFile(path, split, _name(path, root))
         elif path.is_dir():
             yield from _files(split, path, root, search)
-        elif _describes(path) and path.stem in names:
+        elif (_describes(path) and path.stem in names) or _is_array_of(path, known):
             continue
         elif path.is_symlink() and not path.exists():
             yield problem(path, f"{path} is a link that leads to no file")
@@ -274,6 +274,11 @@ def _without_namesakes(files: list[FoundFile]) -> Iterator[FoundFile]:
 def _describes(path: Path) -> bool:
     """Whether a file is called as captions and labels are."""
     return has_suffix(path, _CAPTION) or has_suffix(path, _LABELS)
+
+
+def _is_array_of(path: Path, stems: Collection[str]) -> bool:
+    """Whether a file is called as arrays of one of these videos are: `video.parts.npz`, which nothing here reads."""
+    return path.suffix == ".npz" and Path(path.stem).stem in stems and path.is_file()
 
 
 def _text_beside(video: Path, suffix: str) -> tuple[Path, str] | None:

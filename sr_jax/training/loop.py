@@ -179,10 +179,12 @@ def checked_provenance(config: ml_collections.ConfigDict, workdir: Path, stage: 
             f"the dataset in {config.data.dir} was made with the codec {provenance.codec['name']!r}, "
             f"config.data.codec asks for {config.data.codec!r}: prepare the videos with that codec"
         )
-    sources = [frozen.source for frozen in stage.frozen.values() if frozen.source]
     # A run that goes on needs what it started from no more.
-    sources += [workdir] if exists(workdir) else filter(None, [origins.start_of(config.init)])
-    for source in sources:
+    start = "" if exists(workdir) else origins.start_of(config.init)
+    sources = [frozen.source for frozen in stage.frozen.values() if frozen.source]
+    for source in [*sources, workdir if exists(workdir) else start]:
+        if not source:
+            continue
         meta = read_run_meta(source) if source == workdir else read_meta(source)
         if meta["stage"] == "import":
             # Released weights were trained on no dataset of this kind, but go with one autoencoder and text encoder.
@@ -190,10 +192,13 @@ def checked_provenance(config: ml_collections.ConfigDict, workdir: Path, stage: 
             pairs.require_pair(provenance, meta, dataset=dataset, model=source, allowed=config.init.may_differ)
             continue
         trained_on = Provenance.from_json(json.dumps(meta["provenance"]))
-        differences = provenance.differences(trained_on)
+        allowed = config.init.may_differ if source == start else ()
+        differences = [line for line in provenance.differences(trained_on) if line.partition(":")[0] not in allowed]
         if differences:
+            field = differences[0].partition(":")[0]
+            advice = f"; to go on from it all the same: --{pairs.MAY_DIFFER}={field}" if source == start else ""
             raise UserError(
-                f"the dataset in {config.data.dir} does not fit the checkpoint in {source}: {differences[0]}"
+                f"the dataset in {config.data.dir} does not fit the checkpoint in {source}: {differences[0]}{advice}"
             )
     if not exists(workdir) or Path(config.init.transformer).is_dir():
         pairs.require_schedule(config)

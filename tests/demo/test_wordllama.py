@@ -1,8 +1,14 @@
 import importlib.util
+from itertools import product
 
 import numpy as np
 import pytest
 
+from sr_jax.configs.prepare import get_config
+from sr_jax.demo.people.captions import write_caption
+from sr_jax.demo.people.clothes import sample_clothes
+from sr_jax.demo.people.identities import make_person
+from sr_jax.demo.people.motions import MOTIONS, SIDES
 from sr_jax.demo.wordllama import WordLlamaText, sinusoids
 from sr_jax.errors import UserError
 from sr_jax.teachers.base import TextTeacher
@@ -58,3 +64,14 @@ def test_what_is_cut_off_is_told(teacher):
     assert teacher.cut("a woman waves") == ""
     lost = teacher.cut("a woman in a red shirt walks to the left and waves, then laughs loudly")
     assert lost.endswith("then laughs loudly") and "woman" not in lost
+
+
+def test_captions_of_rendered_people_are_never_cut():
+    """What somebody does, which no first frame shows, stands at the end."""
+    teacher = WordLlamaText(get_config("people").text.num_tokens)
+    assert get_config("small").text == get_config("people").text
+    for seed in range(60):
+        person, clothes = make_person(seed), sample_clothes(np.random.default_rng(seed), "man")
+        for motion, side in product(MOTIONS.values(), SIDES):
+            caption = write_caption(person, clothes, motion.phrase.format(side=side), "orbit right")
+            assert teacher.cut(caption) == "", caption

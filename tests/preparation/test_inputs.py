@@ -33,6 +33,14 @@ def test_folders_become_splits_and_names(tmp_path):
     assert (notes.path.name, notes.claims_video, notes.problem) == ("notes.md", False, f"{notes.path} is no video")
 
 
+def test_arrays_called_after_a_video_belong_to_it(tmp_path):
+    for name in ("a.mp4", "a.parts.npz", "a.b.mp4", "a.b.parts.npz", "c.parts.npz", "a.npz", "a.parts.mkv"):
+        (tmp_path / name).touch()
+    files = inputs.find_videos(tmp_path)
+    assert _names(files) == [("train", "a"), ("train", "a.b"), ("train", "a.parts")]
+    assert sorted(file.path.name for file in files if file.problem) == ["c.parts.npz"]
+
+
 def test_nothing_beside_the_splits_is_silently_left_out(tmp_path):
     for name in ("train/a.mp4", "b.mp4", "valid/deep/c.mp4", "hidden/.d.mp4", ".e.mp4"):
         fakes.write_source(tmp_path / name)

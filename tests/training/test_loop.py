@@ -193,6 +193,23 @@ def test_a_dataset_made_with_another_codec(tiny, base_run, one_device, tmp_path)
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_may_start_from_one_on_other_clips_where_the_config_says_so(tiny, base_run, one_device, tmp_path):
+    data = write_synthetic_dataset(tmp_path / "data", clips=4, latent_channels=4)
+    [metadata] = data.rglob("metadata.json")
+    metadata.write_text(metadata.read_text().replace("c0", "c9"))
+    settings = {"data.dir": str(data), "init.transformer": str(base_run), "num_train_steps": 1}
+    field = "codec.weight_hash"
+    with pytest.raises(UserError, match=rf"expected 'c0'; to go on from it all the same: .*may_differ={field}$"):
+        train(tiny("base", **settings), tmp_path / "run", one_device)
+    config = tiny("base", **settings, **{"init.may_differ": (field,)})
+    train(config, tmp_path / "run", one_device)
+    # What it was trained on is written down, and is what it goes on with.
+    assert load_params(tmp_path / "run")[1]["provenance"]["codec"]["weight_hash"] == "c9"
+    config.num_train_steps = 2
+    train(config, tmp_path / "run", one_device)
+    assert load_params(tmp_path / "run")[1]["step"] == 2
+
+
 def test_a_resumed_run_goes_on_with_its_own_dataset_only(tiny, one_device, tmp_path):
     data, workdir = write_synthetic_dataset(tmp_path / "data", clips=6, latent_channels=4), tmp_path / "run"
     config = tiny("base", **{"data.dir": str(data), "num_train_steps": 1})
