@@ -111,10 +111,13 @@ class CogVideoX:
     def differences(self, other: "CogVideoX") -> dict[str, tuple[Any, Any]]:
         """Fields in which two transformers cannot share weights: this one's value and the other's.
 
-        No position of version 1.5 depends on the size of training, and copies of its released config differ in it.
+        No position of version 1.5 depends on the size of training, and copies of its released config differ in it. The
+        number of text tokens matters to a learned position table alone.
         """
         passed_over = ("sample_frames", "sample_height", "sample_width") if self.config.patch_size_t is not None else ()
         ours, theirs = dataclasses.asdict(self.config), dataclasses.asdict(other.config)
+        if not (self.config.use_learned_positional_embeddings or other.config.use_learned_positional_embeddings):
+            passed_over += ("max_text_seq_length",)
         return {
             name: (ours[name], theirs[name]) for name in ours if name not in passed_over and ours[name] != theirs[name]
         }
