@@ -35,8 +35,8 @@ def frechet_distances(
 
     Exact but for rounding for at most 256 features. Of more, means and the covariances' own traces are exact in every
     set, and so is the distance of all clips counted once. Where sets differ in the trace of the root, they do within
-    the 256 directions in which features vary most; what the other directions add to it is that of all clips. So 2000
-    sets of Inception's 2048 features take little longer than the one of all clips.
+    the 256 directions in which features vary most; what the other directions add to it is that of all clips: thousands
+    of exact values of Inception's 2048 features would take hours.
 
     Args:
         ours: Features of the clips that are scored: one vector each, `[N, D]`, or one a frame, `[N, F, D]`.
