@@ -73,7 +73,7 @@ def test_prepared_videos_can_be_trained_on(config, videos, tmp_path, capsys):
         "depth_latent": (4, 8, 6, 16),
         "face_embedding": (4, 6),
         "face_mask": (4,),
-        "text_embedding": (24, 256),
+        "text_embedding": (48, 256),
     }
     (example,) = eval_examples(tmp_path / "data", "test")
     assert (example["clip_id"], example["prompt"]) == ("a-00000", "this is test/a")
