@@ -6,7 +6,7 @@ Sizes: `small` for the models that are shipped, hours of 2 cores; `trial` for as
 good, in minutes.
 
 Hardware: two CPU cores.
-Time: unknown; `small` is meant for about eight hours.
+Time: unknown in one go; about ten hours for `small` by the times of its parts.
 Memory: unknown.
 Comes out: the models, packed as the package carries them, and their card.
 """
@@ -20,20 +20,20 @@ KEYS = {
     "seed": SEED,
     "judge_seed": Key(1, "Of the judges, which must be other networks than the teachers.", minimum=0),
     "clips": {
-        "train": Key(10_000, "Clips of the people and motions that are trained on.", minimum=2),
+        "train": Key(4000, "Clips of the people and motions that are trained on.", minimum=2),
         "test": Key(256, "Clips of others, for the measures in the model card.", minimum=2),
         "codec": Key(3000, "Training clips that the codec and the face networks are fitted on.", minimum=2),
     },
     "steps": {
-        "codec": Key(6000, "Of the codec.", minimum=1),
-        "detector": Key(3000, "Of each face detector.", minimum=1),
-        "recogniser": Key(8000, "Of each face recogniser.", minimum=1),
+        "codec": Key(2500, "Of the codec.", minimum=1),
+        "detector": Key(1500, "Of each face detector.", minimum=1),
+        "recogniser": Key(3000, "Of each face recogniser.", minimum=1),
         "transformer": Key(12_000, "Of the transformer.", minimum=1),
-        "modules": Key(6000, "Of f_S and f_ID.", minimum=1),
-        "variants": Key(6000, "Of the noisy f_S, and of f_ID without depth.", minimum=1),
-        "structure_judge": Key(4000, "Of the structure judge.", minimum=1),
+        "structure": Key(3000, "Of f_S, and of the noisy one.", minimum=1),
+        "identity": Key(6000, "Of f_ID, and of the one without depth.", minimum=1),
+        "structure_judge": Key(1500, "Of the structure judge.", minimum=1),
     },
-    "sampled_clips": Key(128, "Test clips that the transformer is sampled for.", minimum=1),
+    "sampled_clips": Key(48, "Test clips that the transformer is sampled for.", minimum=1),
 }
 _SIZES = {
     "small": {},

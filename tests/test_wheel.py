@@ -95,7 +95,7 @@ def test_what_a_wheel_holds(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         (metadata,) = (Parser().parsestr(archive.read(name).decode()) for name in names if name.endswith("/METADATA"))
-    kinds = ("*.py", "*.j2", "*.safetensors", "card.json")
+    kinds = ("*.py", "*.j2", "*.safetensors", "card.json", "MODEL_CARD.md")
     files = (path for kind in kinds for path in (ROOT / "sr_jax").rglob(kind))
     package = [path.relative_to(ROOT) for path in files if "configs" not in path.parts]
     configs = ["sr_jax" / path.relative_to(ROOT) for path in (ROOT / "configs").glob("*.py")]

@@ -13,6 +13,7 @@ class IdentityConfig:
         widths: Channels of the network's stages; multiples of 8.
         blocks_per_stage: Residual blocks of each stage.
         embedding_dim: Width E of the face embedding (512 for ArcFace).
+        pooled_size: Rows and columns that the last features are averaged to; 1x1 is global average pooling.
     """
 
     latent_channels: int = 16
@@ -20,3 +21,4 @@ class IdentityConfig:
     widths: tuple[int, ...] = (128, 256, 512)
     blocks_per_stage: int = 2
     embedding_dim: int = 512
+    pooled_size: tuple[int, int] = (1, 1)

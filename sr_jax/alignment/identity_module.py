@@ -31,6 +31,7 @@ class IdentityModule(nnx.Module):
             config.widths,
             config.blocks_per_stage,
             config.embedding_dim,
+            config.pooled_size,
             rngs=rngs,
             dtype=dtype,
         )
@@ -77,4 +78,4 @@ def identity_flops(config: IdentityConfig, size: tuple[int, int, int]) -> Flops:
             if halves or channels != out:
                 total += height * width * channels * out
             channels = out
-    return Flops(2 * frames * (total + channels * config.embedding_dim), 0)
+    return Flops(2 * frames * (total + math.prod(config.pooled_size) * channels * config.embedding_dim), 0)

@@ -1,5 +1,7 @@
 """A small residual network from images (or single latent frames) to embeddings."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -22,6 +24,18 @@ def group_norm(width: int, *, rngs: nnx.Rngs) -> nnx.GroupNorm:
         raise UserError(f"widths of a residual network must be multiples of {_GROUPS}, not {width}")
     metadata = {"logical_axes": ("norm",)}
     return nnx.GroupNorm(width, _GROUPS, dtype=jnp.float32, scale_metadata=metadata, bias_metadata=metadata, rngs=rngs)
+
+
+def average_pool_to(x: Float[Array, "n h w c"], size: tuple[int, int]) -> Float[Array, "n y x c"]:
+    """Averages an image over a grid of `size` cells that cover it, as torch.nn.AdaptiveAvgPool2d does."""
+    rows, columns = (_cells(of, into) for of, into in zip(x.shape[1:3], size, strict=True))
+    means = [jnp.stack([x[:, row, column].mean(axis=(1, 2)) for column in columns], axis=1) for row in rows]
+    return jnp.stack(means, axis=1)
+
+
+def _cells(of: int, into: int) -> list[slice]:
+    """`into` ranges that cover `of` pixels; neighbours share a pixel that lies in both."""
+    return [slice(index * of // into, -(-(index + 1) * of // into)) for index in range(into)]
 
 
 class ResidualBlock(nnx.Module):
@@ -57,13 +71,14 @@ class ResidualBlock(nnx.Module):
 
 
 class ResNet(nnx.Module):
-    """Stem, stages of residual blocks that halve the image after the first, global average pool, linear.
+    """Stem, stages of residual blocks that halve the image after the first, average pool to a grid, linear.
 
     Args:
         in_channels: Channels in.
         widths: Channels of each stage; multiples of 8.
         blocks_per_stage: Residual blocks of each stage.
         embedding_dim: Width of the embedding.
+        pooled_size: Rows and columns of the grid; 1x1 is global average pooling.
         rngs: Initialisation keys.
         dtype: Compute type; norms and the pooled features are float32.
     """
@@ -74,11 +89,13 @@ class ResNet(nnx.Module):
         widths: tuple[int, ...],
         blocks_per_stage: int,
         embedding_dim: int,
+        pooled_size: tuple[int, int] = (1, 1),
         *,
         rngs: nnx.Rngs,
         dtype: DTypeLike = jnp.float32,
     ):
         self.dtype = dtype
+        self.pooled_size = pooled_size
         self.stem = square_conv(in_channels, widths[0], 3, rngs=rngs, dtype=dtype)
         blocks, width_in = [], widths[0]
         for stage, width in enumerate(widths):
@@ -89,7 +106,7 @@ class ResNet(nnx.Module):
         self.blocks = nnx.List(blocks)
         self.norm = group_norm(width_in, rngs=rngs)
         self.head = nnx.Linear(
-            width_in,
+            width_in * math.prod(pooled_size),
             embedding_dim,
             kernel_metadata={"logical_axes": ("conv_in", "embedding")},
             bias_metadata={"logical_axes": ("embedding",)},
@@ -101,4 +118,5 @@ class ResNet(nnx.Module):
         x = self.stem(images.astype(self.dtype))
         for block in self.blocks:
             x = block(x)
-        return self.head(jnp.mean(jax.nn.silu(self.norm(x)), axis=(1, 2)))
+        pooled = average_pool_to(jax.nn.silu(self.norm(x)), self.pooled_size)
+        return self.head(pooled.reshape(len(pooled), -1))

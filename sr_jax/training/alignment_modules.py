@@ -1,10 +1,9 @@
 """Stage one: the two alignment modules learn to read latents; they never see pixels (paper sections 3.2 and 3.3)."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +29,6 @@ from sr_jax.training.state import Batch, Drawn, Metrics, Progress, Running
 
 MODULES = ("structure", "identity")
 """What `train_modules` names: both, or one of them."""
-_MADE_BY = {"structure": ("structure", "structure_input", "structure_text"), "identity": ("identity",)}
-"""Config keys that decide what a module's parameters mean."""
 _FACES = {"face_embedding": "t e", "face_mask": "t"}
 
 
@@ -179,10 +176,26 @@ def _trained_modules(config: ml_collections.ConfigDict, named: tuple[str, ...]) 
     params, meta = open_params(source)
     if lacking := [name for name in named if name not in params]:
         raise UserError(f"{source} trained no {lacking[0]} module: name a stage one that did in config.init.modules")
-    ours, theirs = config.to_dict(), meta["config"]
-    # What JSON makes of tuples.
-    ours = json.loads(json.dumps(ours))
-    for key in (key for name in named for key in _MADE_BY[name]):
-        if ours[key] != theirs[key]:
-            raise UserError(f"config.{key} is {ours[key]!r}, but {source} was trained with {theirs[key]!r}")
+    for name in named:
+        for key, (ours, theirs) in _DIFFERENCES[name](config.to_dict(), meta["config"]).items():
+            raise UserError(f"config.{key} is {ours!r}, but {source} was trained with {theirs!r}")
     return {name: params[name] for name in named}
+
+
+def _structure_differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Config keys in which two structure modules cannot share weights, with this one's value and the other's."""
+    found = {key: (ours[key], theirs[key]) for key in ("backbone", "structure_input", "structure_text")}
+    found = {key: values for key, values in found.items() if values[0] != values[1]}
+    if "backbone" in found:
+        return found
+    sizes = structure_backbone_of(ours).differences(structure_backbone_of(theirs))
+    return {f"structure.{key}": values for key, values in sizes.items()} | found
+
+
+def _identity_differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The same of two identity modules."""
+    sizes = [dataclasses.asdict(identity_config(config["identity"])) for config in (ours, theirs)]
+    return {f"identity.{key}": (value, sizes[1][key]) for key, value in sizes[0].items() if value != sizes[1][key]}
+
+
+_DIFFERENCES = {"structure": _structure_differences, "identity": _identity_differences}

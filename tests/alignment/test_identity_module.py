@@ -22,12 +22,14 @@ def identity(config: IdentityConfig, **options) -> Functional:
     return Functional(lambda rngs: IdentityModule(config, rngs=rngs, **options))
 
 
-@pytest.mark.parametrize("size", [(16, 12), (7, 9)])
-def test_resnet_matches_pytorch(original, size):
-    module = Functional(lambda rngs: ResNet(3, (8, 16, 24), 2, 5, rngs=rngs))
+@pytest.mark.parametrize(
+    ("size", "pooled_size"), [((16, 12), (1, 1)), ((7, 9), (1, 1)), ((16, 12), (4, 3)), ((22, 18), (4, 2))]
+)
+def test_resnet_matches_pytorch(original, size, pooled_size):
+    module = Functional(lambda rngs: ResNet(3, (8, 16, 24), 2, 5, pooled_size, rngs=rngs))
     params = random_params(module)
     images = np.random.default_rng(1).uniform(-2, 2, (2, *size, 3)).astype(np.float32)
-    expected = original("resnet").forward(params, images, blocks_per_stage=2)
+    expected = original("resnet").forward(params, images, blocks_per_stage=2, pooled_size=pooled_size)
     got = jax.jit(module.apply)(params, images)
     np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
 

@@ -72,7 +72,12 @@ def test_the_transformer_against_xla():
 
 
 @pytest.mark.parametrize(
-    "config", [IdentityConfig(), IdentityConfig(use_depth=False, widths=(64, 64), blocks_per_stage=1)]
+    "config",
+    [
+        IdentityConfig(),
+        IdentityConfig(use_depth=False, widths=(64, 64), blocks_per_stage=1),
+        IdentityConfig(widths=(64, 64), pooled_size=(3, 2)),
+    ],
 )
 def test_the_identity_module(config):
     module = Functional(lambda rngs: IdentityModule(config, rngs=rngs))

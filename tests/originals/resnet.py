@@ -8,7 +8,9 @@ import torch
 from torch.nn import functional as F
 
 
-def forward(params: Mapping[str, Any], images: np.ndarray, blocks_per_stage: int) -> np.ndarray:
+def forward(
+    params: Mapping[str, Any], images: np.ndarray, blocks_per_stage: int, pooled_size: tuple[int, int]
+) -> np.ndarray:
     """Embeddings `[B, D]` of images `[B, H, W, C]`, from parameters of our `ResNet`."""
     x = _conv(params["stem"], torch.from_numpy(images).permute(0, 3, 1, 2))
     for index in range(len(params["blocks"])):
@@ -17,7 +19,7 @@ def forward(params: Mapping[str, Any], images: np.ndarray, blocks_per_stage: int
         y = _conv(p["conv_1"], F.silu(_norm(p["norm_1"], x)), stride)
         y = _conv(p["conv_2"], F.silu(_norm(p["norm_2"], y)))
         x = y + (_conv(p["shortcut"], x, stride) if "shortcut" in p else x)
-    x = F.silu(_norm(params["norm"], x)).mean(dim=(2, 3))
+    x = F.adaptive_avg_pool2d(F.silu(_norm(params["norm"], x)), pooled_size).permute(0, 2, 3, 1).flatten(1)
     head = {name: torch.from_numpy(leaf) for name, leaf in params["head"].items()}
     return (x @ head["kernel"] + head["bias"]).numpy()
 

@@ -29,8 +29,9 @@ def test_modules_are_taken_further_from_where_they_were(tiny, stage_one_run, one
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"identity.widths": (16,)}, "config.identity is .*16.* was trained with"),
+        ({"identity.widths": (16,)}, "config.identity.widths is .*16.* was trained with"),
         ({"structure_input": "noisy"}, "config.structure_input is 'noisy', but .* was trained with 'clean'"),
+        ({"structure.num_layers": 2}, "config.structure.num_layers is 2, but .* was trained with"),
         ({"init.transformer": "W0"}, "config.init names both modules and a transformer"),
     ],
 )
@@ -50,7 +51,7 @@ def test_a_run_without_modules_cannot_be_taken_further(tiny, base_run, one_devic
 def packed(base_run, stage_one_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("packed")
     for name, workdir in {"base": base_run, "modules": stage_one_run}.items():
-        pack(workdir, folder / f"{name}.safetensors")
+        pack([workdir], folder / f"{name}.safetensors")
         unpack(folder / f"{name}.safetensors", folder / name)
     return folder
 
@@ -67,6 +68,19 @@ def test_a_packed_workdir_is_laid_out_with_the_same_weights(base_run, stage_one_
         # Nothing of the machine that trained it.
         content = (packed / f"{name}.safetensors").read_bytes()
         assert str(base_run.parent).encode() not in content and b"/tmp" not in content
+
+
+def test_modules_that_were_trained_apart_are_one_workdir(tiny, stage_one_run, packed, one_device, tmp_path):
+    further = {"init.modules": str(stage_one_run), **_STANDING_STILL}
+    for name in ("structure", "identity"):
+        train(tiny("stage_one", **further, train_modules=(name,)), tmp_path / name, one_device)
+    pack([tmp_path / "structure", tmp_path / "identity"], tmp_path / "both.safetensors")
+    both, expected = load_file(tmp_path / "both.safetensors"), load_file(packed / "modules.safetensors")
+    assert_same_bits(both, expected)
+    unpack(tmp_path / "both.safetensors", tmp_path / "both")
+    assert read_meta(tmp_path / "both")["config"]["train_modules"] == ["structure", "identity"]
+    with pytest.raises(UserError, match="trained the same module"):
+        pack([tmp_path / "both", tmp_path / "identity"], tmp_path / "thrice.safetensors")
 
 
 def test_stage_one_and_stage_two_start_from_what_was_laid_out(tiny, packed, one_device, tmp_path):
@@ -92,4 +106,4 @@ def test_what_cannot_be_packed_or_laid_out_is_told(packed, tmp_path):
     with pytest.raises(UserError, match="holds no packed weights"):
         unpack(tmp_path / "bad.safetensors", tmp_path / "new")
     with pytest.raises(UserError, match="holds no checkpoints"):
-        pack(tmp_path, tmp_path / "new.safetensors")
+        pack([tmp_path], tmp_path / "new.safetensors")

@@ -27,7 +27,7 @@ def card_text(card: Mapping[str, Any]) -> str:
     sections = {
         "Data": _data(card["data"]),
         "Quality on held-out people": _quality(card["quality"]),
-        "Commands and time": _commands(card["steps"]),
+        "Commands and time": "\n\n".join(filter(None, (_commands(card["steps"]), card["remarks"].strip()))),
         "Files": _files(card["files"]),
         "Made with": ", ".join(f"{name} {value}" for name, value in card["made_with"].items()) + ".",
     }

@@ -21,8 +21,14 @@ COPIED = {
 }
 """Files that are shipped as they are, by their names in the package, and where the pretraining made them."""
 
-WORKDIRS = ("transformer", "modules", "structure_judge", "noisy_structure", "flat_identity")
-"""Workdirs of training runs, which are packed: NAME.safetensors."""
+WORKDIRS = {
+    "transformer": ("transformer",),
+    "modules": ("structure", "identity"),
+    "structure_judge": ("structure_judge",),
+    "noisy_structure": ("noisy_structure",),
+    "flat_identity": ("flat_identity",),
+}
+"""What is packed as NAME.safetensors: workdirs of the pretraining, several where each trained a part."""
 
 
 def names() -> list[str]:
@@ -40,6 +46,6 @@ def weights_file(name: str) -> Path:
     if not path.is_file():
         raise UserError(
             f"the pretrained models are not in this copy of sr_jax: {path} is missing. Make them with "
-            "python -m sr_jax.demo.pretrain, or train from nothing with bash launch/demo.sh"
+            "python -m sr_jax.demo.pretrain, or train smaller ones with bash launch/demo.sh --from-scratch"
         )
     return path

@@ -1,4 +1,4 @@
-"""One file for the averaged weights of a workdir, and a workdir of one checkpoint from that file.
+"""One file for the averaged weights of workdirs, and a workdir of one checkpoint from that file.
 
 The file is in safetensors: arrays in float16 by their paths, and the checkpoint's `meta`, without where things lay on
 the machine that trained it.
@@ -6,7 +6,7 @@ the machine that trained it.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +27,38 @@ from sr_jax.parallel.stored import save_tree
 _META = "meta"
 
 
-def pack(workdir: Path, path: Path) -> None:
-    """Writes the averaged weights of a workdir's newest checkpoint to a file, whole or not at all.
+def pack(workdirs: Sequence[Path], path: Path) -> None:
+    """Writes the averaged weights of the newest checkpoints to one file, whole or not at all.
+
+    Args:
+        workdirs: One; or several stage ones on the same dataset, each of which trained another module.
+        path: File to write.
 
     Raises:
-        UserError: When there is none, or a weight is too large for float16.
+        UserError: When there is no checkpoint, a weight is too large for float16, or the runs do not belong together.
     """
-    params, meta = open_params(workdir)
+    params, meta = _opened(workdirs)
     tensors = {}
     for names, leaf in traverse_util.flatten_dict(on_host(params)).items():
         name, array = ".".join(map(str, names)), np.asarray(leaf, np.float32)
         if np.abs(array).max(initial=0) > np.finfo(np.float16).max or not np.isfinite(array).all():
-            raise UserError(f"{workdir}: float16 cannot hold {name}")
+            raise UserError(f"{path.name}: float16 cannot hold {name}")
         tensors[name] = array.astype(np.float16)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(path, tensors, {_META: json.dumps(without_places(meta), sort_keys=True)})
+
+
+def _opened(workdirs: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters and `meta` as of one run."""
+    (params, meta), *others = map(open_params, workdirs)
+    for workdir, (more, about) in zip(workdirs[1:], others, strict=True):
+        if params.keys() & more.keys() or about["provenance"] != meta["provenance"]:
+            raise UserError(f"{workdirs[0]} and {workdir} trained the same module, or on other datasets")
+        params = params | more
+        modules = {name: about["config"][name] for name in more}
+        trained = [*meta["config"]["train_modules"], *about["config"]["train_modules"]]
+        meta = {**meta, "config": meta["config"] | modules | {"train_modules": trained}}
+    return params, meta
 
 
 def unpack(path: Path, workdir: Path) -> None:

@@ -24,6 +24,8 @@ from sr_jax.demo.pretrained.sample_quality import sample_quality
 from sr_jax.outputs import write_text
 from sr_jax.teachers.registry import load_face_teacher
 
+REMARKS = "remarks.md"
+"""What else is to be said of how they were made, if anything: a file in the folder of everything."""
 _LIBRARIES = ("jax", "flax", "optax", "numpy")
 
 
@@ -42,8 +44,8 @@ def ship(config: ml_collections.ConfigDict, made: Path, output: Path) -> None:
     for name, source in files.COPIED.items():
         (output / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(made / source, output / name)
-    for workdir in files.WORKDIRS:
-        pack(made / workdir, output / f"{workdir}.safetensors")
+    for name, workdirs in files.WORKDIRS.items():
+        pack([made / workdir for workdir in workdirs], output / f"{name}.safetensors")
     card = make_card(config, made, output)
     write_text(output / files.CARD, json.dumps(card, indent=1) + "\n")
     write_text(output / files.CARD_TEXT, card_text(card))
@@ -56,6 +58,7 @@ def make_card(config: ml_collections.ConfigDict, made: Path, weights: Path) -> d
         "config": config.to_dict(),
         "data": {split: _about_clips(made / "data" / CLIPS_FOLDER / split) for split in ("train", "test")},
         "steps": _times(made),
+        "remarks": remarks.read_text() if (remarks := made / REMARKS).exists() else "",
         "quality": _quality(made),
         "files": {name: _about_file(weights / name) for name in files.names()},
         "made_with": {"python": platform.python_version(), "machine": platform.machine()}
@@ -96,10 +99,10 @@ def _quality(made: Path) -> dict[str, Any]:
         "codec": json.loads((made / "codec" / "metrics.json").read_text()),
         "face teacher": json.loads((made / "teacher" / "metrics.json").read_text()),
         "face judge": json.loads((made / "judge" / "metrics.json").read_text()),
-        "f_S, variance explained": explained_variance(made / "modules", data),
+        "f_S, variance explained": explained_variance(made / "structure", data),
         "f_S of noisy latents, variance explained": explained_variance(made / "noisy_structure", data),
         "structure judge, variance explained": explained_variance(made / STRUCTURE_JUDGE, data),
-        "f_ID, AUC": identity_auc(made / "modules", data),
+        "f_ID, AUC": identity_auc(made / "identity", data),
         "f_ID without depth, AUC": identity_auc(made / "flat_identity", data),
         "transformer": sample_quality(
             made / SAMPLES, made / "scores.json", data / CLIPS_FOLDER / "test", load_face_teacher(judge)

@@ -1,4 +1,4 @@
-"""launch/smoke.sh and launch/notebook.sh: they run what there is, in an order in which each finds what it reads."""
+"""launch/demo.sh, smoke.sh and notebook.sh: they run what there is, in an order in which each finds what it reads."""
 
 import importlib
 import sys
@@ -45,9 +45,43 @@ def test_every_stage_is_run_once_at_the_size_smoke(sandbox, monkeypatch):
     assert len(_commands(sandbox)) == before
 
 
-def test_what_a_step_reads_was_written_by_one_before(sandbox):
-    assert sandbox.run("smoke.sh", OUTPUT="out").returncode == 0
-    written = set()
+_DEMO_COMMANDS = {
+    "": ["demo.pretrained", "demo.people", "demo.people", "prepare", "train"],
+    "--from-scratch": ["demo.people", "demo.people", "demo.fit_teachers", "prepare", "demo.fit_teachers"]
+    + 3 * ["train"],
+    "--real": ["demo.real_clips", "demo.fit_teachers", "prepare", "train", "train", "train"],
+}
+"""What comes before stage two; the face judge and the structure judge are made beside the base run."""
+
+
+@pytest.mark.parametrize("option", _DEMO_COMMANDS)
+def test_the_demo_compares_the_method_with_a_control(sandbox, monkeypatch, option):
+    done = sandbox.run("demo.sh", *filter(None, [option]), OUTPUT="out")
+    assert done.returncode == 0, done.stderr
+    assert "Open out/report.html" in done.stdout
+    commands = _commands(sandbox)
+    for name, *arguments in commands:
+        _parse(monkeypatch, name, arguments)
+    names = sorted(name for name, *_ in commands)
+    assert names == sorted(_DEMO_COMMANDS[option] + 2 * ["train", "sample", "evaluate"] + ["report"])
+    stage_two = [" ".join(call) for call in commands if call[0] == "train" and "configs/stage_two" in call[2]]
+    semantic_repa, control = sorted(stage_two, key=lambda call: "out/control" in call)
+    # From one start, and the control without the two losses.
+    start = (
+        "--config.init.transformer=out/pretrained/transformer" if not option else "--config.init.transformer=out/base"
+    )
+    assert start in semantic_repa and start in control
+    assert "--config.alignment.structure.weight=0.0 --config.alignment.identity.weight=0.0" in control
+    assert "weight=" not in semantic_repa
+    assert ("num_train_steps" in semantic_repa) == ("num_train_steps" in control)
+
+
+@pytest.mark.parametrize(
+    "command", [["smoke.sh"], *(["demo.sh", *filter(None, [option])] for option in _DEMO_COMMANDS)]
+)
+def test_what_a_step_reads_was_written_by_one_before(sandbox, command):
+    assert sandbox.run(*command, OUTPUT="out").returncode == 0
+    written = {"out/steps.jsonl"}
     for name, *arguments in _commands(sandbox):
         options = " ".join(arguments).replace("=", " ").split()
         places = [word for word in options if word.startswith("out/")]
