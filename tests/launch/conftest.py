@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[2]
 # What to print may have escapes. The answer `wait` waits for SIGTERM, prints on while it saves, and ends with 75.
 _STAND_IN = r"""#!/usr/bin/env bash
 name=$(basename "$0")
-printf '%s' "$name" >> "$RECORDS/calls"
-printf '\t%s' "$@" >> "$RECORDS/calls"
-echo >> "$RECORDS/calls"
+call=$(printf '\t%s' "$@")
+# In one write: scripts run steps beside each other, and two lines would be mixed.
+printf '%s\n' "$name$call" >> "$RECORDS/calls"
 env > "$RECORDS/$name.environment"
 answers=$RECORDS/$name.answers
 answer=$(head -n 1 "$answers" 2> /dev/null || true)
