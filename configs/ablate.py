@@ -73,7 +73,7 @@ KEYS = {
     "devices": Key(
         (), "GPUs by their numbers, each of which has rows of its own; empty: all that there is.", items=Key(0)
     ),
-    "at_once": Key(1, "Rows at a time on each of them.", minimum=1),
+    "at_once": Key(1, "Rows at a time on each of them; each has its share of the cores.", minimum=1),
     "keep_checkpoints": Key(False, "Whether the checkpoints of other seeds than the first are kept when scored."),
 }
 _SIZES = {

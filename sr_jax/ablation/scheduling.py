@@ -40,15 +40,21 @@ class Places:
     at_once: int
     cache: Path
 
-    def environments(self) -> list[dict[str, str]]:
-        """What each of the tasks that run at a time finds in its environment."""
+    def shares(self) -> list[tuple[dict[str, str], set[int]]]:
+        """What each of the tasks that run at a time has: its environment, and its share of the CPU's cores.
+
+        No cores: the system cannot hold a process to some of them (macOS).
+        """
         shared = {"JAX_COMPILATION_CACHE_DIR": str(self.cache.absolute())}
         shared |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1"}
         if self.at_once > 1:
             # Each would otherwise take most of the memory at once.
             shared |= {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.94 / self.at_once:.3f}"}
         places = [{"CUDA_VISIBLE_DEVICES": str(device)} for device in self.devices] or [{}]
-        return [shared | place for place in places for _ in range(self.at_once)]
+        environments = [shared | place for place in places for _ in range(self.at_once)]
+        # Two trainings of one thread each do more in a CPU's second than two that share all cores.
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        return [(env, set(cores[i :: len(environments)]) or set(cores)) for i, env in enumerate(environments)]
 
 
 def run_command(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
@@ -87,17 +93,20 @@ def run_tasks(
                 f"{task.folder} was made by other commands (see {COMMANDS_FILE} there): name another --output"
             )
     left = [task for task in tasks if not task.is_done]
-    free: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
-    environments, failed = places.environments(), threading.Event()
-    for environment in environments:
-        free.put(environment)
+    free: queue.SimpleQueue[tuple[dict[str, str], set[int]]] = queue.SimpleQueue()
+    shares, failed = places.shares(), threading.Event()
+    for share in shares:
+        free.put(share)
     done = tqdm.tqdm(total=len(tasks), initial=len(tasks) - len(left), unit="row", desc="rows of all seeds")
 
     def run(task: Task) -> None:
         if failed.is_set():
             return
-        environment = free.get()
+        share = environment, cores = free.get()
         try:
+            if cores:
+                # Of this thread, and so of what it starts.
+                os.sched_setaffinity(0, cores)
             _run(task, environment, runner)
             if not keep(task):
                 shutil.rmtree(task.workdir / FOLDER, ignore_errors=True)
@@ -106,9 +115,9 @@ def run_tasks(
             failed.set()
             raise
         finally:
-            free.put(environment)
+            free.put(share)
 
-    with done, ThreadPoolExecutor(len(environments)) as pool:
+    with done, ThreadPoolExecutor(len(shares)) as pool:
         futures = [pool.submit(run, task) for task in left]
         wait(futures, return_when=FIRST_EXCEPTION)
         for future in futures:

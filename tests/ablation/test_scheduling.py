@@ -1,4 +1,5 @@
 import json
+import os
 import threading
 import time
 
@@ -15,7 +16,7 @@ class Runner:
     """Writes what the commands would, and remembers who ran when and where."""
 
     def __init__(self, fails=()):
-        self.ran, self.devices, self.fails, self.most = [], [], set(fails), 0
+        self.ran, self.devices, self.cores, self.fails, self.most = [], [], [], set(fails), 0
         self._lock, self._now = threading.Lock(), 0
 
     def __call__(self, command, log, environment):
@@ -24,6 +25,7 @@ class Runner:
             self.most = max(self.most, self._now)
             self.ran.append((log.parent.parent.name, log.parent.name, command[0]))
             self.devices.append(environment.get("CUDA_VISIBLE_DEVICES"))
+            self.cores.append(os.sched_getaffinity(0))
         time.sleep(0.01)
         if command[0] == "evaluate":
             (log.parent / "samples").mkdir()
@@ -71,11 +73,28 @@ def test_as_many_run_at_a_time_as_there_are_places_each_on_its_device(tmp_path):
     runner = Runner()
     run_tasks(_tasks(tmp_path, seeds=range(6)), _places(tmp_path, (3, 5), 2), keep=_keep, runner=runner)
     assert runner.most == 4 and set(runner.devices) == {"3", "5"} and len(runner.ran) == 36
-    environments = _places(tmp_path, (3, 5), 2).environments()
+    environments = [environment for environment, _ in _places(tmp_path, (3, 5), 2).shares()]
     assert [place["CUDA_VISIBLE_DEVICES"] for place in environments] == ["3", "3", "5", "5"]
     assert {place["XLA_PYTHON_CLIENT_MEM_FRACTION"] for place in environments} == {"0.470"}
-    [alone] = _places(tmp_path).environments()
+    [(alone, cores)] = _places(tmp_path).shares()
     assert "CUDA_VISIBLE_DEVICES" not in alone and "XLA_PYTHON_CLIENT_MEM_FRACTION" not in alone
+    assert cores == os.sched_getaffinity(0)
+
+
+@pytest.mark.parametrize(("at_once", "shares"), [(1, [{0, 2, 5}]), (2, [{0, 5}, {2}]), (4, [{0}, {2}, {5}, {0, 2, 5}])])
+def test_each_has_a_share_of_the_cores_or_all_where_there_are_too_few(tmp_path, monkeypatch, at_once, shares):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {5, 0, 2})
+    assert [cores for _, cores in _places(tmp_path, at_once=at_once).shares()] == shares
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has no shares")
+def test_commands_run_on_their_share_of_the_cores_alone(tmp_path):
+    before, runner = os.sched_getaffinity(0), Runner()
+    run_tasks(_tasks(tmp_path), _places(tmp_path, at_once=2), keep=_keep, runner=runner)
+    first, second = (cores for _, cores in _places(tmp_path, at_once=2).shares())
+    assert not first & second and first | second == before
+    assert all(cores in (first, second) for cores in runner.cores)
+    assert os.sched_getaffinity(0) == before
 
 
 def test_a_failure_is_one_line_and_ends_the_suite(tmp_path):
