@@ -182,7 +182,8 @@ def table(rows: Mapping[str, Mapping[str, list[float]]]) -> str:
     for fault, names in NOTICES.items():
         for name in names:
             values = rows[fault][name]
-            shown = ", ".join(f"{value:.4g}" for value in values)
+            # Without the rounding errors of a zero; -0 + 0 is 0.
+            shown = ", ".join(f"{round(value, 6) + 0.0:.4g}" for value in values)
             lines.append(f"| {fault} | `{name}` | {shown} | {'yes' if in_order(values, WORSE[name]) else 'no'} |")
     return "\n".join(lines)
 
