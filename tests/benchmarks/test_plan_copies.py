@@ -1,4 +1,4 @@
-"""Large copies are found in a program, and what lies inside of a fusion or runs in a loop is counted as it should be."""
+"""Large copies are found in a program; what lies inside of a fusion, and what runs in a loop, is counted as it should."""
 
 from benchmarks.plan_copies import large_moves
 
