@@ -1,4 +1,4 @@
-"""Large copies are found in a program; what lies inside of a fusion, and what runs in a loop, is counted as it should."""
+"""Large copies are found in a program; those inside of a fusion and those in a loop are counted as they should be."""
 
 from benchmarks.plan_copies import large_moves
 
