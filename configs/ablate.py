@@ -24,6 +24,10 @@ _METRICS = (
     "id_score", "motion_score", "structure_error", "structure_error_aligned", "parts_missing", "parts_split",
     "parts_doubled", "part_area_jumps", "part_place_jumps", "motion_magnitude", "psnr", "ssim", "face_found",
 )  # fmt: skip
+_SWEEPS = (
+    "lambda_s_0.1", "lambda_s_1", "lambda_id_0.3", "lambda_id_3", "noise_linear", "noise_signal", "control_longer",
+    "both_longer",
+)  # fmt: skip
 
 KEYS = {
     "data": {
@@ -53,7 +57,11 @@ KEYS = {
     "num_train_steps": Key(500, "Steps of each row.", minimum=1),
     "seeds": Key((0, 1, 2, 3, 4), "Of data order, noise and sampling; rows of a seed are paired.", items=Key(0)),
     "clips": Key(128, "Held-out clips that each row is scored on.", minimum=2),
-    "sweeps": Key(True, "Whether weights, their noise weighting and longer training are tried, on the first seed."),
+    "sweeps": Key(
+        _SWEEPS,
+        "What is tried on the first seed alone: weights, their noise weighting, longer training.",
+        items=Key(_SWEEPS[0], choices=_SWEEPS),
+    ),
     "equal_flops": Key(True, "Whether a control with as many FLOPs as the other rows is trained, too."),
     "metrics": Key(_METRICS, "Files of sr_jax/evaluation/metrics, or package.module:Class.", items=Key("")),
     # Chosen before anything was run: identity, motion and structure, as the paper claims them.
@@ -84,7 +92,7 @@ _SIZES = {
         "num_train_steps": 4,
         "seeds": (0, 1),
         "clips": 4,
-        "sweeps": False,
+        "sweeps": (),
         "train_options": ("batch_size=2", "log_every=1", "optimizer.warmup_steps=1"),
         "sample_options": ("num_inference_steps=2", "batch_size=4"),
         "evaluate_options": ("batch_size=4",),

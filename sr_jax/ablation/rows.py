@@ -67,7 +67,7 @@ def _paper(config: ml_collections.ConfigDict) -> list[Row]:
         Row("identity", "+ L_ID", identity, paper={"motion_score": 0.5397, "id_score": 0.6223}),
         Row(BOTH, "+ both (SemanticREPA)", _both(config), paper={"motion_score": 0.4012, "id_score": 0.6339}),
     ]
-    return rows + (_sweeps(config) if config.sweeps else [])
+    return rows + [row for row in _sweeps(config) if row.name in config.sweeps]
 
 
 def _objectives(config: ml_collections.ConfigDict) -> list[Row]:

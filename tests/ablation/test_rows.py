@@ -21,7 +21,7 @@ def _weights(config) -> dict[str, float]:
 
 
 def test_the_paper_suite_has_the_rows_of_table_2_with_what_the_paper_found():
-    rows = {row.name: row for row in rows_of("paper", _config(sweeps=False))}
+    rows = {row.name: row for row in rows_of("paper", _config(sweeps=()))}
     assert list(rows) == ["base", "control", "structure_noisy", "structure", "identity", "both"]
     paper = {name: (row.paper["motion_score"], row.paper["id_score"]) for name, row in rows.items()}
     assert paper["both"] == (0.4012, 0.6339) and paper["control"] == (0.7481, 0.5098)
@@ -61,6 +61,9 @@ def test_what_is_tried_is_tried_on_one_seed_and_changes_what_it_says():
     rows = {row.name: row for row in rows_of("paper", _config()) if row.group == "sweep"}
     configs = {name: training_config(row, 0, _config()) for name, row in rows.items()}
     assert all(seeds_of(row, (4, 5, 6)) == [4] for row in rows.values())
+    assert tuple(rows) == get_config().sweeps
+    few = rows_of("paper", _config(sweeps=("noise_linear", "lambda_s_1")))
+    assert [row.name for row in few if row.group == "sweep"] == ["lambda_s_1", "noise_linear"]
     assert configs["lambda_s_0.1"].alignment.structure.weight == 0.1
     assert configs["lambda_id_3"].alignment.identity.weight == 3.0
     assert {section.noise_weighting for section in configs["noise_signal"].alignment.values() if section.weight} == {
@@ -89,7 +92,7 @@ def test_rows_of_a_seed_share_data_order_noise_and_sampling(tmp_path):
 
 @pytest.mark.parametrize("size", ["cpu", "gpu", "smoke"])
 def test_every_command_of_every_size_has_the_keys_that_it_is_given(size):
-    rows = [*rows_of("paper", _config(size, sweeps=False)), *rows_of("objectives", _config(size))[2:]]
+    rows = [*rows_of("paper", _config(size, sweeps=())), *rows_of("objectives", _config(size))[2:]]
     check_commands(rows, _config(size))
     assert get_config("cpu").seeds == (0, 1, 2, 3, 4) and get_config("cpu").clips == 128
 
