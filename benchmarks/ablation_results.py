@@ -1,11 +1,12 @@
 """Writes RESULTS.md: what holds, with what confidence, what does not, and what was tried to find out why.
 
-  python -m benchmarks.ablation_results
+  python -m benchmarks.ablation_results --page README.md
 
 Every number is from a committed file: benchmarks/results/ablation/paper.json and objectives.json, the `results.json` of
 `python -m sr_jax.ablate`; diagnosis.json of `python -m sr_jax.diagnose`; and benchmarks/results/body_part_judge.json.
 What is not there is not spoken of; without the results of any suite nothing is written. The reading of the numbers, in
-a person's words, is benchmarks/results/ablation/reading.md, if there is one.
+a person's words, is benchmarks/results/ablation/reading.md, if there is one. The page gets the table of the paper's
+suite, between its markers.
 """
 
 import argparse
@@ -14,11 +15,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages import publish
 from sr_jax.ablation.report import TITLES, comparison_table, headline, sweep_table, values_table
 from sr_jax.errors import UserError
 from sr_jax.evaluation.bootstrap import LEVEL
 from sr_jax.evaluation.metrics.base import Score
-from sr_jax.evaluation.report.words import UNDECIDED
+from sr_jax.evaluation.report.words import BETTER, DIRECTIONS, UNDECIDED, number
 from sr_jax.outputs import write_text
 
 FOLDER = Path(__file__).parent / "results" / "ablation"
@@ -98,6 +100,24 @@ def suite_section(name: str, results: Mapping[str, Any]) -> list[str]:
         ]
         parts += ["### Tried on one seed", markdown_table(["row", *tried["heads"]], cells)]
     return parts
+
+
+def short_table(results: Mapping[str, Any]) -> str:
+    """The rows of a suite in the scores of its claims alone; a star where a claim of being better holds."""
+    scores = {item["key"]: Score(**item) for item in results["metrics"]}
+    keys = list(dict.fromkeys(claim["score"] for claim in results["claims"]))
+    held = {(claim["row"], claim["score"]) for claim in results["claims"] if claim["verdict"] == BETTER}
+    heads = [f"{scores[key].label} ({DIRECTIONS[scores[key].direction]})" for key in keys]
+    rows = [
+        [
+            row["label"],
+            *(f"{number(scores[key], row['means'][key])}{' *' * ((row['name'], key) in held)}" for key in keys),
+        ]
+        for row in results["rows"]
+        if row["group"] == "table"
+    ]
+    real = ["real clips through the codec", *(number(scores[key], results["real"][key]) for key in keys)]
+    return markdown_table(["", *heads], [*rows, real])
 
 
 def differences_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -220,4 +240,8 @@ def _decimals(value: float | None, digits: int) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("RESULTS.md"))
-    write(FOLDER, parser.parse_args().output)
+    parser.add_argument("--page", type=Path, help="page that gets the short table")
+    args = parser.parse_args()
+    write(FOLDER, args.output)
+    if args.page:
+        publish(args.page, "paper_suite", short_table(json.loads((FOLDER / "paper.json").read_text())))

@@ -4,7 +4,8 @@ import ml_collections
 import numpy as np
 import pytest
 
-from benchmarks.ablation_results import write
+from benchmarks.ablation_results import FOLDER, short_table, write
+from benchmarks.pages import published
 from sr_jax.ablation import report
 from sr_jax.ablation.comparing import compare_rows
 from sr_jax.ablation.rows import Row
@@ -173,3 +174,21 @@ def test_results_md_is_written_from_files_and_not_without(compared, tmp_path):
     # The structure loss counts 0.01 times: 0.03 against 2.
     assert "0.030" in text
     assert "paper.json" in text and "better" in text
+
+
+def test_the_short_table_has_the_scores_of_the_claims_and_a_star_where_one_holds(compared):
+    head, _, *rows = short_table(_whole(compared)).splitlines()
+    assert head == "|  | ID score (higher is better) | Motion score (lower is better) |"
+    cells = {row.split(" | ")[0].removeprefix("| "): row for row in rows}
+    both = next(row for row in compared["rows"] if row["name"] == "both")
+    assert f"| {both['means']['id_score']:.3f} * |" in cells[both["label"]] and cells[both["label"]].count("*") == 2
+    control = next(row for row in compared["rows"] if row["name"] == "control")
+    assert "*" not in cells[control["label"]] and rows[-1].startswith("| real clips through the codec |")
+
+
+def test_the_pages_are_those_of_the_committed_results(tmp_path):
+    root = FOLDER.parents[2]
+    write(FOLDER, tmp_path / "RESULTS.md")
+    assert (root / "RESULTS.md").read_text() == (tmp_path / "RESULTS.md").read_text()
+    paper = json.loads((FOLDER / "paper.json").read_text())
+    assert published((root / "README.md").read_text(), "paper_suite") == short_table(paper)
