@@ -157,7 +157,9 @@ def _cell(effect: Mapping[str, Any], score: Score, claim: Mapping[str, Any] | No
         "estimate": estimate,
         "ends": ends,
         "deviation": None if deviation is None else f"{deviation:.2g}",
-        "gain": None if gain is None else f"{gain['estimate']:.0%} ({gain['low']:.0%} to {gain['high']:.0%})",
+        "gain": None
+        if gain is None
+        else "{} ({} to {})".format(*(words.percent(gain[key]) for key in ("estimate", "low", "high"))),
         "p_value": f"{claim['corrected_p_value']:.3f}" if claim else None,
         "mark": forest_mark(interval.low, interval.estimate, interval.high, reach=reach, style=kind),
         "kind": kind,

@@ -50,6 +50,11 @@ def difference(score: Score, interval: Interval) -> tuple[str, str]:
     return _minus(estimate + unit), _minus(f"{low} to {high}{unit}")
 
 
+def percent(share: float) -> str:
+    """A share in whole percents; what rounds to nothing has no sign."""
+    return _minus(f"{round(100 * share)}%")
+
+
 def visible(score: Score, interval: Interval) -> str:
     """What an undecided difference leaves open: "a difference of 0.31 points would have been seen"."""
     size, _ = difference(score, dataclasses.replace(interval, estimate=interval.smallest_visible))

@@ -75,6 +75,13 @@ def test_small_differences_keep_two_digits():
     assert words.difference(PSNR, Interval(0.0, 0.0, 0.0, 9, 9, 1.0)) == ("+0.00 dB", "+0.00 to +0.00 dB")
 
 
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.1526, "15%"), (-0.004, "0%"), (0.0, "0%"), (-0.07, "\N{MINUS SIGN}7%"), (1.2, "120%")]
+)
+def test_shares_that_round_to_nothing_have_no_sign(share, text):
+    assert words.percent(share) == text
+
+
 def test_the_paper_is_only_quoted_for_what_it_claims():
     text = words.against_the_paper("ours", {ID_SCORE: UP, MOTION_SCORE: UP, PSNR: UP})
     assert "the same ordering shows here for ID score" in text
