@@ -168,6 +168,18 @@ def test_live_calls_are_computed_and_agree_with_the_record_but_for_rounding(call
             live.gives()
 
 
+def test_plain_numbers_agree_but_for_rounding(calls, tmp_path):
+    calls.given = {"distance": 95.68075889178306, "count": 3, "of": [1.0, "x", None]}
+    record(tmp_path, lambda originals: originals.gives())
+    live = example(Mode.LIVE, tmp_path)
+    calls.given = calls.given | {"distance": 95.68075889178323}
+    assert live.gives() == calls.given
+    for changed in ({"distance": 95.7}, {"count": 4}, {"count": 3.0}, {"of": [1.0, "y", None]}, {"of": [1.0, "x"]}):
+        calls.given = {"distance": 95.68075889178306, "count": 3, "of": [1.0, "x", None]} | changed
+        with pytest.raises(AssertionError, match=r"the record of example\.gives is out of date"):
+            live.gives()
+
+
 def test_large_records_are_refused(calls, tmp_path, monkeypatch):
     monkeypatch.setattr(recording, "MAX_BYTES", 1000)
     with pytest.raises(ValueError, match=r"example\.half\.npz has \d+ bytes, more than 1000: record less"):
