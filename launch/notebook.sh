@@ -26,5 +26,5 @@ JAX_COMPILATION_CACHE_DIR="$(cd "$out" && pwd)/compile_cache"
 export JAX_COMPILATION_CACHE_DIR JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
 .venv/bin/python -m nbconvert --to notebook --inplace --execute "$copy"
 # Of a progress bar only its end is kept.
-.venv/bin/python -m nbconvert --to html --coalesce-streams "$copy"
+.venv/bin/python -m nbconvert --to html --CoalesceStreamsPreprocessor.enabled=True "$copy"
 echo "Done in $((SECONDS / 60)) min $((SECONDS % 60)) s. Open ${copy%.ipynb}.html in a browser."

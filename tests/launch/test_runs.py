@@ -103,7 +103,14 @@ def test_a_notebook_is_run_on_a_copy(sandbox, named):
     name = "mine" if named else "semantic_repa_colab"
     execute, convert_it = (call[1:] for call in sandbox.calls("python")[-2:])
     assert execute == ["-m", "nbconvert", "--to", "notebook", "--inplace", "--execute", f"out/{name}.ipynb"]
-    assert convert_it == ["-m", "nbconvert", "--to", "html", "--coalesce-streams", f"out/{name}.ipynb"]
+    assert convert_it == [
+        "-m",
+        "nbconvert",
+        "--to",
+        "html",
+        "--CoalesceStreamsPreprocessor.enabled=True",
+        f"out/{name}.ipynb",
+    ]
     assert (sandbox.folder / f"out/{name}.ipynb").read_text() == name
     assert sandbox.environment("python")["JAX_COMPILATION_CACHE_DIR"] == str(sandbox.folder / "out/compile_cache")
     assert f"out/{name}.html" in done.stdout
