@@ -22,7 +22,7 @@ Size `smoke` is four steps, in seconds: whether everything works (`bash launch/s
 Hardware: two CPU cores for `tiny` and `real`; pods of TPUs for `5b_i2v@v5p:2x2x4` and its like (configs/pods.py,
 planned ahead of time; none has been used yet).
 Time: unknown by itself for `tiny` (120 steps), a part of the demo's 12 minutes; 4,000 steps of `5b_i2v@v5e:16x16` take
-2.5 hours at least (roofline bound, docs/scaling.md), and an unknown time in fact.
+2.2 hours at least (roofline bound, docs/scaling.md), and an unknown time in fact.
 Memory: 2.1 GiB for `tiny` as a part of the demo; planned for pods and estimated for a LoRA on one GPU: docs/scaling.md.
 Comes out: the workdir of a transformer, or of its LoRA, which `sample` and `convert` take.
 """

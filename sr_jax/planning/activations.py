@@ -173,9 +173,12 @@ def _of_tokens(width: int, place: Place) -> int:
 
 
 def _of_heads(blocks: Blocks, place: Place, itemsize: int) -> int:
-    """Bytes of an array of all heads' numbers, whose rows are those of one head."""
+    """Bytes of an array of all heads' numbers, whose rows are those of one head.
+
+    Devices that share a clip exchange tokens for heads just before the kernel: what waits is in rows of all heads.
+    """
     row = blocks.heads // blocks.num_heads
-    padded = row + -row % _LANES if place.tpu else row
+    padded = row + -row % _LANES if place.tpu and place.ways == 1 else row
     return _of_tokens(blocks.num_heads * padded, dataclasses.replace(place, itemsize=itemsize))
 
 
