@@ -46,8 +46,8 @@ def write(folder: Path, output: Path) -> None:
         )
     parts = [
         "# Results",
-        'Written by `python -m benchmarks.ablation_results` from the files that it names. What stands under "In words" is a '
-        "person's reading, with figures taken by hand from the tables below it.",
+        "Written by `python -m benchmarks.ablation_results` from the files that it names. What stands under "
+        '"In words" is a person\'s reading, with figures taken by hand from the tables below it.',
     ]
     if (reading := folder / "reading.md").is_file():
         parts.append(reading.read_text().strip())
