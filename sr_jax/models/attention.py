@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -80,9 +81,26 @@ def rotate(
     x: Float[Array, "b n heads head_dim"], cos: Float[Array, "n head_dim"], sin: Float[Array, "n head_dim"]
 ) -> Float[Array, "b n heads head_dim"]:
     """Turns the channel pairs `(2i, 2i + 1)` of every head by the rotary angles (diffusers: `apply_rotary_emb`)."""
+    swap = swapped_by_product if activations.platform() == "tpu" else swapped_by_slices
+    return x * cos[:, None, :] + swap(x) * sin[:, None, :]
+
+
+def swapped_by_slices(x: Float[Array, "*rest head_dim"]) -> Float[Array, "*rest head_dim"]:
+    """Every channel pair `(a, b)` as `(-b, a)`, which a CPU or GPU does while it reads the values."""
     even, odd = x[..., 0::2], x[..., 1::2]
-    turned = jnp.stack([-odd, even], axis=-1).reshape(x.shape)
-    return x * cos[:, None, :] + turned * sin[:, None, :]
+    return jnp.stack([-odd, even], axis=-1).reshape(x.shape)
+
+
+def swapped_by_product(x: Float[Array, "*rest head_dim"]) -> Float[Array, "*rest head_dim"]:
+    """The same as a product with a matrix of ones, minus ones and zeros, which is exact.
+
+    A TPU lays out pairs in memory of their own, and again for their gradient: at 5B an attention layer, forwards, again
+    and backwards, moves 24 GB with the product and 65 GB without. The product is a thousandth of a block's.
+    """
+    channels = np.arange(x.shape[-1])
+    matrix = np.zeros((x.shape[-1], x.shape[-1]), np.float32)
+    matrix[channels, channels ^ 1] = np.where(channels % 2, -1.0, 1.0)
+    return jnp.matmul(x, jnp.asarray(matrix, x.dtype), precision=jax.lax.Precision.HIGHEST)
 
 
 class SelfAttention(nnx.Module):

@@ -9,6 +9,7 @@ import pytest
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
 
 from sr_jax.errors import UserError
+from sr_jax.models import attention
 from sr_jax.models import attention_kernels as kernels
 from sr_jax.models.attention import dot_product_attention, exchanges_heads
 from sr_jax.parallel.mesh import make_mesh, on_mesh, replicated
@@ -174,6 +175,7 @@ def test_the_gradient_error_of_both_backward_kernels_of_splash(dtype, kernel):
     blocks = splash.BlockSizes(
         block_q=128, block_kv=256, block_kv_compute=128, block_q_dkv=128, block_kv_dkv=256, block_kv_dkv_compute=128,
         block_q_dq=None if fused else 128, block_kv_dq=None if fused else 128, use_fused_bwd_kernel=fused,
+        q_layout=splash.QKVLayout.SEQ_MINOR, k_layout=splash.QKVLayout.SEQ_MINOR,
     )  # fmt: skip
     arrays = [jnp.asarray(x[:1], dtype) for x in _inputs(n, n, heads=1, head_dim=64)]
     attend = functools.partial(kernels.splash_attention, blocks=blocks, interpret=True)
@@ -231,3 +233,26 @@ def test_heads_that_the_mesh_does_not_divide():
     q = jnp.zeros((1, 8, 30, 4))
     with pytest.raises(UserError, match=r"config\.mesh\.tensor is 8: it must divide the 30 attention heads"):
         jax.jit(on_mesh(mesh, dot_product_attention))(q, q, q)
+
+
+@pytest.mark.parametrize("swap", [attention.swapped_by_slices, attention.swapped_by_product])
+@pytest.mark.parametrize("head_dim", [2, 64])
+def test_channel_pairs_are_swapped_exactly(swap, head_dim):
+    x, weights = np.random.default_rng(head_dim).standard_normal((2, 2, 5, 3, head_dim)).astype(np.float32)
+    swapped, back = jax.vjp(jax.jit(swap), jnp.asarray(x))
+    expected, gradient = np.empty_like(x), np.empty_like(x)
+    expected[..., 0::2], expected[..., 1::2] = -x[..., 1::2], x[..., 0::2]
+    gradient[..., 0::2], gradient[..., 1::2] = weights[..., 1::2], -weights[..., 0::2]
+    np.testing.assert_array_equal(swapped, expected)
+    np.testing.assert_array_equal(*back(jnp.asarray(weights)), gradient)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_rotation_multiplies_complex_numbers(platform, monkeypatch):
+    monkeypatch.setattr("sr_jax.parallel.activations.platform", lambda: platform)
+    rng = np.random.default_rng(0)
+    x, angles = rng.standard_normal((2, 7, 3, 8)), rng.standard_normal((7, 4))
+    turned = (x[..., 0::2] + 1j * x[..., 1::2]) * np.exp(1j * angles)[:, None, :]
+    cos, sin = (jnp.asarray(np.repeat(part(angles), 2, axis=1), jnp.float32) for part in (np.cos, np.sin))
+    got = np.asarray(attention.rotate(jnp.asarray(x, jnp.float32), cos, sin))
+    np.testing.assert_allclose(got[..., 0::2] + 1j * got[..., 1::2], turned, atol=1e-6)
