@@ -120,7 +120,7 @@ def jit_on(mesh: Mesh, params: Any, sampler: Sampler) -> Sampler:
         sampler: Anything with the arguments of one, each of whose other arrays has a row for each clip.
     """
     rows = meshes.batch_sharding(mesh)
-    return jax.jit(meshes.on_mesh(mesh, sampler), in_shardings=(params, rows, rows, rows, rows), out_shardings=rows)
+    return meshes.jit_on_mesh(mesh, sampler, in_shardings=(params, rows, rows, rows, rows), out_shardings=rows)
 
 
 def sampling_function(denoiser: Denoiser, *, num_frames: int) -> Sampler:

@@ -175,8 +175,9 @@ def jit_held_out_loss(program: Program) -> Callable[[Params, Params, Progress, B
 
     progress = Progress(shardings(state.step), shardings(state.running))
     where = (shardings(state.params), shardings(program.frozen), progress, meshes.batch_sharding(program.mesh))
-    on_mesh = meshes.on_mesh(program.mesh, held_out_loss)
-    return jax.jit(on_mesh, in_shardings=where, out_shardings=meshes.replicated(program.mesh))
+    return meshes.jit_on_mesh(
+        program.mesh, held_out_loss, in_shardings=where, out_shardings=meshes.replicated(program.mesh)
+    )
 
 
 def draw_by_clip(

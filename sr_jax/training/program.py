@@ -74,8 +74,9 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, stage: Stage) -
         accumulate_steps=config.accumulate_steps,
         learning_rate=learning_rate_schedule(config.optimizer, config.num_train_steps),
     )
-    train_step = jax.jit(
-        meshes.on_mesh(mesh, step),
+    train_step = meshes.jit_on_mesh(
+        mesh,
+        step,
         donate_argnums=0,
         in_shardings=(shardings(state), shardings(frozen), meshes.batch_sharding(mesh)),
         out_shardings=(shardings(state), meshes.replicated(mesh)),

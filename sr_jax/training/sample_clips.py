@@ -175,9 +175,7 @@ def _jit_sample(
         return sampler(stage.transformer_params(params, frozen), keys, images[:, 0], texts, jnp.asarray(no_text))
 
     where = (shardings(program.state.params), shardings(program.frozen), meshes.batch_sharding(program.mesh))
-    return jax.jit(
-        meshes.on_mesh(program.mesh, sample), in_shardings=where, out_shardings=meshes.replicated(program.mesh)
-    )
+    return meshes.jit_on_mesh(program.mesh, sample, in_shardings=where, out_shardings=meshes.replicated(program.mesh))
 
 
 def _keys(numbers: UInt32[Array, " b"]) -> Array:

@@ -9,7 +9,8 @@ import pytest
 
 from sr_jax.errors import UserError
 from sr_jax.parallel import activations
-from sr_jax.parallel.mesh import _check_slices, arrange, make_mesh, on_mesh, replicated
+from sr_jax.parallel import mesh as meshes
+from sr_jax.parallel.mesh import _check_slices, arrange, jit_on_mesh, make_mesh, on_mesh, replicated
 
 
 @pytest.mark.parametrize(
@@ -119,3 +120,13 @@ def test_the_platform_is_that_of_the_mesh():
     with jax.sharding.use_abstract_mesh(mesh):
         assert activations.platform() == "tpu"
     assert activations.platform() == "cpu"
+
+
+def test_a_program_is_compiled_with_the_options_of_its_platform_alone(monkeypatch):
+    mesh = make_mesh({"data": -1})
+    where = {"in_shardings": replicated(mesh), "out_shardings": replicated(mesh)}
+    monkeypatch.setattr(meshes, "_COMPILER_OPTIONS", {"tpu": {"xla_no_such_option": "1"}})
+    assert jit_on_mesh(mesh, lambda x: x + activations.ways("batch"), **where)(1) == 9
+    monkeypatch.setattr(meshes, "_COMPILER_OPTIONS", {"cpu": {"xla_no_such_option": "1"}})
+    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):
+        jit_on_mesh(mesh, lambda x: x, **where)(1)
