@@ -6,7 +6,8 @@ r"""Large copies in the compiled training step: what a TPU moves, or computes ag
 Compiles the step ahead of time, as `python -m sr_jax.plan` does, and lists the arrays of 100 MB or more on a device
 that come out of a copy or a transposition, or that XLA's own rematerialisation computes a second time, with the line of
 JAX that they are of and how often a step runs them. What lies inside of a fusion costs no memory: what it returns
-counts, where it is named after a copy or a transposition.
+counts, where it is named after a copy or a transposition. Beside them, the cycles that the compiler expects of all it
+compiled itself: products and fusions, not attention's kernels nor what is sent meanwhile.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from sr_jax.training.program import abstract_batch, build_program, record_spec
 LEAST_BYTES = 100_000_000
 _MOVES = re.compile(r"copy|transpose")
 _SOURCE = re.compile(r'op_name="([^"]*)"')
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 
 
 def compiled_text(config: Any, topology_name: str) -> str:
@@ -50,20 +52,14 @@ def large_moves(text: str, least: int = LEAST_BYTES) -> list[dict[str, Any]]:
         text: Of a compiled program.
         least: Bytes of an array that counts.
     """
-    program = hlo.parse(text)
-    runs = program.executions()
     found = Counter()
-    fused = {called for item in _instructions(program) if item.opcode == "fusion" for called in item.called}
-    for name, computation in program.computations.items():
-        if name in fused or not runs[name]:
-            continue
-        for item in computation.values():
-            kind = _kind(item)
-            largest = max((array.bytes for array in item.result if array.in_hbm), default=0)
-            if kind and largest >= least:
-                source = _SOURCE.search(item.text)
-                shape = item.text.partition(" ")[0] if not item.text.startswith("(") else "several"
-                found[kind, shape, largest, source[1] if source else ""] += runs[name]
+    for item, runs in _executed(hlo.parse(text)):
+        kind = _kind(item)
+        largest = max((array.bytes for array in item.result if array.in_hbm), default=0)
+        if kind and largest >= least:
+            source = _SOURCE.search(item.text)
+            shape = item.text.partition(" ")[0] if not item.text.startswith("(") else "several"
+            found[kind, shape, largest, source[1] if source else ""] += runs
     lines = [
         {"kind": kind, "shape": shape, "bytes": size, "runs": count, "of": source}
         for (kind, shape, size, source), count in found.items()
@@ -71,9 +67,20 @@ def large_moves(text: str, least: int = LEAST_BYTES) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda line: -line["bytes"] * line["runs"])
 
 
-def _instructions(program: hlo.Program) -> Iterator[hlo.Instruction]:
-    for computation in program.computations.values():
-        yield from computation.values()
+def estimated_cycles(text: str) -> int:
+    """Of a compiled program's own instructions, by the compiler's cost model, as often as each runs."""
+    found = [(_CYCLES.search(item.text), runs) for item, runs in _executed(hlo.parse(text))]
+    return sum(int(cycles[1]) * runs for cycles, runs in found if cycles)
+
+
+def _executed(program: hlo.Program) -> Iterator[tuple[hlo.Instruction, int]]:
+    """What is no part of a fusion, and how often it runs."""
+    runs = program.executions()
+    instructions = [item for computation in program.computations.values() for item in computation.values()]
+    fused = {called for item in instructions if item.opcode == "fusion" for called in item.called}
+    for name, computation in program.computations.items():
+        if name not in fused and runs[name]:
+            yield from ((item, runs[name]) for item in computation.values())
 
 
 def _kind(item: hlo.Instruction) -> str | None:
@@ -96,10 +103,17 @@ def main() -> None:
     # Before JAX starts.
     prepare(args.topology)
     _, _, size = args.config.partition(":")
-    found = json.loads(args.output.read_text())["plans"] if args.output.exists() else {}
-    found[args.config] = large_moves(compiled_text(stage_two.get_config(size), args.topology))
-    args.output.write_text(json.dumps({"plans": found, "jax": jax.__version__}, indent=1) + "\n")
-    for line in found[args.config]:
+    plans = json.loads(args.output.read_text())["plans"] if args.output.exists() else {}
+    text = compiled_text(stage_two.get_config(size), args.topology)
+    moves = large_moves(text)
+    plans[args.config] = {
+        "bytes": sum(line["bytes"] * line["runs"] for line in moves),
+        "estimated_cycles": estimated_cycles(text),
+        "moves": moves,
+    }
+    args.output.write_text(json.dumps({"plans": plans, "jax": jax.__version__}, indent=1) + "\n")
+    print(f"{plans[args.config]['bytes'] / 1e9:.0f} GB, {plans[args.config]['estimated_cycles'] / 1e9:.2f} G cycles")
+    for line in moves:
         print(f"{line['kind']:<16}{line['bytes'] / 1e6:8.0f} MB x {line['runs']:<4} {line['shape']}  {line['of']}")
 
 

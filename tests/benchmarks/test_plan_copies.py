@@ -1,6 +1,6 @@
 """Large copies are found in a program; those inside of a fusion and those in a loop are counted as they should be."""
 
-from benchmarks.plan_copies import large_moves
+from benchmarks.plan_copies import estimated_cycles, large_moves
 
 _PROGRAM = """HloModule step
 
@@ -48,3 +48,13 @@ def test_copies_remats_and_named_fusions_are_found_as_often_as_they_run():
 
 def test_what_is_smaller_counts_for_nothing():
     assert large_moves(_PROGRAM, least=64 * 1024 * 4 + 1) == []
+
+
+def test_estimated_cycles_are_of_what_runs_as_often_as_it_runs():
+    costs = {"%transpose.1": 1_000, "%copy.7": 20, "%add.remat2": 7, "%small": 500, "%transpose_fusion": 4_000}
+    lines = []
+    for line in _PROGRAM.splitlines():
+        cost = costs.get(line.strip().removeprefix("ROOT ").partition(" ")[0])
+        lines.append(line if cost is None else f'{line}, backend_config={{"estimated_cycles":"{cost}"}}')
+    # What is inside of the fusion is part of it.
+    assert estimated_cycles("\n".join(lines)) == 3 * (20 + 7) + 500 + 4_000
